@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from exporter.api.calls import accept as accept
     from exporter.api.calls import audit as audit
     from exporter.api.calls import compact as compact
+    from exporter.api.calls import expire as expire
     from exporter.api.calls import export as export
     from exporter.api.calls import recordings as recordings
     from exporter.api.calls import reread as reread
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
     from exporter.api.calls import sync as sync
     from exporter.api.calls import vacuum as vacuum
     from exporter.api.calls import verify as verify
+    from exporter.api.privacy import rekey as rekey
     from exporter.coverage import Period as Period
     from exporter.errors import ExporterError as ExporterError
     from exporter.jobs.accept import AcceptResult as AcceptResult
     from exporter.jobs.audit import AuditResult as AuditResult
     from exporter.jobs.compact import CompactResult as CompactResult
     from exporter.jobs.dataset import open_dataset as open_dataset
+    from exporter.jobs.expire import ExpireResult as ExpireResult
     from exporter.jobs.recordings_result import RecordingsResult as RecordingsResult
+    from exporter.jobs.rekey import RekeyResult as RekeyResult
     from exporter.jobs.reread import RereadResult as RereadResult
     from exporter.jobs.status import Status as Status
     from exporter.jobs.stream import Stream as Stream
@@ -49,12 +53,14 @@ _NAMES: Final[dict[str, str | None]] = {
     "AcceptResult": "exporter.jobs.accept",
     "AuditResult": "exporter.jobs.audit",
     "CompactResult": "exporter.jobs.compact",
+    "ExpireResult": "exporter.jobs.expire",
     "ExportSpec": "exporter.options.spec",
     "ExporterError": "exporter.errors",
     "Observer": "exporter.progress",
     "Period": "exporter.coverage",
     "Quiet": "exporter.progress",
     "RecordingsResult": "exporter.jobs.recordings_result",
+    "RekeyResult": "exporter.jobs.rekey",
     "RereadResult": "exporter.jobs.reread",
     "Snapshot": "exporter.progress",
     "Status": "exporter.jobs.status",
@@ -70,9 +76,11 @@ _NAMES: Final[dict[str, str | None]] = {
     "blocking": None,
     "compact": "exporter.api.calls",
     "errors": None,
+    "expire": "exporter.api.calls",
     "export": "exporter.api.calls",
     "open_dataset": "exporter.jobs.dataset",
     "recordings": "exporter.api.calls",
+    "rekey": "exporter.api.privacy",
     "reread": "exporter.api.calls",
     "sandbox": None,
     "schema": "exporter.api.calls",

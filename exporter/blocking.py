@@ -16,7 +16,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 import pyarrow as pa
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from exporter.api import calls
+from exporter.api import calls, privacy
 from exporter.errors import UsageError
 from exporter.jobs.stream import Stream, StreamReport
 from exporter.model import CONVERSATIONS
@@ -31,8 +31,10 @@ __all__ = [
     "accept",
     "audit",
     "compact",
+    "expire",
     "export",
     "recordings",
+    "rekey",
     "reread",
     "schema",
     "status",
@@ -67,8 +69,10 @@ def _refuse_a_loop(name: str) -> None:
 accept: Final = _plain(calls.accept)
 audit: Final = _plain(calls.audit)
 compact: Final = _plain(calls.compact)
+expire: Final = _plain(calls.expire)
 export: Final = _plain(calls.export)
 recordings: Final = _plain(calls.recordings)
+rekey: Final = _plain(privacy.rekey)
 reread: Final = _plain(calls.reread)
 schema: Final = _plain(calls.schema)
 status: Final = _plain(calls.status)

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,9 @@ DATA_VARIABLE: Final = "EXPORTER_DATA_KEY"
 #: The key that takes the place of the one in `DATA_VARIABLE`.
 NEW_DATA_VARIABLE: Final = "EXPORTER_NEW_DATA_KEY"
 _CHECKED: Final = b"exporter key check"
+#: The size of a block of SHA-256, and the bytes that HMAC mixes into a key of at most a block.
+_BLOCK_BYTES: Final = 64
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 _MOST_BYTES: Final = 65_536
 
 
@@ -42,6 +45,20 @@ class Key:
         """Returns the keyed hash of a value, as 32 hexadecimal digits. That for another purpose is another one."""
         text = f"{purpose}\0{value}".encode(errors="surrogatepass")
         return hmac.digest(self.secret, text, hashlib.sha256)[:16].hex()
+
+    def tagger(self, purpose: str) -> Callable[[str], str]:
+        """Returns what `tag` does for one purpose, for many values: it begins from states that are made once."""
+        block = self.secret.ljust(_BLOCK_BYTES, b"\0")
+        inner, outer = hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
+        inner.update(f"{purpose}\0".encode(errors="surrogatepass"))
+
+        def tag(value: str) -> str:
+            within, around = inner.copy(), outer.copy()
+            within.update(value.encode(errors="surrogatepass"))
+            around.update(within.digest())
+            return around.hexdigest()[:32]
+
+        return tag
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,17 @@ ABOUT: Final[dict[str, About]] = {
             ("Into files of another size", "exporter compact calls --part-size 512MiB"),
         ),
     ),
+    "rekey": About(
+        section=Section.UPKEEP,
+        topic="encryption",
+        examples=(
+            ("Encrypt all files with another key", "exporter rekey calls --to d2 --new-key-file new.key"),
+            (
+                "The same, with the key in use in a file as well",
+                "exporter rekey calls --to d2 --data-key-file data.key --new-key-file new.key",
+            ),
+        ),
+    ),
     "vacuum": About(
         section=Section.UPKEEP,
         topic="vacuum",
@@ -155,6 +166,18 @@ ABOUT: Final[dict[str, About]] = {
         examples=(
             ("Make a key, in a new file", "exporter keygen privacy.key"),
             ("Make one for a store of secrets, on stdout", "exporter keygen"),
+        ),
+    ),
+    "expire": About(
+        section=Section.UPKEEP,
+        topic="expire",
+        examples=(
+            (
+                "Keep conversations for three years, and their transcripts for 90 days",
+                "exporter expire calls conversations=3y,conversation=90d",
+            ),
+            ("See what would be deleted", "exporter expire calls --dry-run"),
+            ("Delete nothing from now on", "exporter expire calls never"),
         ),
     ),
     "schema": About(

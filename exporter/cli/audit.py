@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @with_options(
     *OF_THE_DATASET,
     *OF_RECORDINGS,
+    "expire",
     "file_mode",
     helps={
         "since": "Compare conversations created at this time or later: 2026-01, yesterday, last-month, 7d.",

@@ -52,6 +52,9 @@ def describe_audited(found: "AuditResult", destination: Location) -> Iterator[st
         filters = ", ".join(found.changing_filters)
         yield f"  deleted: or no longer matched by the filters of the export ({filters}), which the list cannot tell;"
         yield f"    {advise('sync', destination, '--refilter')} drops what they no longer match."
+    if found.erased:
+        what = count_of(found.erased, "conversation")
+        yield f"  erased: {what} that the API lists, and that were erased here on request. No difference."
     if found.recordings_left:
         what = count_of(found.recordings_left, "recording")
         yield f"  left: {what} not asked for yet: {advise('recordings', destination)}"
@@ -158,6 +161,7 @@ def audited_figures(found: "AuditResult") -> dict[str, Any]:
         "accepted": found.accepted,
         "lifted": found.lifted,
         "recordings_left": found.recordings_left,
+        **({} if found.erased is None else {"erased": found.erased}),
         "timezone": findings.zone,
         "days": [
             {"day": day.isoformat(), **{name: counts[name] for name in _COLUMNS}}

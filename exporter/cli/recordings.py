@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @with_options(
     *OF_THE_DATASET,
+    "expire",
     "file_mode",
     "part_size",
     "recordings",

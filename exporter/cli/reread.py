@@ -4,6 +4,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
+from exporter.cli.erase_report import describe_kept_out
 from exporter.cli.flags import Display, Existing, StoredSpec, switch, with_options
 from exporter.cli.report import describe_reread
 from exporter.cli.runner import Result, perform, tell_summary
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @with_options(
     *OF_THE_DATASET,
     *OF_RECORDINGS,
+    "expire",
     "file_mode",
     helps={
         "since": "Read again conversations created at this time or later: 2026-01, yesterday, last-month, 7d.",
@@ -52,7 +54,8 @@ def reread(
 def _tell(done: "RereadResult") -> Result:
     whole = tell_summary(done.summary)
     figures = whole.figures | _figures(done)
-    return whole._replace(lines=list(describe_reread(done)), figures=figures, status=done.exit_status, hint=())
+    lines = [*describe_reread(done), *describe_kept_out(done.summary.erased)]
+    return whole._replace(lines=lines, figures=figures, status=done.exit_status, hint=())
 
 
 def _figures(done: "RereadResult") -> dict[str, Any]:

@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from exporter.cli.display import Shown, open_display
+from exporter.cli.erase_report import describe_kept_out
 from exporter.cli.flags import Display
 from exporter.cli.machine import translating
 from exporter.cli.output import fail_in_json, is_terminal, report, say
@@ -64,10 +65,14 @@ def tell_summary(summary: "Summary") -> Result:
     """Returns the result of an export."""
     known = msgspec.structs.asdict(summary) | request_figures(summary)
     figures = {key: known[key] for key in SUMMARY_KEYS}
+    if summary.protection is not None:
+        figures["protection"] = msgspec.to_builtins(summary.protection)
+    if summary.erased is not None:
+        figures["erased"] = summary.erased
     if summary.recordings is not None:
         figures["recordings"] = recordings_figures(summary.recordings)
     return Result(
-        list(describe_summary(summary)),
+        [*describe_summary(summary), *describe_kept_out(summary.erased)],
         figures,
         summary.exit_status,
         hint=tuple(describe_reading(summary)),

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from exporter.cli.erase_report import describe_erasures
 from exporter.cli.flags import Existing, OneObject, flag, switch
 from exporter.cli.output import say
 from exporter.cli.report import describe_status, status_figures
@@ -53,7 +54,10 @@ def status(
 
     read = partial(read_status, target, check=check, updated_after=updated_after, retention_seconds=retention_seconds)
     found = anyio.run(read)
-    show(describe_status(found, target), status_figures(found), as_json=as_json)
+    figures = status_figures(found)
+    if found.erasures is None:
+        del figures["erasures"]
+    show([*describe_status(found, target), *describe_erasures(found.erasures, target)], figures, as_json=as_json)
     if check:
         if found.reason:
             say(f"exporter: {target}: {found.reason}")

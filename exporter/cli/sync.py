@@ -4,6 +4,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
+from exporter.cli.erase_report import describe_kept_out
 from exporter.cli.flags import Destination, Display, flag, switch, with_options
 from exporter.cli.report import describe_synced, synced_figures
 from exporter.cli.runner import Result, perform, tell_summary
@@ -56,4 +57,5 @@ def sync(
 
 def _tell(synced: "SyncResult") -> Result:
     whole = tell_summary(synced.summary)
-    return whole._replace(lines=list(describe_synced(synced)), figures=whole.figures | synced_figures(synced))
+    lines = [*describe_synced(synced), *describe_kept_out(synced.summary.erased)]
+    return whole._replace(lines=lines, figures=whole.figures | synced_figures(synced))

@@ -10,13 +10,14 @@ from exporter.cli.advice import advise
 from exporter.cli.report import first_of
 from exporter.cli.times import period_figures
 from exporter.keys import DATA_VARIABLE
-from exporter.layout import MEDIA, RECORDINGS, is_media
+from exporter.layout import DROPPED, MEDIA, RECORDINGS, is_media
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of, format_seconds, format_size, told_apart
 
 if TYPE_CHECKING:
     from exporter.check.problems import Problem
     from exporter.jobs.compact import CompactResult
+    from exporter.jobs.rekey import RekeyResult
     from exporter.jobs.vacuum import VacuumResult
     from exporter.jobs.verify import VerifyResult
 
@@ -87,6 +88,23 @@ def describe_compacted(done: "CompactResult") -> Iterator[str]:
         yield f"  took {format_seconds(done.seconds)}"
     if done.state == "incomplete":
         yield "  The export is incomplete; what it has was merged."
+
+
+def describe_rekeyed(done: "RekeyResult") -> Iterator[str]:
+    """Says how many files were written again, and what is not encrypted."""
+    if done.files:
+        yield f"{count_of(done.files, 'file')} of {format_size(done.bytes)} written again, with the key {done.key}"
+        yield f"  took {format_seconds(done.seconds)}"
+    else:
+        yield f"nothing to do: {done.key} is the key of all, {count_of(done.all_files, 'file')}"
+    if done.forgotten:
+        what = count_of(done.forgotten, "replaced file")
+        yield f"  deleted {what} of earlier generations, with another key or none"
+    if done.dropped:
+        yield f"  not changed: {count_of(done.dropped, 'file')} in {DROPPED} that repairs have put aside;"
+        yield "    once nothing needs them, exporter vacuum deletes them"
+    if done.quarantine_files:
+        yield f"  not encrypted: {count_of(done.quarantine_files, 'file')} of rows in quarantine"
 
 
 def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool) -> Iterator[str]:

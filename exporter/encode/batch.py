@@ -41,8 +41,7 @@ class EncodedBatch:
 
 class Encoder:
     """Builds the batches of one export. `fields` is as in `arrow_schema`; `protector` changes what may not be kept as
-    it was served. Below the `floors` of fields, by name, their values have expired, and are left out.
-    """
+    it was served. Below the `floors` of fields, by name, their values have expired, and are left out."""
 
     def __init__(
         self,
@@ -50,8 +49,8 @@ class Encoder:
         protector: Protector | None = None,
         floors: Mapping[str, Instant] = NO_FLOORS,
     ) -> None:
-        self._protector = protector
         self.floors = floors
+        self._protector = protector
         self._fields = asked_fields(fields)
         self.sensitive = [field.name for field in self._fields if field.sensitive]
         self.schema = arrow_schema(fields)
@@ -79,7 +78,7 @@ class Encoder:
         batch = without_values(pa.RecordBatch.from_arrays(columns, schema=self.schema), self.floors)
         return EncodedBatch(
             batch=batch if self._protector is None else self._protector.protect(batch),
-            quarantined=self.put_aside([cut_misfit(misfit, self.floors) for misfit in quarantined]),
+            quarantined=self.put_aside(quarantined),
             absent=absent,
             withheld_rows=withheld_rows,
             sighted=self._find(fitting, bare=False) if self.sensitive and withheld_rows < len(fitting) else None,
@@ -91,7 +90,8 @@ class Encoder:
 
     def put_aside(self, misfits: list[Misfit]) -> list[Misfit]:
         """Returns rows that fit no column as they may be kept."""
-        return misfits if self._protector is None else list(map(self._protector.withhold, misfits))
+        kept = misfits if self._protector is None else list(map(self._protector.withhold, misfits))
+        return [cut_misfit(misfit, self.floors) for misfit in kept] if self.floors else kept
 
     def _count_withheld(self, rows: Sequence[ServedRow], absent: dict[str, int]) -> int:
         least = min((absent.get(name, 0) for name in self.sensitive), default=0)

@@ -11,10 +11,10 @@ from typing import Self
 
 import msgspec
 
-from exporter.contract import ALWAYS_FIELDS, Instant
+from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval, Period
 from exporter.errors import DamagedPartError, StoreError
-from exporter.jobs.audit_comparison import Plan, compare, make_plan, until_now
+from exporter.jobs.audit_comparison import Plan, compare, listed_by, make_plan, until_now
 from exporter.jobs.audit_repair import Repair, confirm_deletions, lifted_doubts
 from exporter.jobs.doubts import Doubt, unproven_of
 from exporter.log.acceptance import find_accepted, times_of
@@ -30,9 +30,10 @@ from exporter.run.claim import Claim, holding
 from exporter.run.connect import connected
 from exporter.run.context import RunContext
 from exporter.run.encryption import find_cipher
+from exporter.run.protection import settle_policy
 from exporter.run.reconcile import changing_filters, stored_export
 from exporter.run.record import Run, recorded
-from exporter.settings import Request, Selection
+from exporter.settings import Selection
 from exporter.store.location import Location
 from exporter.store.open import open_store
 
@@ -99,7 +100,8 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
     `windows` is the number of windows, of which `windows_audited` were drawn. `lifted` is the number of times in doubt
     that were now listed whole; a repair makes them proven. `repaired` is None without a repair. `accepted` counts those
     `unproven` times of the list that are known to be in doubt, because somebody has accepted it. `recordings_left`
-    counts recordings that are known to exist and were not asked for yet; None: nobody knows, or none are kept.
+    counts recordings that are known to exist and were not asked for yet; None: nobody knows, or none are kept. `erased`
+    counts conversations that the API lists, and that were erased here, which is no difference; None: nobody ever was.
     """
 
     state: StateName
@@ -117,6 +119,7 @@ class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
     repaired: RepairResult | None = None
     accepted: int = 0
     recordings_left: int | None = None
+    erased: int | None = None
 
     @property
     def differs(self) -> bool:
@@ -232,7 +235,9 @@ async def audit(
     """
     async with open_store(destination) as store:
         state = await load_state(store)
-        stored_export(state, destination)  # before the lock, which would be made even if there is no export
+        # This comes before the lock, which would be made even if there is no export.
+        stored_export(state, destination)
+        settle_policy(state, asked, destination, context.keys)
 
         cipher_of = find_cipher(context.keys, destination, asked)
 
@@ -260,8 +265,7 @@ async def _audit(
 ) -> AuditResult:
     """Compares as planned and, under a claim, repairs what differs."""
     began, windows = context.clock(), plan.windows
-    listed = Request(filters=plan.request.filters, fields=ALWAYS_FIELDS)
-    async with connected(listed, plan.state, windows[-1].end, context, run) as connection:
+    async with connected(listed_by(plan), plan.state, windows[-1].end, context, run) as connection:
         now = connection.opening.now
         plan = until_now(plan, now.instant)
         findings, unproven = await compare(plan, connection, remembers=claim is not None)
@@ -299,4 +303,5 @@ async def _audit(
             repaired=repaired,
             accepted=sum(find_accepted(one, accepted) is not None for one in unproven),
             recordings_left=count_recordings(after).left if after.has_recordings else None,
+            erased=connection.admission.kept_out if after.privacy.erasures else None,
         )

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from exporter.contract import DAY, HIDDEN_STATUS, Instant, format_instant
+from exporter.contract import ALWAYS_FIELDS, DAY, HIDDEN_STATUS, Instant, format_instant
 from exporter.coverage import Coverage, Interval
 from exporter.encode.tables import Tables
 from exporter.errors import UsageError
@@ -17,6 +17,7 @@ from exporter.fetch.walk.approach import Approach
 from exporter.layout import SCRATCH
 from exporter.log.state import State
 from exporter.model import Unproven
+from exporter.pipeline.admission import subject_columns
 from exporter.pipeline.committer import check_free_space
 from exporter.pipeline.comparison import Comparison, Differences
 from exporter.pipeline.part_stage import PartStage
@@ -28,6 +29,7 @@ from exporter.plan.clock import DOUBT, is_to_come, trusted_since
 from exporter.plan.homes import Homes
 from exporter.plan.sample import choose_windows, cut_windows
 from exporter.run.connect import Connection
+from exporter.run.protection import tables_of
 from exporter.run.reconcile import between, in_stored_zone, missed_by, stored_export
 from exporter.run.record import new_run
 from exporter.run.session import schedule
@@ -92,6 +94,13 @@ def until_now(plan: Plan, now: Instant) -> Plan:
     return replace(plan, windows=windows, state=replace(plan.state, reads=reads))
 
 
+def listed_by(plan: Plan) -> Request:
+    """Returns the request for the list that is compared: of ids and times, and of what tells new conversations of those
+    who were erased."""
+    fields = dict.fromkeys((*ALWAYS_FIELDS, *subject_columns(plan.state.privacy)))
+    return Request(filters=plan.request.filters, fields=tuple(fields))
+
+
 async def compare(plan: Plan, connection: Connection, *, remembers: bool) -> tuple[Differences, tuple[Unproven, ...]]:
     """Lists the plan's windows, and compares the list with what is stored.
 
@@ -114,7 +123,9 @@ async def _list(plan: Plan, connection: Connection, aside: Store) -> Spool:
     settings = msgspec.structs.replace(context.settings, page_size=page_size)
     request = plan.request
     listed = msgspec.structs.replace(connection.request, partition_by=request.partition_by, timezone=request.timezone)
-    stage = PartStage.of(aside, Tables.of(listed), new_run(), settings, context.clock)
+    # What no column holds lies in the files as well.
+    tables = tables_of(listed, plan.state.privacy.policy, context.keys)
+    stage = PartStage.of(aside, tables, new_run(), settings, context.clock)
     scan = Scan(
         range=Interval(plan.windows[0].start, plan.windows[-1].end),
         windows=tuple(plan.windows),
@@ -123,7 +134,8 @@ async def _list(plan: Plan, connection: Connection, aside: Store) -> Spool:
     oldest, density = plan.state.oldest_row, opening.density
     scheduler = await schedule(scan, reader, stage.tables.place, page_size, oldest, density)
     spool = Spool(plan.homes, Guard())
-    await Pipeline(scan, scheduler, reader, SpoolSink(stage, spool, reading=0), None, settings).run()
+    sink = SpoolSink(stage, spool, reading=0)
+    await Pipeline(scan, scheduler, reader, sink, None, settings, admission=connection.admission).run()
     return spool
 
 

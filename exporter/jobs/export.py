@@ -2,18 +2,21 @@
 
 from msgspec.structs import replace
 
+from exporter.clock import wall_clock
 from exporter.jobs.recordings import are_all_kept, are_kept, keep_too
 from exporter.jobs.recordings_result import summarize_recordings
 from exporter.jobs.summary import Summary, summarize
 from exporter.lake.follow import settle_table_format
 from exporter.log.state import State
 from exporter.model import Counters
-from exporter.run.claim import holding
+from exporter.run.claim import Claim, holding
 from exporter.run.clocks import is_ahead
 from exporter.run.connect import connected, find_stored, mention_withheld
 from exporter.run.context import RunContext
 from exporter.run.encryption import find_cipher
+from exporter.run.expiry import check_retention, let_expire, look_for_expired, offline_now, stage_for
 from exporter.run.finish import check_whole, has_asked_mode, is_in_order, put_in_order, seal
+from exporter.run.protection import settle_policy
 from exporter.run.reconcile import asks_for_more, check_file_mode, in_stored_zone, known_end, settle_request
 from exporter.run.record import Run, recorded
 from exporter.run.recording_outcomes import Tally
@@ -41,7 +44,7 @@ async def export(destination: Location, asked: Selection, context: RunContext) -
 
 async def _export(store: Store, run: Run, asked: Selection, context: RunContext) -> Summary:
     destination = store.location
-    found, _, asked_there = await find_stored(store, run, asked)
+    found, _, asked_there = await find_stored(store, run, asked, context.keys)
     # These refuse a table that cannot be, and a key that is wrong, before anything is made or read.
     settle_table_format(found, asked_there, destination)
     cipher_of = find_cipher(context.keys, destination, asked)
@@ -53,8 +56,10 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
     async with holding(store, run, cipher_of) as claim:
         log, before = claim.log, claim.log.state
         asked = in_stored_zone(before, asked)
+        settle_policy(before, asked, destination, context.keys)
         request = settle_request(before, asked, destination)
-        if _has_all(before, asked):
+        if before.range is not None and _has_all(before, asked):
+            check_retention(before, asked.retention, before.range, offline_now(before, wall_clock()))
             # A run that was killed may have read everything, and sealed nothing.
             await put_in_order(
                 claim,
@@ -64,21 +69,40 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
                 table_format=settle_table_format(before, asked, destination),
                 file_mode=asked.file_mode,
                 keeps_recordings=asked.recordings,
+                keys=context.keys,
             )
             recordings = await keep_too(claim, run, asked, context)
-            return replace(summarize(destination, before, log.state, run.spent()), recordings=recordings)
+            expired = await _let_expire(claim, asked, context)
+            summary = summarize(destination, before, log.state, run.spent(), expired_rows=expired)
+            return replace(summary, recordings=recordings)
         async with connected(request, before, known_end(before, asked), context, run) as connection:
             await mention_withheld(claim, connection)
-            session = await begin(claim, connection, asked, connection.latest)
+            session = await begin(claim, connection, asked, connection.latest, expires=True)
             async with tapped(session) as tap:
                 await session.read_what_is_left()
                 if tap is not None:
                     await tap.hold()
                 await settle(session)
+                await session.let_expire()
                 await seal(log, session.stage, session.committer, context.observer)
                 recordings = await keep_too(claim, run, asked, context, session, tap)
-            summary = summarize(destination, session.before, log.state, session.spent)
+            summary = summarize(
+                destination,
+                session.before,
+                log.state,
+                session.spent,
+                session.stage.tables.protector,
+                expired_rows=session.expired_rows,
+                erased_rows=session.admission.kept_out,
+            )
             return replace(summary, recordings=recordings)
+
+
+async def _let_expire(claim: Claim, asked: Selection, context: RunContext) -> int:
+    """Takes out what has expired, though the API was asked nothing; returns how many conversations that were."""
+    stage = stage_for(claim, context.settings, context.clock, context.keys)
+    now = offline_now(claim.log.state, wall_clock())
+    return (await let_expire(claim.log, stage, context.observer, now, asked.retention)).conversations
 
 
 def _has_all(state: State, asked: Selection) -> bool:
@@ -94,6 +118,10 @@ async def _is_idle(store: Store, found: State, asked: Selection, context: RunCon
     if not _has_all(found, asked) or settle_table_format(found, asked, store.location) != found.table_format:
         return False
     if asked.recordings not in (None, found.keeps_recordings):
+        return False
+    if asked.retention not in (None, found.privacy.retention):
+        return False
+    if await look_for_expired(store, found, offline_now(found, wall_clock())):
         return False
     if are_kept(found, asked) and not are_all_kept(found, context):
         return False

@@ -7,6 +7,7 @@ each would need both keys.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -14,8 +15,7 @@ import msgspec
 from anyio import to_thread
 
 from exporter.clock import wall_clock
-from exporter.encode.tables import Tables
-from exporter.errors import ProtectionError, UsageError
+from exporter.errors import ExporterError, ProtectionError, StoreError, UsageError
 from exporter.keys import Key, Keys, with_check
 from exporter.layout import CONVERSATIONS, DROPPED, RECORDINGS, TURNS, part_path
 from exporter.log.commits import check_not_overtaken, load_commits
@@ -35,6 +35,7 @@ from exporter.privacy import Encryption, KeyReference
 from exporter.progress import Observer
 from exporter.run.claim import Claim, holding
 from exporter.run.finish import check_whole
+from exporter.run.protection import stored_tables
 from exporter.run.reconcile import stored_export
 from exporter.run.record import Run, recorded
 from exporter.settings import RunSettings
@@ -109,12 +110,12 @@ async def _rekey(
     began, commits = clock(), await load_commits(store)
     async with holding(store, run, lambda state: _ciphers(state, commits, new_key, keys, store.location)) as claim:
         before = claim.log.state
-        request, _ = stored_export(before, store.location)
+        stored_export(before, store.location)
         await check_whole(store, before)
         pending = [file for file in before.files.values() if file.key != new_key.name]
         # As long as a part is pending, all that is kept for readers of older manifests has another key.
         forgotten = tuple(sorted(before.kept)) if pending else ()
-        tables = Tables.of(request)
+        tables = stored_tables(before, keys)
         committer = Committer(store, claim.log, tables.schemas, observer, clock)
         if pending or claim.encryption != before.privacy.encryption:
             privacy = PrivacyChange(encryption=claim.encryption)
@@ -153,7 +154,12 @@ async def _rewrite_all(
         observer.note("encrypting files", files=sum(map(len, batch)))
         # A reader that trusts `_SUCCESS` would count the rows of old and new parts.
         await committer.unseal()
-        await for_each(batch, rewrite, at_once=MERGED_AT_ONCE)
+        try:
+            await for_each(batch, rewrite, at_once=MERGED_AT_ONCE)
+        except ExporterError:
+            with suppress(StoreError):
+                await committer.write_manifest()
+            raise
         # It also deletes media that has been encrypted again.
         await committer.sweep()
 

@@ -8,8 +8,9 @@ import msgspec
 
 from exporter.contract import format_datetime, to_datetime
 from exporter.coverage import Period
-from exporter.errors import DamagedPartError
+from exporter.errors import DamagedPartError, ErasureUnfinishedError
 from exporter.jobs.doubts import Accepted, accepted_of
+from exporter.jobs.protection_result import Protection, protection_of
 from exporter.jobs.recordings_result import RecordingsResult, summarize_recordings
 from exporter.jobs.requested import Requested, withheld_of
 from exporter.log.commits import load_commits
@@ -17,7 +18,7 @@ from exporter.log.doubts import spans_of
 from exporter.log.fold import fold
 from exporter.log.journal import RunRecord, has_ended, read_last_run
 from exporter.log.manifest import check_not_behind
-from exporter.log.state import Commit, Hydrated, StateName, state_name
+from exporter.log.state import Commit, Hydrated, State, StateName, state_name
 from exporter.model import Counters
 from exporter.run.reconcile import stored_export
 from exporter.run.recording_outcomes import Tally
@@ -25,6 +26,18 @@ from exporter.settings import FileMode, RecordingSettings, Request
 from exporter.store.location import Location
 from exporter.store.open import open_store
 from exporter.words import count_of
+
+
+class Erasures(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts the erasures of an export, and all `conversations` that they took away.
+
+    Of the `unfinished` ones, something may still lie somewhere; `certificates` are the paths of all.
+    """
+
+    requests: int
+    conversations: int
+    unfinished: int
+    certificates: tuple[str, ...]
 
 
 class UnendedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +59,9 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     in a summary, as are the `withheld` fields, and `partly_withheld` counts the intervals with rows that lack sensitive
     fields. `unsettled` says that a run was cut short before it knew that each row is in one place. `unended_run` has
     committed last, and no line of the journal tells its end. `recordings` is None if none was ever kept, and `hydrated`
-    says what came by id. `exit_status` is what `--check` ends with, and `reason` says why, unless all is well.
+    says what came by id. `retention` is for how many seconds what is kept, and `expired_before` the instants before
+    which it is not. `erasures` is None if nobody was ever erased, and `protection` without a policy. `exit_status` is
+    what `--check` ends with, and `reason` says why, unless all is well.
     """
 
     state: StateName
@@ -80,6 +95,10 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     exit_status: int = 0
     reason: str = ""
     hydrated: Hydrated = Hydrated()
+    retention: dict[str, int] = msgspec.field(default_factory=dict)
+    expired_before: dict[str, datetime] = msgspec.field(default_factory=dict)
+    erasures: Erasures | None = None
+    protection: Protection | None = None
 
 
 class Verdict(NamedTuple):
@@ -97,10 +116,14 @@ def judge(found: Status, *, updated_after: datetime | None = None) -> Verdict:
     run = found.last_run
     if run is not None and run.exit_status == DamagedPartError.exit_status:
         return Verdict(DamagedPartError.exit_status, f"the last run, {run.command}, found damage or a difference")
+    if found.protection is not None and found.protection.pending_files:
+        return Verdict(1, "a run that protects what is stored was cut short; exporter protect goes on with it")
     if found.state == "incomplete":
         return Verdict(1, "a part of the range is missing")
     if found.unsettled:
         return Verdict(1, "a run was cut short before it knew that each row is in one place; the next one checks it")
+    if found.erasures is not None and found.erasures.unfinished:
+        return Verdict(ErasureUnfinishedError.exit_status, "an erasure is not finished; exporter erase goes on with it")
     if found.new_doubts:
         return Verdict(3, f"{count_of(found.new_doubts, 'doubt')} that nobody has accepted")
     if updated_after is not None and (found.updates_since is None or found.updates_since < updated_after):
@@ -169,8 +192,22 @@ async def status(
         if state.has_recordings
         else None,
         hydrated=state.hydrated,
+        retention=dict(state.privacy.retention),
+        expired_before={name: to_datetime(floor) for name, floor in sorted(state.privacy.floors.items())},
+        erasures=_erasures(state) if state.privacy.erasures else None,
+        protection=protection_of(state),
     )
     return msgspec.structs.replace(found, **judge(found, updated_after=updated_after)._asdict())
+
+
+def _erasures(state: State) -> Erasures:
+    erasures = state.privacy.erasures
+    return Erasures(
+        requests=len(erasures),
+        conversations=sum(one.conversations for one in erasures),
+        unfinished=len(state.privacy.unfinished),
+        certificates=tuple(one.certificate for one in erasures),
+    )
 
 
 def _unended(commits: Sequence[Commit]) -> UnendedRun:

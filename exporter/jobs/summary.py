@@ -6,9 +6,11 @@ from typing import Final, Self
 import msgspec
 
 from exporter.contract import MINUTE, Instant, instant_of, to_datetime
+from exporter.encode.protect.protector import Protector
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.jobs.doubts import Accepted, accepted_of
+from exporter.jobs.protection_result import Protection, protection_of
 from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.requested import Requested, withheld_of
 from exporter.layout import MANIFEST
@@ -30,14 +32,16 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
 
     `turns` is None if that table was not asked for. `bytes` are those of the parts. `resumed` says that an export
     existed before the run, and `changed` that the run committed something. `withheld` are sensitive fields that were
-    not shown to the token. `new_rows` counts what the table has more than before, and `kept_files` replaced files that
+    not shown to the token. `new_rows` counts what the table has more than before, if the
+    `expired_rows` were still there, which have left it because of their age, and `kept_files` replaced files that
     are kept for readers of older manifests. `partly_withheld` counts files with rows that came without sensitive fields
     while other rows had them. `end_ahead` is the end that was asked for, if it lay ahead of what could be read.
     `unproven_rows` were read at the `unproven` times, and `unproven_seconds` is how long each of these is that is more
     than one instant (None: open below). `acceptances` name the doubts that somebody has accepted, this many `accepted`;
     `new_doubts` counts the others. `is_accepted` says that there are none, and that each row is in one place.
-    `file_mode` says who may read the files on a disk, and `hydrated` what came by id. `recordings` is None unless the
-    run also keeps those; the exit status is the worse of both.
+    `erased` counts conversations that were served and not taken, because they were erased here; None: nobody ever was.
+    `file_mode` says who may read the files on a disk, and `hydrated` what came by id. `protection` is None without a
+    policy. `recordings` is None unless the run also keeps those; the exit status is the worse of both.
     """
 
     state: StateName
@@ -64,6 +68,7 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     request: Request | None = None
     end_ahead: datetime | None = None
     new_rows: int = 0
+    expired_rows: int = 0
     retries: int = 0
     throttled: int = 0
     unproven_rows: int = 0
@@ -74,6 +79,8 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     is_accepted: bool = False
     recordings: RecordingsResult | None = None
     hydrated: Hydrated = Hydrated()
+    erased: int | None = None
+    protection: Protection | None = None
 
     @property
     def own_status(self) -> int:
@@ -98,8 +105,19 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, end_ahead=to_datetime(asked))
 
 
-def summarize(destination: Location, before: State, after: State, spent: Counters) -> Summary:
-    """Returns the summary of a run that has led from `before` to `after`. `spent` is what the run has cost."""
+def summarize(
+    destination: Location,
+    before: State,
+    after: State,
+    spent: Counters,
+    protector: Protector | None = None,
+    *,
+    expired_rows: int = 0,
+    erased_rows: int = 0,
+) -> Summary:
+    """Returns the summary of a run that has led from `before` to `after`. `spent` is what the run has cost, and
+    `protector` has protected the rows that it has read. `expired_rows` is the number of conversations that it has let
+    expire, and `erased_rows` of those that it did not take because they were erased here."""
     range_ = after.range
     if range_ is None:
         raise StoreError(f"{destination}: the log has no range")
@@ -129,7 +147,8 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         table_kind=None if after.table_format is None else after.table_format.kind,
         organization=after.organization,
         request=after.request,
-        new_rows=max(0, after.totals.rows - before.totals.rows),
+        new_rows=max(0, after.totals.rows + expired_rows - before.totals.rows),
+        expired_rows=expired_rows,
         retries=spent.retries,
         throttled=spent.throttled,
         new_doubts=len(after.new_doubts),
@@ -137,4 +156,6 @@ def summarize(destination: Location, before: State, after: State, spent: Counter
         acceptances=accepted_of(after.acceptances),
         is_accepted=after.is_accepted,
         hydrated=after.hydrated,
+        erased=erased_rows if after.privacy.erasures else None,
+        protection=protection_of(after, protector),
     )

@@ -65,7 +65,7 @@ async def vacuum(
     Raises `DestinationError` if there is no export, `DestinationLockedError` if another run is at work,
     `OvertakenError` if another run has gone on with the export meanwhile, `ForeignTableError` for a table that others
     have written to, `DamagedPartError` if a file is missing, because a file that would be deleted may be wanted in its
-    place, and `StoreError`: `UnreadablePartError` if a repair has dropped files and `keys` do not open them.
+    place, and `StoreError`. Without the key, encrypted files that repairs have dropped are kept.
     """
     async with open_store(destination) as store:
         state = await load_state(store)

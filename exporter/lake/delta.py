@@ -113,7 +113,9 @@ class DeltaLog:
         keep_modes(self._log, known, self._file_mode)
 
     def generations(self) -> Collection[int]:
-        return ()  # versions cannot be taken out of a log one by one
+        with _reporting(self.where):
+            history = [] if self._table is None else self._table.history()
+        return {int(version[GENERATION]) for version in history if GENERATION in version}
 
     def expire(self, readable: Collection[int]) -> None:
         """Does nothing: the log keeps versions that cannot be read without their files, as Delta's own vacuum does."""

@@ -14,7 +14,7 @@ from anyio import to_thread
 
 from exporter.encode.tables import Tables
 from exporter.errors import DestinationError, ForeignTableError, UsageError
-from exporter.lake.table import LakeTable, Step, TableContents, next_step, readable, states_at
+from exporter.lake.table import LakeTable, Step, TableContents, files_of, next_step, readable, states_at
 from exporter.log.commits import check_not_overtaken, load_commits
 from exporter.log.state import State
 from exporter.model import RECORDINGS, TableFormat
@@ -80,15 +80,44 @@ async def write_tables(store: Store, state: State, observer: Observer | None = N
     Raises `StoreError`, and `ForeignTableError` for a table that others have written to: it is left alone, and the
     other tables are brought in step first.
     """
-    if state.table_format is None or not state.is_whole:
+    if state.is_whole:
+        await _write_tables(store, state, observer, only_there=False)
+
+
+async def let_go(store: Store, state: State, observer: Observer | None = None) -> None:
+    """Brings the tables that are there to `state`, whole or not, and takes versions out that need files which are
+    neither live nor kept: whoever was erased must be in none. Raises as `write_tables`."""
+    try:
+        await _write_tables(store, state, observer, only_there=not state.is_whole)
+    finally:
+        await expire(store, state, (), dry_run=False)
+
+
+async def count_losing(store: Store, state: State, files: Collection[str]) -> int:
+    """Returns how many versions of the tables need any of `files`. Raises as `write_tables`."""
+    with open_tables(store, state) as tables:
+        for table in tables:
+            await to_thread.run_sync(table.read)
+        by_table = [await to_thread.run_sync(table.generations) for table in tables]
+        states = states_at(await load_commits(store), {number for numbers in by_table for number in numbers})
+        gone = frozenset(files)
+        return sum(
+            not gone.isdisjoint(files_of(states[number], table.name))
+            for table, numbers in zip(tables, by_table, strict=True)
+            for number in numbers
+        )
+
+
+async def _write_tables(store: Store, state: State, observer: Observer | None, *, only_there: bool) -> None:
+    if state.table_format is None:
         return
     await check_not_overtaken(store, state)
     failures: list[ForeignTableError] = []
     with open_tables(store, state) as tables:
         for table in tables:
             try:
-                ((_, step),) = await steps_to(store, state, [table])
-                if step is not None:
+                ((shown, step),) = await steps_to(store, state, [table])
+                if step is not None and not (only_there and shown is None):
                     await to_thread.run_sync(table.write, step, state.number)
             except ForeignTableError as error:
                 failures.append(error)

@@ -20,6 +20,7 @@ import pyarrow as pa
 from exporter.errors import OvertakenError, StoreError
 from exporter.layout import DROPPED, FILE_KINDS, STAGING, dropped_path, is_export_file, is_of_run, staged_media_prefix
 from exporter.log.commits import check_not_overtaken, load_state
+from exporter.log.erasures import find_unnamed
 from exporter.log.expiry import is_expired_leftover
 from exporter.log.manifest import write_manifest
 from exporter.log.state import State
@@ -74,6 +75,7 @@ async def find_garbage(store: Store, state: State) -> list[str]:
     up to date with `state`, because an older manifest may still name it.
     """
     garbage = [*await store.list(STAGING), *filter(is_export_file, await list_files(store))]
+    garbage += await find_unnamed(store, state.privacy.erasures)
     spared = state.kept.union(state.live, *(dropped.files for dropped in state.dropped))
     return [path for path in garbage if path not in spared]
 

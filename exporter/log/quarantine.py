@@ -1,7 +1,7 @@
 """Keeps rows that do not fit the column types in quarantine files, as they were served and with the reason."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -70,6 +70,18 @@ def _read(line: bytes) -> _Line:
 def id_of(line: bytes) -> str:
     """Returns the `id` in a line of a quarantine file."""
     return _read(line).id
+
+
+def cut_row(line: bytes, cut: Callable[[bytes], bytes]) -> bytes:
+    """Returns a line of a quarantine file whose row is what `cut` leaves of it."""
+    known = _read(line)
+    row = cut(known.row.encode())
+    return msgspec.json.encode(msgspec.structs.replace(known, row=row.decode())) + b"\n"
+
+
+def row_of(line: bytes) -> str:
+    """Returns the row in a line of a quarantine file, as it was served, or what stands for it."""
+    return _read(line).row
 
 
 def created_at_of(line: bytes) -> Instant:

@@ -10,9 +10,11 @@ from typing import Final, NamedTuple
 
 from exporter.contract import RECORDING_FIELD, SECOND, Instant
 from exporter.layout import CONVERSATIONS, RECORDINGS, partition_text
+from exporter.log.expiry import row_floor
 from exporter.log.state import State
 from exporter.model import DataFile
 from exporter.partitions import Partition
+from exporter.privacy import Policy
 
 #: Rows with these statuses are tried again by the next run.
 AGAIN: Final = ("failed", "expired")
@@ -61,18 +63,20 @@ class _Parts:
 def count_recordings(state: State) -> RecordingCounts:
     """Returns the counts for the live parts of `state`."""
     statuses, left, is_known, oldest = Counter[str](), 0, True, None
+    floor = row_floor(state.privacy.floors, RECORDINGS)
     for parts in _by_partition(state):
         own = parts.statuses
         statuses += own
         if is_looked_at(state, partition_text(parts.partition)):
             continue
-        is_known = is_known and all(file.recorded_rows is not None for file in parts.conversations)
-        is_known = is_known and not (parts.conversations and is_blind(state, parts.conversations))
-        recorded = sum(file.recorded_rows or 0 for file in parts.conversations)
+        wanted = [file for file in parts.conversations if file.created_at_max >= floor]
+        is_known = is_known and all(file.recorded_rows is not None for file in wanted)
+        is_known = is_known and not (wanted and is_blind(state, wanted))
+        recorded = sum(file.recorded_rows or 0 for file in wanted)
         # Rows of recordings that appeared late are in no such count.
         if more := max(0, recorded - own.total()):
             left += more
-            begins = min(file.created_at_min for file in parts.conversations if file.recorded_rows)
+            begins = max(floor, min(file.created_at_min for file in wanted if file.recorded_rows))
             oldest = begins if oldest is None else min(oldest, begins)
     return RecordingCounts(
         recorded=statuses.total() + left if is_known else None,
@@ -90,13 +94,23 @@ def count_recordings(state: State) -> RecordingCounts:
 
 def is_blind(state: State, files: Sequence[DataFile]) -> bool:
     """Returns whether rows of `files` do not say which conversations have a recording, because they came without the
-    field: then only the list does."""
+    field, or the policy has changed it: then only the list does."""
     fields = None if state.request is None else state.request.fields
     if fields is not None and RECORDING_FIELD not in fields:
         return True
     if any(file.withheld_rows for file in files):
         return True
+    if state.privacy.policy is not None and hides_recordings(state.privacy.policy):
+        return True
     return all(file.absent.get(RECORDING_FIELD, 0) == file.rows for file in state.conversations)
+
+
+def hides_recordings(policy: Policy) -> bool:
+    """Returns whether a stored row may not show any more that it came with a recording."""
+    return any(
+        rule.action not in ("keep", "no-query") and (path == RECORDING_FIELD or path.startswith(f"{RECORDING_FIELD}."))
+        for path, rule in policy.rules.items()
+    )
 
 
 def partitions_to_look_at(

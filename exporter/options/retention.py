@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias
 
 from exporter.contract import ALWAYS_FIELDS, FIELD_NAMES
@@ -25,6 +26,7 @@ _YEAR_SECONDS: Final = 365 * 86_400
 _LEAST_SECONDS: Final = 3600
 _MOST_SECONDS: Final = 1000 * _YEAR_SECONDS
 
+_of_privacy = partial(Option, group=Group.PRIVACY)
 _Ages: TypeAlias = Sequence[str] | str | Mapping[str, int | str] | None
 
 
@@ -32,18 +34,17 @@ _Ages: TypeAlias = Sequence[str] | str | Mapping[str, int | str] | None
 class RetentionOptions:
     """Says what is kept for how long."""
 
-    expire: _Ages = Option(
-        "Delete conversations older than this at the end of this run and all later ones: 90d, 3y; or by table and "
-        "field: conversations=3y,conversation=90d,recordings=30d. never lifts it from now on; repeatable.",
+    expire: _Ages = _of_privacy(
+        "Delete conversations once they are older than this, in this run and all later ones; or what is named: "
+        "conversations=3y,recordings=30d or, by field, conversation=90d; never ends that; repeatable.",
         "AGE",
-        group=Group.PRIVACY,
         otherwise="as before; at first never",
         values=(NEVER, *(f"{name}=" for name in EXPIRABLE)),
         repeats=True,
     ).field(None)
 
 
-def to_retention(given: _Ages) -> Retention | None:
+def to_ages(given: _Ages) -> Retention | None:
     """Returns for how many seconds what is kept: None for as before, nothing for ever. Raises `UsageError`.
 
     `given` are texts as on the command line, or ages by what expires.

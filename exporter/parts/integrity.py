@@ -84,8 +84,13 @@ async def as_written(store: Store, file: ExportFile, limiter: CapacityLimiter | 
 async def read_as_written(store: Store, file: ExportFile) -> bytes:
     """Returns the content of a small file. Raises as `as_written`."""
     async with as_written(store, file) as path:
-        with reading(path), open_patiently(path) as opened_file:
-            return opened_file.readall()
+        return read_whole(path)
+
+
+def read_whole(path: Path) -> bytes:
+    """Returns the content of a small file. Blocks. Raises `UnreadableFileError`."""
+    with reading(path), open_patiently(path) as file:
+        return file.readall()
 
 
 @asynccontextmanager

@@ -12,6 +12,8 @@ from typing import Any, Final, Self
 import anyio
 from msgspec import UNSET, Raw
 
+from exporter.contract import Instant
+from exporter.encode.batch import NO_FLOORS
 from exporter.encode.rows import EncodeRow, Misfit, ServedRow
 from exporter.errors import TooLargeError
 from exporter.model import Counters, Rows
@@ -52,7 +54,8 @@ class Hydrator:
     """Completes rows of one run. `fields` are those that it asks for, and `filled` those that came.
 
     `wanted` may be asked for; with `always`, all of them are, without a look. `known` is as in `plan.hydration.decide`.
-    At most `at_once` conversations are asked for at a time, and rows of about `piece_bytes` are completed at once.
+    What lies below the `floors` of fields, by name, has expired, and is not asked for. At most `at_once` conversations
+    are asked for at a time, and rows of about `piece_bytes` are completed at once.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Hydrator:
         *,
         always: bool = False,
         known: Collection[str] = (),
+        floors: Mapping[str, Instant] = NO_FLOORS,
         at_once: int = 1,
         piece_bytes: int = 1024 * 1024,
     ) -> None:
@@ -70,6 +74,7 @@ class Hydrator:
         self._reader = reader
         self._wanted = frozenset(wanted)
         self._known = frozenset(known)
+        self.floors = floors
         self._at_once = at_once
         self._piece_bytes = piece_bytes
         self._is_settled = always
@@ -81,7 +86,14 @@ class Hydrator:
         self._turn = anyio.Lock()
 
     @classmethod
-    def of(cls, reader: Reader, request: Request, settings: RunSettings, known: Collection[str] = ()) -> Self | None:
+    def of(
+        cls,
+        reader: Reader,
+        request: Request,
+        settings: RunSettings,
+        known: Collection[str] = (),
+        floors: Mapping[str, Instant] = NO_FLOORS,
+    ) -> Self | None:
         """Returns what completes the rows of a run, or None if nothing must be asked for by id."""
         wanted = askable(request.fields)
         if settings.hydrate == "never" or not wanted:
@@ -92,6 +104,7 @@ class Hydrator:
             wanted,
             always=settings.hydrate == "always",
             known=known,
+            floors=floors,
             at_once=settings.concurrency,
             piece_bytes=shares.page // _SHARE_OF_PAGE,
         )
@@ -135,7 +148,7 @@ class Hydrator:
         return looks
 
     def _cut(self, rows: Rows[EncodeRow]) -> int:
-        if not any(map(self._lacks, rows.rows)):
+        if not self._lacking(rows):
             return len(rows)
         return piece_end(rows.created_at, self.piece_rows)
 
@@ -147,7 +160,7 @@ class Hydrator:
 
     def has_work(self, rows: Rows[EncodeRow], *, completes: bool) -> bool:
         """Returns whether `take` would ask for anything, or decide."""
-        return bool(rows) and (not self._is_settled or (completes and any(map(self._lacks, rows.rows))))
+        return bool(rows) and (not self._is_settled or (completes and bool(self._lacking(rows))))
 
     async def take(self, rows: Rows[EncodeRow], *, completes: bool) -> Piece:
         """Returns the newest of the rows, completed, or all of them as they are unless it `completes`; learns from
@@ -170,7 +183,7 @@ class Hydrator:
 
         Raises `SourceError`; `TooLargeError` for a conversation that memory has no room for.
         """
-        lacking = [row.id for row in rows.rows if self._lacks(row)]
+        lacking = self._lacking(rows)
         if not lacking:
             return rows
         came = await self.ask(lacking)
@@ -211,8 +224,14 @@ class Hydrator:
         await for_each(identities, ask, at_once=self._at_once)
         return found
 
-    def _lacks(self, row: EncodeRow) -> bool:
-        return isinstance(row, ServedRow) and any(getattr(row, name) is UNSET for name in self.fields)
+    def _lacking(self, rows: Rows[EncodeRow]) -> list[str]:
+        """Returns the ids of the rows that lack a field that has not expired."""
+        return [
+            row.id
+            for row, at in zip(rows.rows, rows.created_at, strict=True)
+            if isinstance(row, ServedRow)
+            and any(getattr(row, name) is UNSET and at >= self.floors.get(name, at) for name in self.fields)
+        ]
 
     def _give_up(self, fields: Collection[str]) -> None:
         if not self._is_refused:

@@ -24,7 +24,8 @@ from exporter.fetch.walk.several_lists import JoinedWalk
 from exporter.fetch.walk.two_lists import DoubleWalk, new_walk
 from exporter.fetch.walk.walk import Walk
 from exporter.fetch.walk.window import Settled
-from exporter.model import Change, Counters
+from exporter.model import Change, Counters, Rows
+from exporter.pipeline.admission import Admission
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.hydration import Hydrator, Piece
 from exporter.pipeline.memory import Room
@@ -51,7 +52,8 @@ class _Delivery:
 class Pipeline:
     """Reads all windows of `scan`, which `scheduler` splits, and commits their rows; a `committer` of None commits
     nothing. `covered` are microseconds of the range that were read before. The `hydrator` learns from the rows and, if
-    it `completes`, brings the fields that the list leaves out before they are handed to the sink.
+    it `completes`, brings the fields that the list leaves out before they are handed to the sink. Rows that `admission`
+    keeps out reach neither.
 
     `run` raises the `ExporterError` that ended it early, after committing everything that it could.
     """
@@ -68,10 +70,12 @@ class Pipeline:
         covered: int = 0,
         hydrator: Hydrator | None = None,
         completes: bool = True,
+        admission: Admission | None = None,
     ) -> None:
         self._scan = scan
         self._hydrator = hydrator
         self._completes = completes
+        self._admission = admission
         self._scheduler = scheduler
         self._reader = reader
         self._sink = sink
@@ -224,7 +228,7 @@ class Pipeline:
     ) -> tuple[Instant, bool]:
         """Hands rows to the writer, in pieces where they must be completed. Returns down to where the writer has them,
         `above` if it has none, and whether it has all: otherwise the run ends."""
-        rest, unproven = delivery.settled.rows, delivery.settled.unproven
+        rest, unproven = self._admitted(delivery.settled.rows), delivery.settled.unproven
         while True:
             piece = Piece(rest)
             if self._hydrator is not None and self._hydrator.has_work(rest, completes=self._completes):
@@ -238,13 +242,18 @@ class Pipeline:
                     return above, False
             rest = piece.rest
             above = piece.rows.created_at[-1] if rest else delivery.settled_from
-            await self._commit(await writer.add(Settled(piece.rows, unproven), above, delivery.read_since))
+            # What came by id may say whose the row is.
+            rows = piece.rows if piece.room is None else self._admitted(piece.rows)
+            await self._commit(await writer.add(Settled(rows, unproven), above, delivery.read_since))
             unproven = ()
             piece.release()
             if not rest:
                 return above, True
             if not writer.seconds_left:
                 await self._commit(await writer.finish(above))
+
+    def _admitted(self, rows: Rows[EncodeRow]) -> Rows[EncodeRow]:
+        return rows if self._admission is None else self._admission.admit(rows)
 
     async def _commit(self, change: Change | None) -> None:
         if change is not None and self._committer is not None:

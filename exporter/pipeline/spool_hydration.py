@@ -6,7 +6,7 @@ what was stored of it where the list leaves that out.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from pathlib import Path
@@ -16,7 +16,9 @@ import pyarrow.compute as pc
 from anyio import to_thread
 from msgspec import UNSET
 
+from exporter.contract import Instant
 from exporter.coverage import Interval
+from exporter.encode.floor import without_values
 from exporter.encode.rows import Misfit, ServedRow
 from exporter.layout import CONVERSATIONS
 from exporter.log.quarantine import line_of, write_quarantine
@@ -108,7 +110,8 @@ class _Completion:
             if patch.misfits:
                 await self._put_aside(patch.misfits)
                 rest = rest.filter(pc.invert(_with_ids(rest, {misfit.id for misfit in patch.misfits})))
-            completed = await to_thread.run_sync(patch.apply, rest, lacking, limiter=self.stage.working)
+            floors = self.stage.tables.encoder.floors
+            completed = await to_thread.run_sync(patch.apply, rest, lacking, floors, limiter=self.stage.working)
             if completed.num_rows:
                 self._write(completed, sides, is_kept=False).null.update(patch.null)
         finally:
@@ -124,24 +127,26 @@ class _Completion:
 
     async def _ask(self, rows: pa.RecordBatch, lacking: list[str]) -> "_Patch":
         """Asks for the rows that lack a value."""
-        lacks = reduce(pc.or_, (rows.column(name).is_null() for name in lacking))
+        lacks = reduce(pc.or_, (self._may_have(rows, name) for name in lacking))
         asked = rows.filter(lacks)
         ids, times = asked.column(ID_COLUMN).to_pylist(), asked.column(SORT_COLUMN).cast(pa.int64()).to_pylist()
         came = await self.hydrator.ask(ids)
         patch = _Patch(rows.slice(0, 0), rows.slice(0, 0))
         fitting: list[ServedRow] = []
+        fitting_at: list[Instant] = []
         for identity, at in zip(ids, times, strict=True):
             match came.get(identity):
                 case Misfit() as misfit:
                     patch.misfits.append(Misfit(misfit.id, at, misfit.reason, misfit.text))
                 case ServedRow() as row:
                     fitting.append(row)
+                    fitting_at.append(at)
         for name in lacking:
             brought = [position for position, row in enumerate(fitting) if getattr(row, name) is not UNSET]
             patch.brought[name] = {fitting[position].id: position for position in brought}
         encoder, nothing = self.stage.tables.encoder, [None] * len(fitting)
         if fitting:
-            made = partial(encoder.encode, Rows(fitting, [0] * len(fitting), nothing))
+            made = partial(encoder.encode, Rows(fitting, fitting_at, nothing))
             patch.came = (await to_thread.run_sync(made, limiter=self.stage.working)).batch
             for name, positions in patch.brought.items():
                 patch.null[name] = patch.came.column(name).take(pa.array([*positions.values()], pa.int64())).null_count
@@ -150,6 +155,13 @@ class _Completion:
             async with opened(self.stage.store, self.file) as stored:
                 patch.stored = await to_thread.run_sync(_find, stored, missed, rows.schema, limiter=self.stage.working)
         return patch
+
+    def _may_have(self, rows: pa.RecordBatch, name: str) -> pa.BooleanArray:
+        """Says of each row whether it lacks a field that has not expired."""
+        lacks, floor = rows.column(name).is_null(), self.hydrator.floors.get(name)
+        if floor is None:
+            return lacks
+        return pc.and_(lacks, pc.greater_equal(rows.column(SORT_COLUMN).cast(pa.int64()), floor))
 
     async def _put_aside(self, misfits: list[Misfit]) -> None:
         spool, stage = self.spool, self.stage
@@ -198,8 +210,8 @@ class _Patch:
     null: Counter[str] = field(default_factory=Counter)
     misfits: list[Misfit] = field(default_factory=list)
 
-    def apply(self, rows: pa.RecordBatch, names: Iterable[str]) -> pa.RecordBatch:
-        """Returns the rows with values in the place of nulls in these columns."""
+    def apply(self, rows: pa.RecordBatch, names: Iterable[str], floors: Mapping[str, Instant]) -> pa.RecordBatch:
+        """Returns the rows with values in the place of nulls in these columns, above their `floors`."""
         ids = rows.column(ID_COLUMN).to_pylist()
         stored = {identity: number for number, identity in enumerate(self.stored.column(ID_COLUMN).to_pylist())}
         first_came, first_stored = rows.num_rows, rows.num_rows + self.came.num_rows
@@ -218,7 +230,8 @@ class _Patch:
             ]
             every = pa.concat_arrays([own, self.came.column(name), self.stored.column(name)])
             columns[name] = every.take(pa.array(positions, pa.int64()))
-        return pa.RecordBatch.from_arrays([*columns.values()], schema=rows.schema)
+        # What was stored of a row that has moved may have come from above a floor.
+        return without_values(pa.RecordBatch.from_arrays([*columns.values()], schema=rows.schema), floors)
 
 
 def _with_ids(rows: pa.RecordBatch, ids: Iterable[str]) -> pa.BooleanArray:

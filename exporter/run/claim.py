@@ -7,6 +7,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
+from exporter.clock import wall_clock
 from exporter.errors import ExporterError, OvertakenError, StoreError
 from exporter.lake.follow import check_installed
 from exporter.layout import commit_path
@@ -16,6 +17,8 @@ from exporter.parts.cipher import using
 from exporter.pipeline.committer import check_free_space
 from exporter.privacy import Encryption
 from exporter.run.encryption import FindCipher, without_cipher
+from exporter.run.erasure import take_away
+from exporter.run.protection import check_settled
 from exporter.run.record import Run, author_of
 from exporter.settings import FileMode
 from exporter.store.base import Store
@@ -49,11 +52,13 @@ async def holding(store: Store, run: Run, find_cipher: FindCipher = without_ciph
     """Prepares the destination and holds it for the block; if the run fails, withdraws what it has published in vain.
 
     If the block begins no export, nothing stays of what this has made. In the block, parts are written and read with
-    the cipher that `find_cipher` returns for the state of the log.
+    the cipher that `find_cipher` returns for the state of the log. What an erasure has left that was cut short is taken
+    away first. That nothing is left, only `exporter erase` proves.
 
-    Raises `DestinationLockedError` if another run holds it, `DestinationError`, `UsageError` if the library that writes
-    its tables is not installed, `StoreError`, and what `find_cipher` raises. In a run that has been overtaken, any
-    error of the store becomes an `OvertakenError`, because the other run may have deleted its files.
+    Raises `DestinationLockedError` if another run holds it, `ProtectionError` if a run that protects it was cut short,
+    `DestinationError`, `UsageError` if the library that writes its tables is not installed, `StoreError`, and what
+    `find_cipher` raises. In a run that has been overtaken, any error of the store becomes an `OvertakenError`, because
+    the other run may have deleted its files.
     """
     await check_free_space(store)
     await store.prepare()
@@ -63,9 +68,14 @@ async def holding(store: Store, run: Run, find_cipher: FindCipher = without_ciph
         # Another run may have come and gone since the log was last read: only what is read under the lock counts.
         async with alongside(store.keep_lock):
             run.saw(await log.load())
+            check_settled(log.state, run.command, store.location)
             check_installed(log.state.table_format)
             cipher = find_cipher(log.state)
             with using(cipher):
+                if log.state.privacy.unfinished:
+                    # A run that the lock does not reach can then no longer commit what is swept here.
+                    await log.append(committed_at=wall_clock(), kind="resume")
+                    await take_away(store, log.state)
                 yield Claim(store, run.name, log, None if cipher is None else cipher.encryption)
     except ExporterError as error:
         with suppress(StoreError):

@@ -11,8 +11,10 @@ from exporter.encode.decode import Decoder
 from exporter.errors import RequestRefusedError, UsageError
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.wire.client import Client
+from exporter.keys import Keys
 from exporter.log.commits import load_state
 from exporter.log.state import State
+from exporter.pipeline.admission import Admission
 from exporter.pipeline.memory import ByteBudget, Shares
 from exporter.pipeline.probe import Opening, open_list
 from exporter.pipeline.reader import Reader
@@ -21,8 +23,10 @@ from exporter.plan.clock import Now
 from exporter.run.claim import Claim
 from exporter.run.clocks import settle_time
 from exporter.run.context import RunContext
+from exporter.run.erasure_subject import stored_form
 from exporter.run.filter_trial import try_filters
 from exporter.run.organization import check_organization
+from exporter.run.protection import check_settled, settle_policy
 from exporter.run.reconcile import in_stored_zone, settle_request, shown
 from exporter.run.record import Run
 from exporter.settings import Request, Selection
@@ -36,7 +40,7 @@ from exporter.words import count_of
 class Connection:
     """Holds a reader of what `request` asks for, and what the API has answered to the first questions about it.
 
-    `known` is the state of the destination when they were asked.
+    `known` is the state of the destination when they were asked, and `admission` keeps out whoever was erased from it.
     """
 
     request: Request
@@ -44,6 +48,7 @@ class Connection:
     reader: Reader
     opening: Opening
     context: RunContext
+    admission: Admission
 
     @property
     def latest(self) -> Instant:
@@ -51,15 +56,17 @@ class Connection:
         return self.opening.now.end(self.context.lag)
 
 
-async def find_stored(store: Store, run: Run, asked: Selection) -> tuple[State, Request, Selection]:
+async def find_stored(store: Store, run: Run, asked: Selection, keys: Keys) -> tuple[State, Request, Selection]:
     """Returns the state of a destination, the request of the export that it holds or will hold, and what is asked for
     with times in the stored time zone.
 
-    Raises `DestinationError` if it holds another export, and `StoreError`.
+    Raises `DestinationError` if it holds another export, `ProtectionError` as `settle_policy`, and `StoreError`.
     """
     found = await load_state(store)
     run.saw(found)
     asked = in_stored_zone(found, asked)
+    settle_policy(found, asked, store.location, keys)
+    check_settled(found, run.command, store.location)
     return found, settle_request(found, asked, store.location), asked
 
 
@@ -115,9 +122,11 @@ async def connected(
 
     `until` is the end of the range, if it is known; `run` is charged with what is read; `now` is the time to go by, if
     it is settled; `beside` is as in `open_reader`. From the first question until the block ends, the observer is told
-    every second how far the run is. Raises `SourceError`, also if another organization is served than is asked for, and
-    `UsageError` if the clocks differ by too much, or the API rejects a question with filters.
+    every second how far the run is. Raises `SourceError`, also if another organization is served than is asked for,
+    `UsageError` if the clocks differ by too much, or the API rejects a question with filters, and `ProtectionError`
+    before it is asked anything if somebody was erased from the destination, and their key is not here.
     """
+    admission = Admission.of(known.privacy, context.keys, stored_form(known.privacy, context.keys))
     async with open_reader(request, context, beside) as reader, alongside(reader.report.repeat):
         reader.report.stored_rows = known.totals.rows
         reader.report.share = (known.covered_share or 0.0) if known.left else 0.0
@@ -130,7 +139,7 @@ async def connected(
         if known.request is None:
             ignored = await try_filters(reader, request, opening.now.end(context.lag))
             request = replace(request, ignored_filters=ignored)
-        yield Connection(request, known, reader, opening, context)
+        yield Connection(request, known, reader, opening, context, admission)
 
 
 async def _ask_first(

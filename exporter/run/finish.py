@@ -9,6 +9,7 @@ from anyio import to_thread
 from exporter.clock import wall_clock
 from exporter.encode.tables import Tables
 from exporter.errors import DamagedPartError
+from exporter.keys import NO_KEYS, Keys
 from exporter.lake.follow import are_written, write_tables
 from exporter.log.commits import CommitLog
 from exporter.log.journal import has_ended
@@ -22,6 +23,8 @@ from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.recording_parts import join_recordings
 from exporter.progress import Observer
 from exporter.run.claim import Claim
+from exporter.run.expiry import catch_up
+from exporter.run.protection import stored_tables
 from exporter.run.reconcile import stored_export
 from exporter.settings import FileMode, Request, RunSettings
 from exporter.store.base import Store
@@ -50,10 +53,13 @@ async def check_whole(store: Store, state: State) -> None:
 async def is_in_order(store: Store, state: State) -> bool:
     """Returns whether `put_in_order` has nothing to do except merging. Raises `StoreError`."""
     schemas = Tables.of(state.request or Request()).schemas
+    if state.privacy.unfinished:
+        return False
     if not await is_sealed(store, state, schemas=schemas) or not await are_written(store, state):
         return False
-    # A run that was killed may have left recordings that no row names.
-    return not state.has_recordings or await has_ended(store, state.runs[-1])
+    # A run that was killed may have left recordings that no row names, or what has expired.
+    may_be_left = state.has_recordings or bool(state.privacy.floors)
+    return not may_be_left or await has_ended(store, state.runs[-1])
 
 
 async def has_asked_mode(store: Store, state: State, asked: FileMode | None) -> bool:
@@ -97,17 +103,20 @@ async def put_in_order(
     table_format: TableFormat | None = None,
     file_mode: FileMode | None = None,
     keeps_recordings: bool | None = None,
+    keys: Keys = NO_KEYS,
 ) -> None:
     """Does everything that a run does except reading: sweeps what no commit names, joins small parts of recordings, and
     seals.
 
     `least_bytes` is as in `seal`. `table_format` is for an export that has none yet, and `file_mode` for all that is
-    there and will be; `keeps_recordings` says what runs do from now on. Raises `StoreError`, and `DestinationError` if
-    there is no export.
+    there and will be; `keeps_recordings` says what runs do from now on. `keys` finds the key
+    if turns are made with one. Raises `StoreError`, and `DestinationError` if there is no export.
     """
     store, log = claim.store, claim.log
-    request, _ = stored_export(log.state, store.location)
+    stored_export(log.state, store.location)
+    tables = stored_tables(log.state, keys)
     await check_whole(store, log.state)
+    await catch_up(store, log.state)
     fresh = table_format if log.state.table_format is None else None
     file_mode = await claim.set_file_mode(file_mode)
     await log.append(
@@ -117,7 +126,6 @@ async def put_in_order(
         file_mode=file_mode,
         keeps_recordings=None if keeps_recordings == log.state.keeps_recordings else keeps_recordings,
     )
-    tables = Tables.of(request)
     committer = Committer(store, log, tables.schemas, observer, clock)
     await committer.sweep()
     stage = PartStage.of(store, tables, claim.run, settings, clock)

@@ -17,7 +17,7 @@ import msgspec
 from anyio import to_thread
 
 from exporter.coverage import Coverage
-from exporter.errors import DamagedPartError, UnreadableFileError
+from exporter.errors import DamagedPartError, UnreadableFileError, UnreadablePartError
 from exporter.layout import (
     DROPPED,
     RECORDINGS,
@@ -85,7 +85,7 @@ async def _find_needed(store: Store, state: State, dropped: DroppedFiles, files:
             ids = await _ids_of(store, file)
         except DamagedPartError:
             continue
-        except UnreadableFileError:
+        except (UnreadableFileError, UnreadablePartError):
             needed.add(file.path)
             continue
         # A row is nearly always in the part that has taken this one's place; then no other part is read.

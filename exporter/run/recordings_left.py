@@ -11,7 +11,8 @@ from exporter.coverage import Coverage
 from exporter.encode.recordings import url_hash
 from exporter.encode.tables import Tables
 from exporter.fetch.media.link import link_of
-from exporter.layout import partition_text
+from exporter.layout import RECORDINGS, partition_text
+from exporter.log.expiry import row_floor
 from exporter.log.publish import publish
 from exporter.log.recordings import is_blind, partitions_to_look_at
 from exporter.log.state import State
@@ -97,13 +98,14 @@ class Search:
                 and is_blind(state, files[name])
             ):
                 found.append(first.partition)
-        inside = [partition for partition in found if self._meets(files.get(partition_text(partition), ()))]
+        floor = row_floor(state.privacy.floors, RECORDINGS)
+        inside = [partition for partition in found if self._meets(files.get(partition_text(partition), ()), floor)]
         inside.sort(key=lambda each: files[partition_text(each)][0].created_at_min, reverse=not self.oldest_first)
         return inside
 
-    def _meets(self, files: Sequence[DataFile]) -> bool:
+    def _meets(self, files: Sequence[DataFile], floor: Instant) -> bool:
         return any(
-            file.created_at_max >= each.start and file.created_at_min < each.end
+            file.created_at_max >= max(each.start, floor) and file.created_at_min < each.end
             for file in files
             for each in self.bounds
         )
@@ -111,6 +113,7 @@ class Search:
     async def batches(self, store: Store, state: State) -> AsyncGenerator[Batch, None]:
         """Yields what is left, a batch at a time; the last one may hold no conversation. Raises `StoreError`."""
         batch, files = Batch(), _by_partition(state)
+        floor = row_floor(state.privacy.floors, RECORDINGS)
         for partition in self.partitions(state):
             own = files[partition_text(partition)]
             density, now = sum(map(density_of, own)), wall_clock()
@@ -122,7 +125,7 @@ class Search:
             is_whole = all(file.created_at_min in self.bounds and file.created_at_max in self.bounds for file in own)
             async for left in looking:
                 for found, into in ((left.listed, batch.listed), (left.late, batch.late)):
-                    kept = {name: at for name, at in found.items() if at in self.bounds}
+                    kept = {name: at for name, at in found.items() if at in self.bounds and at >= floor}
                     into |= kept
                     batch.marks |= {name: mark for name, mark in left.marks.items() if name in kept}
                     batch.changed |= left.changed & kept.keys()

@@ -18,6 +18,8 @@ from exporter.errors import ExporterError, StoreError, TooLargeError, TransientE
 from exporter.fetch.media.client import MediaClient
 from exporter.fetch.media.link import Link
 from exporter.fetch.media.transfer import POLICY
+from exporter.layout import RECORDINGS
+from exporter.log.expiry import row_floor
 from exporter.model import Rows
 from exporter.pipeline.download import Downloader, Gone, Result, Wanted
 from exporter.pipeline.recording_rows import RecordingRows
@@ -70,9 +72,12 @@ class RecordingTap:
 
     def pick(self, rows: Rows[EncodeRow]) -> list[Wanted]:
         room, picked = self._downloads.room, list[Wanted]()
+        floor = row_floor(self._session.log.state.privacy.floors, RECORDINGS)
         for row, created_at in zip(rows.rows, rows.created_at, strict=True) if room else ():
             link = listed_of(row, created_at).link
-            if link is None or row.id in self._under_way or self._outages.is_given_up(link.host):
+            if link is None or created_at < floor or row.id in self._under_way:
+                continue
+            if self._outages.is_given_up(link.host):
                 continue
             picked.append(Wanted(row.id, created_at, link))
             if len(picked) == room:

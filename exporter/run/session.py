@@ -3,23 +3,22 @@
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Self
+from typing import Self
 
 import msgspec
-from anyio import to_thread
 
 from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
 from exporter.coverage import Coverage, Interval
-from exporter.encode.tables import Tables
 from exporter.errors import ExporterError, StoreError
+from exporter.keys import Keys
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import CommitLog
+from exporter.log.expiry import field_floors
 from exporter.log.privacy import PrivacyChange
 from exporter.log.state import State
 from exporter.model import Counters, TableFormat
-from exporter.parts.integrity import opened
-from exporter.parts.nulls import sighted_rows
+from exporter.pipeline.admission import Admission
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.part_sink import PartSink
@@ -33,17 +32,17 @@ from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import Sink
 from exporter.plan.homes import Homes, Place
 from exporter.plan.scheduler import Scheduler
+from exporter.privacy import Retention
 from exporter.run.claim import Claim
 from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
+from exporter.run.expiry import catch_up, check_retention, let_expire
 from exporter.run.finish import check_whole
+from exporter.run.protection import settle_policy, tables_of
 from exporter.run.reconcile import has_sensitive_fields, settle_range
+from exporter.run.sighted import find_sighted
 from exporter.settings import FileMode, RunSettings, Selection
-from exporter.store.base import Store
-
-#: The most parts to open when looking for rows with sensitive fields, and the most rows to take.
-_LOOKED_INTO: Final = 3
 
 
 @dataclass(slots=True)
@@ -51,7 +50,8 @@ class Session:
     """Represents a run that holds its destination, and has said so in the log.
 
     `run` is its name, `before` the state until then, and `windows` is the number of windows that were read. Rows that
-    become parts of the export are offered to the `tap`.
+    become parts of the export are offered to the `tap`; those that the `admission` keeps out become nothing.
+    `expired_rows` is the number of conversations that have expired meanwhile.
     """
 
     run: str
@@ -64,10 +64,12 @@ class Session:
     stage: PartStage
     guard: Guard
     committer: Committer
+    admission: Admission
     began: float
     hydrator: Hydrator | None = None
     tap: Tap | None = None
     windows: int = field(default=0)
+    expired_rows: int = field(default=0)
 
     @classmethod
     async def start(
@@ -81,21 +83,37 @@ class Session:
         file_mode: FileMode | None = None,
         keep_generations: int | None = None,
         keeps_recordings: bool | None = None,
+        privacy: PrivacyChange | None = None,
+        expires: bool = False,
+        retention: Retention | None = None,
     ) -> Self:
         """Puts into the log what the export will become, and sweeps what no commit names.
 
         `refuses_withheld` refuses a token that may not see sensitive fields if stored rows have them. `table_format` is
         for an export that has none yet, and `file_mode` for all that is there and will be. `keeps_recordings` says
-        what runs do from now on. Raises `StoreError`, also for a damaged file, and `DestinationError` if files cannot
-        have that mode.
+        what runs do from now on, and `privacy` what all of them do to personal data. With `expires`, nothing is read
+        that has expired, by the ages in `retention` or else by those that are stored. Raises `StoreError`, also for a
+        damaged file, and `DestinationError` if files cannot have that mode or the key is missing.
         """
         store, log, before = claim.store, claim.log, claim.log.state
         request, reader, context = connection.request, connection.reader, connection.context
-        tables = Tables.of(request)
+        policy = (privacy and privacy.policy) or before.privacy.policy
+        tables = tables_of(request, policy, context.keys)
         await check_whole(store, before)
-        await _declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings)
+        await catch_up(store, before)
+        await _declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy)
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
         await committer.sweep()
+        if expires:
+            stage = PartStage.of(store, tables, claim.run, context.settings, context.clock)
+            now = connection.opening.now.instant
+            number = log.state.number
+            await let_expire(log, stage, context.observer, now, retention, is_to_read=True)
+            if before.number and log.state.number > number:
+                before = log.state
+            range_ = log.state.range or range_
+        floors = field_floors(log.state.privacy.floors)
+        tables = tables_of(request, policy, context.keys, floors=floors)
         is_hidden = connection.opening.is_hidden or knows_hidden(log.state, request)
         scan = Scan(range=range_, hidden_status=HIDDEN_STATUS if is_hidden else None)
         stage = PartStage.of(store, tables, claim.run, context.settings, context.clock)
@@ -103,16 +121,35 @@ class Session:
         refuses_withheld = refuses_withheld and has_sensitive_fields(before)
         asked = context.credentials.organization
         guard = Guard(before.organization, role, asked_organization=asked, refuses_withheld=refuses_withheld)
-        hydrator = Hydrator.of(reader, request, context.settings, log.state.hydrated_fields)
+        hydrator = Hydrator.of(reader, request, context.settings, log.state.hydrated_fields, floors)
         if hydrator is not None:
             committer.hydrated = hydrator.filled
         opening, began = connection.opening, context.clock()
-        return cls(claim.run, before, log, reader, opening, context, scan, stage, guard, committer, began, hydrator)
+        return cls(
+            claim.run,
+            before,
+            log,
+            reader,
+            opening,
+            context,
+            scan,
+            stage,
+            guard,
+            committer,
+            connection.admission,
+            began,
+            hydrator,
+        )
 
     @property
     def spent(self) -> Counters:
         """Returns what the run has cost since it began to read."""
         return self.reader.counters + Counters(windows=self.windows, seconds=self.context.clock() - self.began)
+
+    async def let_expire(self) -> None:
+        """Takes out what has expired since the run began. Raises `StoreError`."""
+        found = await let_expire(self.log, self.stage, self.context.observer, self.opening.now.instant)
+        self.expired_rows += found.conversations
 
     def homes(self) -> Homes:
         """Returns the homes of the rows that are stored now."""
@@ -164,6 +201,7 @@ class Session:
             covered=covered,
             hydrator=self.hydrator if reader is None else None,
             completes=completes,
+            admission=self.admission,
         )
         try:
             await pipeline.run()
@@ -190,34 +228,38 @@ async def begin(
     *,
     refuses_withheld: bool = False,
     keep_generations: int | None = None,
+    expires: bool = False,
 ) -> Session:
-    """Settles the range, and starts. It ends at `latest` unless an end is asked for or stored.
+    """Settles the range, and starts. It ends at `latest` unless an end is asked for or stored. `expires` is as in
+    `Session.start`.
 
     Raises `UsageError` for an empty range, and the errors of `Session.start`.
     """
     context = connection.context
     await take_back(claim.log, connection.opening.now, context.lag, context.observer)
     before = claim.log.state
+    range_ = settle_range(before, asked, latest)
+    if expires:
+        check_retention(before, asked.retention, range_, connection.opening.now.instant)
     return await Session.start(
         claim,
         connection,
-        settle_range(before, asked, latest),
+        range_,
         refuses_withheld=refuses_withheld,
         table_format=settle_table_format(before, asked, claim.store.location),
         file_mode=asked.file_mode,
         keep_generations=keep_generations,
         keeps_recordings=asked.recordings,
+        privacy=_privacy(before, asked, claim, context.keys),
+        expires=expires,
+        retention=asked.retention,
     )
 
 
-async def find_sighted(store: Store, state: State) -> list[str]:
-    """Returns the ids of a few rows that came with sensitive fields, from as small a part as possible."""
-    files = [file for file in state.conversations if file.withheld_rows < file.rows]
-    for file in sorted(files, key=lambda file: file.size_bytes)[:_LOOKED_INTO]:
-        async with opened(store, file) as part:
-            if found := await to_thread.run_sync(sighted_rows, part, _LOOKED_INTO):
-                return found
-    return []
+def _privacy(before: State, asked: Selection, claim: Claim, keys: Keys) -> PrivacyChange | None:
+    """Returns what an export does to personal data, or will. Raises as `settle_policy`."""
+    policy = settle_policy(before, asked, claim.store.location, keys)
+    return PrivacyChange(policy=policy, encryption=claim.encryption) if policy or claim.encryption else None
 
 
 async def schedule(
@@ -255,6 +297,7 @@ async def _declare(
     table_format: TableFormat | None,
     file_mode: FileMode | None,
     keeps_recordings: bool | None,
+    privacy: PrivacyChange | None,
 ) -> None:
     """Puts into the log what this export will become, and that this run now holds it.
 
@@ -271,9 +314,7 @@ async def _declare(
         keeps_recordings=None if keeps_recordings == log.state.keeps_recordings else keeps_recordings,
     )
     if log.state.range is None:
-        if claim.encryption is not None:
-            append = partial(append, privacy=PrivacyChange(encryption=claim.encryption))
-        await append(kind="begin", request=connection.request, range=range_)
+        await append(kind="begin", request=connection.request, range=range_, privacy=privacy)
     elif log.state.range != range_:
         await append(kind="widen", range=range_)
     else:

@@ -1,6 +1,7 @@
 """Tests that what a policy takes away is nowhere, whichever command wrote, and however it ended."""
 
 import random
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,13 +9,18 @@ from pathlib import Path
 import pytest
 
 from exporter.contract import DAY, FIELD_NAMES, HOUR, format_instant
+from exporter.keys import PRIVACY_VARIABLE
+from exporter.pipeline.committer import Committer
 from exporter.sandbox import MediaBehaviour, Sandbox
-from tests.end_to_end.conftest import Command, CommandResult, Serving
+from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn
+from tests.end_to_end.export_directory import snapshot, without_lock
 from tests.end_to_end.records import SINCE
 from tests.toolkit.callers import Callers
 from tests.toolkit.canaries import UNRULED, Canary
 from tests.toolkit.canary_search import Found, find_canaries
+from tests.toolkit.policies import EVERYTHING, key_text, write_policy
 from tests.toolkit.recordings import SMALL
+from tests.toolkit.sizes import size_of
 
 UNTIL = SINCE + 3 * DAY
 #: The commands that write a log.
@@ -128,3 +134,100 @@ def test_without_a_policy_each_command_leaves_canaries(with_media: Guarded) -> N
     everything = {canary.where for canary in with_media.callers.canaries.known.values() if not canary.stays}
     assert set.union(*seen.values()) == {where for where in everything if not where.endswith("recording_url query")}
     assert all(seen.values())
+
+
+# With a policy, none of them is anywhere.
+
+#: Kills the process before this many steps on the file system are done, and then runs the command.
+_DYING = """
+import os, runpy, signal, sys
+left = int(sys.argv.pop(1))
+written = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+def count(event, arguments):
+    global left
+    is_step = event in ("os.rename", "os.link", "os.remove", "os.mkdir")
+    if is_step or (event == "open" and isinstance(arguments[2], int) and arguments[2] & written):
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(count)
+runpy.run_module("exporter", run_name="__main__")
+"""
+KILLS = size_of(3, 40, "EXPORTER_PRIVATE_KILLS")
+
+
+@pytest.fixture
+def policy(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(PRIVACY_VARIABLE, key_text())
+    return write_policy(tmp_path_factory.mktemp("policy") / "policy.toml")
+
+
+def test_with_a_policy_no_command_leaves_a_canary(with_media: Guarded, policy: Path) -> None:
+    def look(name: str) -> None:
+        assert with_media.find() == [], name
+
+    use(with_media, look, "--policy", policy)
+    assert with_media.find(with_media.callers.canaries.of("c0")), "ids stay"
+
+
+def test_a_run_that_is_killed_leaves_no_canary(guarded: Guarded, policy: Path, spawn: Spawn) -> None:
+    chance, at = random.Random(5), UNTIL
+    for name, *options in (("export", "--tables", "conversations,turns", "--policy", policy), ("sync", "--lag", "0")):
+        for kill in range(KILLS):
+            steps = chance.randint(1, 60)
+            program = ("-c", _DYING, str(steps))
+            started = spawn(name, guarded.out, *options, "--page-size", "5", server=guarded.server, program=program)
+            done = started.wait()
+            (guarded.root / f"said-{name}-{kill}").write_text(done.out + done.err)
+            assert done.status in (-signal.SIGKILL, 3), done.err
+            assert guarded.find() == [], (name, steps)
+            at += DAY
+            guarded.callers.change("c0", at)
+            guarded.callers.call(at - HOUR, "p1")
+        guarded.run(name, *options, status=3)
+    assert guarded.find() == []
+
+
+def test_a_defect_shows_no_canary(guarded: Guarded, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*arguments: object) -> None:
+        raise RuntimeError(f"as no error that is meant for a user: {len(arguments)}")
+
+    monkeypatch.setattr(Committer, "commit", fail)
+    done = guarded.run("export", "--policy", policy, status=1)
+    assert " line " in done.err
+    assert guarded.find() == []
+
+
+@pytest.mark.parametrize("key", [None, "another", "short"])
+def test_without_the_right_key_nothing_is_touched(
+    guarded: Guarded, policy: Path, key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarded.run("export", "--policy", policy, status=3)
+    guarded.callers.change("c0", UNTIL)
+    if key is None:
+        monkeypatch.delenv(PRIVACY_VARIABLE)
+    else:
+        monkeypatch.setenv(PRIVACY_VARIABLE, "AAAA" if key == "short" else key_text(key))
+    before, asked = snapshot(guarded.out), len(guarded.server.requests)
+    for words in (("export",), ("sync",), ("reread",), ("audit", "--repair")):
+        done = guarded.run(*words, status=2)
+        assert "key" in done.err
+        assert key_text() not in done.err + done.out
+    assert without_lock(snapshot(guarded.out)) == without_lock(before)
+    assert len(guarded.server.requests) == asked
+
+
+def test_a_path_that_is_nowhere_is_named(guarded: Guarded, policy: Path) -> None:
+    write_policy(policy, EVERYTHING + '"custom_metadata.emial" = "drop"\n')
+    done = guarded.run("export", "--policy", policy, status=3)
+    assert "custom_metadata.emial" in done.out + done.err
+    assert "custom_metadata.phone" not in done.out + done.err
+
+
+def test_a_filter_on_what_is_protected_is_refused(guarded: Guarded, policy: Path) -> None:
+    number = guarded.callers.people["p0"].number
+    for option in ("--user-id", "--agent-number"):
+        done = guarded.run("export", "--policy", policy, option, number, status=2)
+        assert option in done.err
+    assert not guarded.out.exists()
+    assert guarded.find() == []

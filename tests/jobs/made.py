@@ -9,6 +9,7 @@ import anyio
 
 from exporter.contract import DAY, SECOND, Instant, format_instant
 from exporter.jobs.export import export
+from exporter.keys import NO_KEYS, Keys
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Row, make_conversations, serve
@@ -34,13 +35,13 @@ def make_exports(root: Path) -> dict[str, Path]:
     }
 
 
-def make_export(root: Path, rows: Sequence[Row], since: Instant = SINCE, **asked: Any) -> Path:
+def make_export(root: Path, rows: Sequence[Row], since: Instant = SINCE, keys: Keys = NO_KEYS, **asked: Any) -> Path:
     """Makes an export of these rows up to `UNTIL`."""
 
     async def make() -> None:
         async with serve(rows) as server:
             settings = RunSettings(base_url=server.url, concurrency=2, page_size=40)
-            context = RunContext(settings, Credentials(TOKEN), Quiet())
+            context = RunContext(settings, Credentials(TOKEN), Quiet(), keys=keys)
             await export(root, Selection(since=since, until=UNTIL, **asked), context)
 
     anyio.run(make)

@@ -6,7 +6,10 @@ import pytest
 
 from exporter.contract import DAY, HOUR
 from exporter.errors import UsageError
+from exporter.keys import Keys
+from exporter.log.privacy import Privacy
 from exporter.log.state import State
+from exporter.pipeline.admission import Admission
 from exporter.pipeline.probe import Opening
 from exporter.plan.clock import Now
 from exporter.progress import Quiet
@@ -25,7 +28,8 @@ NOON = 1_770_000_000_000_000 // DAY * DAY + 12 * HOUR
 async def test_an_empty_range_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     context = RunContext(RunSettings(), Credentials("token"), Quiet())
     reader: object = None
-    made = Connection(Request(), State(), reader, Opening(now=Now(0.0, NOON)), context)  # type: ignore[arg-type]
+    admission = Admission.of(Privacy(), Keys())
+    made = Connection(Request(), State(), reader, Opening(now=Now(0.0, NOON)), context, admission)  # type: ignore[arg-type]
     assert made.latest == NOON - 60 * 1_000_000
     with pytest.raises(UsageError, match="nothing to export"):
         async with holding(LocalStore(tmp_path / "out"), Run("export")) as claim:

@@ -23,6 +23,9 @@ _APART: Final = rb"[^0-9]{0,2}"
 _WORDS_APART: Final = rb"\W{1,3}"
 _NAMES_OF_DIGITS: Final = b"(?:" + b"|".join(name.encode() for name in _DIGITS) + b")"
 
+_WIDE: Final = {ord("0") + digit: chr(0xFF10 + digit) for digit in range(10)}
+_AT: Final = "\\u0040"
+
 #: A value in a notation that does not matter, as the digits or the word that are left of it.
 Core: TypeAlias = str
 ReadCore: TypeAlias = Callable[[bytes], Core]
@@ -115,7 +118,8 @@ class Canaries:
         return self._note(text, where, text)
 
     def number(self, where: str) -> int:
-        return int(self._note(text := f"{770_000_000 + len(self.known)}", where, text))
+        """Returns an odd number, which no rounded one is."""
+        return int(self._note(text := f"{770_000_001 + 2 * len(self.known)}", where, text))
 
     def of(self, *owners: str) -> list[Canary]:
         """Returns the canaries of these conversations and people."""
@@ -283,6 +287,9 @@ def make_odd_rows(canaries: Canaries, name: str, person: Person, created_at: Ins
         "escaped text": f'"summary":"{escaped("escaped summary")}"',
         "escaped key": f'"custom_metadata":{{"\\u0065mail":"{escaped("escaped value")}","{escaped("escaped key")}":1}}',
         "escaped content": f'"conversation":{{"items":{spoken}}}',
+        "number after a line": f'"summary":"\\n{canaries.phone(where("phone after a line"), "{}-{}-{}")}"',
+        "number in wide digits": f'"summary":"{canaries.phone(where("wide digits")).translate(_WIDE)}"',
+        "address escaped": f'"summary":"{canaries.email(where("escaped address")).replace("@", _AT)}"',
         "doubled key": doubled("summary"),
         "doubled path": f'"custom_metadata":{{{doubled("email")}}}',
         "broken arguments": f'"conversation":{{"items":[{{"type":"function_call","arguments":"{broken}"}}]}}',

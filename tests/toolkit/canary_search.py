@@ -23,6 +23,7 @@ from tests.toolkit.canaries import SHAPES, Canaries, Canary
 OpenParquet: TypeAlias = Callable[[Path], pq.ParquetFile]
 
 _ESCAPED: Final = re.compile(rb"\\+u([0-9a-fA-F]{4})|\\+x([0-9a-fA-F]{2})")
+_WIDE: Final = re.compile(rb"\xef\xbc([\x90-\x99])")
 _RUNS: Final = re.compile(rb"[A-Za-z0-9+/]{16,}")
 _HASHES: Final = re.compile(rb"(?i)(?<![0-9a-f])[0-9a-f]{32,128}(?![0-9a-f])")
 #: What `Canaries.number` gives, as eight bytes, of which the upper ones are always these.
@@ -126,6 +127,8 @@ def _forms(data: bytes, how: str) -> Iterator[tuple[str, bytes]]:
             f"{how}, escaped",
             _ESCAPED.sub(lambda match: chr(int(match[1] or match[2], 16)).encode("utf-8", "replace"), data),
         )
+    if b"\xef\xbc" in data:
+        yield f"{how}, in wide digits", _WIDE.sub(lambda match: b"%d" % (match[1][0] - 0x90), data)
     if b"%" in data:
         yield f"{how}, with percent signs", unquote_to_bytes(data)
 

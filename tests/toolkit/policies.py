@@ -34,9 +34,26 @@ user_turn_count = "drop"
 summary = {{ redact = "all" }}
 initial_context = {{ redact = "all", everywhere = true, inside = "json" }}
 custom_metadata = {{ redact = "all", everywhere = true }}
-"custom_metadata.phone" = "drop"
 conversation = {{ redact = "all", everywhere = true, inside = "json" }}
 recording_details = {{ redact = "all", everywhere = true }}
+"""
+#: Leaves nothing at the paths that it names.
+PATHS: Final = f"""{_HEAD}
+user_id = {{ hash = "person", normalise = ["lower", "trim"] }}
+agent_number = {{ mask = "phone", keep = 2 }}
+"agent.name" = "drop"
+"initial_context.note" = {{ redact = ["card", "iban", "phone", "spoken-digits", "email", "ip", "ssn"] }}
+"initial_context.inside" = {{ redact = ["word"], inside = "json" }}
+"custom_metadata.email" = {{ hash = "email", normalise = ["lower"] }}
+"custom_metadata.crm.account" = "drop"
+"custom_metadata.**.phone" = {{ mask = "phone", keep = 4 }}
+"custom_metadata.tags[*]" = "drop"
+"conversation.items[*].content" = {{ redact = "all" }}
+"conversation.items[*].arguments" = {{ redact = "all", inside = "json" }}
+"conversation.items[*].output" = {{ redact = "all", inside = "json" }}
+"conversation.title" = "drop"
+"recording_details.recording_url" = "no-query"
+"recording_details.speaker" = {{ hash = "agent" }}
 """
 
 

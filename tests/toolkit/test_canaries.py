@@ -77,6 +77,12 @@ def test_numbers_are_found_however_they_are_written(separator: str, tmp_path: Pa
     assert {one.where for one in find_canaries(tmp_path, canaries)} == {"phone", "card", "iban", "ssn"}
 
 
+def test_wide_digits_are_found(tmp_path: Path) -> None:
+    canaries = Canaries()
+    (tmp_path / "file").write_text("".join(chr(0xFF10 + int(one)) for one in canaries.phone("phone")[1:]))
+    assert [one.where for one in find_canaries(tmp_path, canaries)] == ["phone"]
+
+
 def test_what_is_spoken_is_found(tmp_path: Path) -> None:
     canaries = Canaries()
     (tmp_path / "file").write_text(canaries.spoken("spoken").title().replace(" ", ", "))

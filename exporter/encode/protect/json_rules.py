@@ -87,13 +87,13 @@ class JsonRules:
 
     def _gather(self, column: pa.Array, texts: Sequence[memoryview]) -> _Gathered:
         gathered = _Gathered({target.path: [] for target in self._targets})
-        suspects = None if self._shape is None else self._shape.suspects(column)
+        escaped = [False] * len(texts) if self._shape is None else self._shape.escaped(column)
         for row, text in enumerate(texts):
             if not text or bytes(text[:5]) == _NULL:
                 continue
             plain = None
-            if self._shape is not None and suspects is not None and not suspects.escaped[row]:
-                plain = self._plain(self._shape.gather(text, suspects.appearances[row]), gathered.inside)
+            if self._shape is not None and not escaped[row]:
+                plain = self._plain(self._shape.gather(text), gathered.inside)
             if plain is None:
                 self._scan(row, bytes(text), gathered)
                 continue
@@ -221,12 +221,12 @@ def _plain_edits(
         ]
     edits: list[Edit] = []
     for raw, value in zip(plain.raws, plain.decoded, strict=True):
-        written_as = _raws.decode(raw) if isinstance(value, list) else [raw]
         strings = value if isinstance(value, list) else [value]
+        if target.rule.inside != "json" and changes.keys().isdisjoint(strings):
+            continue
+        written_as = _raws.decode(raw) if isinstance(value, list) else [raw]
         for written, old in zip(written_as, strings, strict=True):
-            if old is None:
-                continue
-            new = _new_text(target, old, changes, inside)
+            new = None if old is None else _new_text(target, old, changes, inside)
             if new != old:
                 position = _address(written) - start
                 edits.append(Edit(position, position + len(written), msgspec.json.encode(new)))

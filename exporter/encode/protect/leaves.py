@@ -20,7 +20,8 @@ _TOKEN: Final = re.compile(
     rb"(" + STRING + rb")|([\[{])|([\]}])|([:,])|([^\x00-\x20\[\]{}:,\"]++)|[ \t\r\n]++|(.)", re.DOTALL
 )
 _TEXT, _OPEN, _CLOSE, _MARK, _BARE, _WRONG = range(1, 7)
-_WORDS: Final = frozenset((b"true", b"false", b"null"))
+#: Values that hold nothing of a person: what a rule for all texts leaves as they are.
+_WORDS: Final = frozenset((b"true", b"false", b"null", b"NaN", b"Infinity", b"-Infinity"))
 #: What takes the place of a key that cannot be read.
 _NO_KEY: Final = b'"[WITHHELD]"'
 

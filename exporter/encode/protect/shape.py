@@ -5,9 +5,9 @@ no strict JSON, has another form, or may have a key on the paths that decoding d
 """
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from operator import attrgetter
 from typing import Any, Final
@@ -29,21 +29,18 @@ _ESCAPED_NAME: Final = r"\\u00(?:[4-7]|3[0-9])"
 Value = Raw | memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class Suspects:
-    """Says, by row, whether a key may be spelt with escapes, and how often each name of the paths is in quotes."""
-
-    escaped: Sequence[bool]
-    appearances: Sequence[tuple[int, ...]]
-
-
-@dataclass(slots=True)
+@dataclass
 class _Node:
     """Represents a place on the paths: a value that `target` is for, an array, or an object."""
 
     target: Target | None = None
     element: "_Node | None" = None
     members: dict[str, "_Node"] = field(default_factory=dict)
+
+    @cached_property
+    def readers(self) -> "dict[str, tuple[Callable[[Any], Any], _Node]]":
+        """Returns, by name, what takes a member out of a decoded object, and where it leads."""
+        return {name: (attrgetter(f"m{number}"), node) for number, (name, node) in enumerate(self.members.items())}
 
     @property
     def is_plain(self) -> bool:
@@ -69,7 +66,8 @@ class Shape:
     def __init__(self, root: _Node) -> None:
         self._root = root
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(root.type())
-        self._names = sorted(_names(root))
+        self._names = _names(root)
+        self._quoted = {name: f'"{name}"'.encode() for name in self._names}
 
     @classmethod
     def of(cls, targets: Sequence[Target]) -> "Shape | None":
@@ -92,14 +90,14 @@ class Shape:
             node.target = target
         return cls(root) if root.is_plain else None
 
-    def suspects(self, column: pa.Array) -> "Suspects":
-        """Returns what says whether decoding may hide a key on the paths."""
-        escaped = pc.match_substring_regex(column, _ESCAPED_NAME if self._names else "^$").fill_null(False)
-        counts = [pc.count_substring(column, f'"{name}"').fill_null(0).to_pylist() for name in self._names]
-        appearances = list(zip(*counts, strict=True)) if counts else [()] * len(column)
-        return Suspects(escaped.to_pylist(), appearances)
+    def escaped(self, column: pa.Array) -> list[bool]:
+        """Returns, by row, whether a key on the paths may be spelt with escapes: no search for it would find that."""
+        if not self._names:
+            return [False] * len(column)
+        found: list[bool] = pc.match_substring_regex(column, _ESCAPED_NAME).fill_null(False).to_pylist()
+        return found
 
-    def gather(self, text: memoryview, appearances: tuple[int, ...]) -> dict[str, list[Value]] | None:
+    def gather(self, text: memoryview) -> dict[str, list[Value]] | None:
         """Returns the values by the path of their target; None for a text that must be scanned."""
         if self._root.target is not None:
             return {self._root.target.path: [text]}
@@ -108,10 +106,11 @@ class Shape:
         except REFUSALS:
             return None
         values: dict[str, list[Value]] = {}
-        shown: Counter[str] = Counter()
+        shown = dict.fromkeys(self._names, 0)
         _collect(self._root, [] if root is None else [root], values, shown)
-        # If a name appears just as often as decoding shows it, no other key has it.
-        return values if tuple(shown[name] for name in self._names) == appearances else None
+        # If a name in quotes appears just as often as decoding shows it, no other key has it.
+        whole = bytes(text)
+        return values if all(whole.count(self._quoted[name]) == count for name, count in shown.items()) else None
 
 
 def _names(node: _Node) -> set[str]:
@@ -119,13 +118,14 @@ def _names(node: _Node) -> set[str]:
     return {*node.members}.union(*map(_names, below))
 
 
-def _collect(node: _Node, objects: list[Any], values: dict[str, list[Value]], shown: Counter[str]) -> None:
+def _collect(node: _Node, objects: list[Any], values: dict[str, list[Value]], shown: dict[str, int]) -> None:
     if node.target is not None:
         values[node.target.path] = objects
     elif node.element is not None:
-        _collect(node.element, [item for item in chain.from_iterable(objects) if item is not None], values, shown)
+        _collect(node.element, list(chain.from_iterable(filter(None, objects))), values, shown)
     else:
-        for number, (name, child) in enumerate(node.members.items()):
-            members = [value for value in map(attrgetter(f"m{number}"), objects) if value is not UNSET]
+        objects = [value for value in objects if value is not None]
+        for name, (read, child) in node.readers.items():
+            members = [value for value in map(read, objects) if value is not UNSET]
             shown[name] += len(members)
-            _collect(child, [value for value in members if value is not None], values, shown)
+            _collect(child, members, values, shown)

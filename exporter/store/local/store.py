@@ -79,7 +79,7 @@ class LocalStore:
         return [await self.read(path) for path in paths]
 
     async def create(self, path: str, data: bytes) -> bool:
-        return await self._write(path, data, place)
+        return await self._write(path, data, self._place_new)
 
     async def replace(self, path: str, data: bytes) -> None:
         await self._write(path, data, replace)
@@ -180,6 +180,11 @@ class LocalStore:
             finally:
                 await to_thread.run_sync(partial(temporary.unlink, missing_ok=True))
         return installed
+
+    def _place_new(self, whole: Path, final: Path) -> bool:
+        if not final.parent.exists():
+            self._make_parents(final)
+        return place(whole, final)
 
     def _publish(self, staged: Path, final: Path) -> None:
         if not self._place(staged, final):

@@ -1,0 +1,143 @@
+"""Measures the engine that protects rows beside what it could be made of, in this process.
+
+    python -m benchmarks.privacy_clocks FILE HASHES ROWS
+
+The seconds of CPU are written to FILE, as a JSON object.
+"""
+
+import hmac
+import json
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from time import process_time
+from typing import Any, Final
+
+import pyarrow as pa
+
+from benchmarks.rows import SINCE, UNTIL
+from exporter.encode.protect.checks import CHECKS
+from exporter.encode.protect.patterns import BUILT_IN
+from exporter.encode.protect.protector import Protector
+from exporter.encode.protect.values import Hasher
+from exporter.encode.schema import arrow_schema
+from exporter.keys import Key
+from exporter.privacy import KeyReference, Pattern, Policy, Rule
+from exporter.sandbox import make_conversations
+
+KEY: Final = Key("k1", bytes(range(32)))
+_ALL: Final = tuple(BUILT_IN)
+_TEXTS: Final = ("content", "arguments", "output")
+_EXPRESSIONS: Final = {
+    "email": r"[\w.!#$%'*+^{|}~-]+[@＠](?:[\w-]+\.)+[^\W\d_][\w-]+",
+    "spoken-digits": BUILT_IN["spoken-digits"].regex.replace(r"\p{Nd}", r"\d"),
+}
+_BATCH_ROWS: Final = 1000
+
+#: Rules for transcripts, and for everything else that may be personal.
+TRANSCRIPT_RULES: Final = {
+    "conversation.items[*].content": Rule(action="redact", patterns=_ALL),
+    "conversation.items[*].arguments": Rule(action="redact", patterns=_ALL, inside="json"),
+    "conversation.items[*].output": Rule(action="redact", patterns=_ALL, inside="json"),
+}
+OTHER_RULES: Final = {
+    "user_id": Rule(action="hash", domain="person", normalise=("phone:US", "lower")),
+    "agent_number": Rule(action="mask"),
+    "custom_metadata.email": Rule(action="hash", domain="email", normalise=("lower",)),
+    "summary": Rule(action="redact", patterns=_ALL),
+    "initial_context": Rule(action="redact", patterns=_ALL, everywhere=True),
+    "recording_details.recording_url": Rule(action="no-query"),
+}
+
+
+def policy_of(rules: dict[str, Rule]) -> Policy:
+    return Policy(rules=rules, patterns=dict(BUILT_IN), key=KeyReference(name=KEY.name, check=KEY.check))
+
+
+def main() -> None:
+    file, hashes, rows = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    ids = [f"{number:032x}" for number in range(hashes)]
+    texts = [_with_number(text, number) for number, text in enumerate(_transcripts(rows))]
+    schema = pa.schema([arrow_schema(None).field("conversation")])
+    batches = [
+        pa.RecordBatch.from_arrays([pa.array(texts[start : start + _BATCH_ROWS])], schema=schema)
+        for start in range(0, rows, _BATCH_ROWS)
+    ]
+    protector = Protector(policy_of(TRANSCRIPT_RULES), KEY)
+    protected, redact = _clock(lambda: [protector.protect(batch).column(0) for batch in batches])
+    changed = sum(
+        old.column(0)[row] != new[row] for old, new in zip(batches, protected, strict=True) for row in range(len(new))
+    )
+    _, naive = _clock(lambda: list(map(_naive, texts)))
+    _, ours = _clock(lambda: Hasher(KEY, "person").all(ids))
+    _, digest = _clock(lambda: [hmac.digest(KEY.secret, value.encode(), sha256).hex()[:32] for value in ids])
+    bytes_ = sum(len(text.encode()) for text in texts)
+    found = {
+        "redact": redact,
+        "naive": naive,
+        "hash": ours,
+        "digest": digest,
+        "bytes": bytes_,
+        "changed": changed / rows,
+    }
+    file.write_text(json.dumps(found))
+
+
+def _clock(function: Callable[[], Any]) -> tuple[Any, float]:
+    began = process_time()
+    result = function()
+    return result, process_time() - began
+
+
+def _transcripts(rows: int) -> list[str]:
+    made = make_conversations(rows, SINCE, UNTIL, transcripts=True)
+    return [json.dumps(row.document("", "")["conversation"], separators=(",", ":")) for row in made]
+
+
+def _with_number(text: str, number: int) -> str:
+    """Returns the transcript; each third one has a telephone number in its last text."""
+    if number % 3:
+        return text
+    before, content, after = text.rpartition('"content":["')
+    return f"{before}{content}call 415 555 {number % 10_000:04}. {after}"
+
+
+def _naive(text: str) -> str:
+    transcript = json.loads(text)
+    for item in transcript["items"]:
+        for name in _TEXTS:
+            match item.get(name):
+                case list(parts):
+                    item[name] = [_redacted(part) for part in parts]
+                case str(whole) if name != "content" and whole[:1] == "{":
+                    item[name] = json.dumps({key: _leaf(value) for key, value in json.loads(whole).items()})
+                case str(whole):
+                    item[name] = _redacted(whole)
+    return json.dumps(transcript, separators=(",", ":"))
+
+
+def _leaf(value: Any) -> Any:
+    return _redacted(value) if isinstance(value, str) else value
+
+
+def _redacted(text: str) -> str:
+    for expression, replace in _COMPILED:
+        text = expression.sub(replace, text)
+    return text
+
+
+def _checked(hit: re.Match[str], pattern: Pattern) -> str:
+    check = CHECKS.get(pattern.check)
+    return pattern.to if check is None or check(hit[0]) else hit[0]
+
+
+_COMPILED: Final = [
+    (re.compile(_EXPRESSIONS.get(name, pattern.regex.replace(r"\p{Nd}", r"\d"))), partial(_checked, pattern=pattern))
+    for name, pattern in BUILT_IN.items()
+]
+
+if __name__ == "__main__":
+    main()

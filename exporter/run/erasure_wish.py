@@ -1,0 +1,81 @@
+"""Says who is to be erased, as somebody asks for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from exporter.errors import UsageError
+from exporter.keys import Key, Keys
+from exporter.log.state import State
+from exporter.parts.columns import ID_COLUMN
+from exporter.parts.subjects import Subject, digits_of
+from exporter.pipeline.admission import TOMBSTONE
+from exporter.pipeline.erasure_scan import Sought
+from exporter.run.erasure_subject import subject_of_values
+from exporter.settings import Request
+
+_REFERENCE_CHARACTERS: Final = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """Says who is to be erased: `values` of the column or path `by`, and `ids` of conversations. `repr` shows none.
+
+    With `digits`, digits alone are compared. `future` also leaves out what comes later. `mentions` lists other
+    conversations whose text has a value. The `reference` is that of the request, for the certificate.
+    """
+
+    by: str | None = None
+    values: Sequence[str] = field(default=(), repr=False)
+    ids: Sequence[str] = field(default=(), repr=False)
+    digits: bool = False
+    future: bool = False
+    mentions: bool = False
+    reference: str | None = None
+
+    @property
+    def all_ids(self) -> tuple[str, ...]:
+        """Returns the ids of conversations that are given, in either way."""
+        return (*self.ids, *(self.values if self.by == ID_COLUMN else ()))
+
+    def check(self) -> None:
+        """Raises `UsageError` for what cannot be meant; it shows no value."""
+        if self.values and self.by is None:
+            raise UsageError("--values-from: give --by, the column or path that has the values")
+        if self.by is not None and not self.values:
+            raise UsageError(f"--by {self.by}: give --values-from, a file with a value a line, or - for stdin")
+        reference = self.reference
+        if reference is not None:
+            if len(reference) > _REFERENCE_CHARACTERS or not reference.isprintable():
+                raise UsageError(f"--reference: must be one line of at most {_REFERENCE_CHARACTERS} characters")
+            if any(value in reference for value in (*self.values, *self.ids)):
+                raise UsageError("--reference: holds a value; the certificate keeps it, so give its number")
+
+    def subject(self, state: State, keys: Keys) -> Subject | None:
+        """Returns whose rows to look for by a value, if there is one. Raises as `subject_of_values`."""
+        if self.by is None:
+            return None
+        request = state.request or Request()
+        return subject_of_values(request, state.privacy, keys, self.by, self.values, digits=self.digits)
+
+    def sought(self, state: State, subject: Subject | None, key: Key | None) -> Sought:
+        """Returns what to look for; with the `key`, also those who were erased before."""
+        return Sought(
+            ids=frozenset(self.all_ids),
+            subject=subject,
+            tombstones=frozenset() if key is None else state.privacy.tombstones,
+            tag=None if key is None else key.tagger(TOMBSTONE),
+            texts=tuple(self.values),
+        )
+
+    def is_named_by(self, request: Request, subject: Subject | None) -> bool:
+        """Returns whether the filters of an export, which the log and the manifest hold, name somebody."""
+        texts = [
+            text
+            for filter_ in request.filters.values()
+            for text in ((filter_,) if isinstance(filter_, str) else filter_)
+        ]
+        if subject is not None and subject.digits:
+            return any(value in digits_of(text) for text in texts for value in subject.values)
+        wanted = [one.casefold() for one in (*self.values, *self.all_ids)]
+        return any(value in text.casefold() for text in texts for value in wanted)

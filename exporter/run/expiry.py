@@ -1,0 +1,153 @@
+"""Lets what is too old expire: at the start of a run, for what it is about to read, and at its end, for what is stored.
+
+It goes in this order, so that a run that is killed anywhere leaves nothing that the next one does not sweep:
+
+1. what is left of files that hold something that has expired is written;
+2. one commit raises the floors, and takes out all that lies below;
+3. tables get a version without it, and lose the versions that need it;
+4. the manifest is replaced, and files are deleted, then media.
+
+Before the first of these nothing has changed, and after the second nothing comes back.
+"""
+
+from collections.abc import Callable
+
+from exporter.clock import wall_clock
+from exporter.contract import BEGINNING, SECOND, Instant, format_instant
+from exporter.coverage import Interval
+from exporter.errors import UsageError
+from exporter.keys import Keys
+from exporter.lake.follow import expire as expire_versions
+from exporter.lake.follow import write_tables
+from exporter.layout import CONVERSATIONS, RECORDINGS, SUCCESS
+from exporter.log.commits import CommitLog, check_not_overtaken
+from exporter.log.expiry import raised_floors, row_floor
+from exporter.log.journal import has_ended
+from exporter.log.privacy import PrivacyChange
+from exporter.log.publish import sweep
+from exporter.log.state import State
+from exporter.pipeline.committer import check_free_space
+from exporter.pipeline.expiry import Expired, cut_expired, find_expired
+from exporter.pipeline.media_sweep import find_media_garbage
+from exporter.pipeline.part_stage import PartStage
+from exporter.plan.clock import DOUBT
+from exporter.privacy import Retention
+from exporter.progress import Observer
+from exporter.run.claim import Claim
+from exporter.run.protection import stored_tables
+from exporter.run.reconcile import stored_export
+from exporter.settings import RunSettings
+from exporter.store.base import Store
+
+
+def stage_for(claim: Claim, settings: RunSettings, clock: Callable[[], float], keys: Keys) -> PartStage:
+    """Returns the stage on which a run that reads nothing rewrites parts. Raises as `stored_tables`."""
+    tables = stored_tables(claim.log.state, keys)
+    return PartStage.of(claim.store, tables, claim.run, settings, clock)
+
+
+def offline_now(state: State, machine: Instant) -> Instant:
+    """Returns the time that a run goes by that asks the API nothing.
+
+    This machine's clock may be ahead. So it counts only up to where the API's has borne it out when the export was last
+    read, and beyond that a day late.
+    """
+    known = max((instant for instant, _ in state.reads), default=BEGINNING)
+    return min(machine, max(known, machine - DOUBT))
+
+
+def check_retention(state: State, asked: Retention | None, range_: Interval, now: Instant) -> None:
+    """Raises `UsageError` for an age that is asked for, and that all conversations of the range have reached."""
+    if asked is None or CONVERSATIONS not in asked or dict(asked) == dict(state.privacy.retention):
+        return
+    if (floor := now - asked[CONVERSATIONS] * SECOND) >= range_.end:
+        raise UsageError(
+            f"--expire: keeps conversations from {format_instant(floor)} on, and the range of this export ends at "
+            f"{format_instant(range_.end)}: all of it would go. Give a longer age, or delete the export"
+        )
+
+
+async def look_for_expired(store: Store, state: State, now: Instant, asked: Retention | None = None) -> Expired:
+    """Returns what has expired at `now`, by the ages that are `asked` for, or else by those that are stored. Changes
+    nothing. Raises `StoreError`."""
+    retention = state.privacy.retention if asked is None else asked
+    raised = {} if state.range is None else raised_floors(state.privacy.floors, retention, state.range, now)
+    return await find_expired(store, state, raised)
+
+
+async def let_expire(
+    log: CommitLog,
+    stage: PartStage,
+    observer: Observer,
+    now: Instant,
+    asked: Retention | None = None,
+    *,
+    is_to_read: bool = False,
+) -> Expired:
+    """Takes out what has expired at `now`, and stores the ages that are `asked` for; returns what went.
+
+    If nothing has, floors stay, and nothing is committed, except where a run `is_to_read` what lies below them. Raises
+    `StoreError`.
+    """
+    state, store = log.state, stage.store
+    found = await look_for_expired(store, state, now, asked)
+    retention = None if asked is None or dict(asked) == dict(state.privacy.retention) else dict(asked)
+    if is_to_read and not found:
+        found.raised = {name: floor for name, floor in found.raised.items() if _is_to_read(state, floor)}
+    if not found and retention is None and not (is_to_read and found.raised):
+        return found
+    if found and state.table_format is not None and not state.is_whole:
+        observer.warn("nothing has expired yet: the tables cannot follow before the whole range was read")
+        found = Expired(state.privacy.floors, {})
+    raised = found.raised if found or is_to_read else {}
+    if not (raised or found or retention is not None):
+        return found
+    await check_free_space(store)
+    if found.cut or found.recorded:
+        # A reader that trusts `_SUCCESS` would count the rows of old and new parts.
+        await check_not_overtaken(store, state)
+        await store.delete(SUCCESS)
+    change = await cut_expired(found, state, stage)
+    _, range_ = stored_export(state, store.location)
+    if (floor := row_floor(raised)) > range_.start:
+        range_ = Interval(floor, range_.end)
+    after = await log.append(
+        committed_at=wall_clock(),
+        kind="expire",
+        range=range_,
+        change=change,
+        forgets=tuple(found.forgotten),
+        privacy=PrivacyChange(retention=retention, floors=raised),
+    )
+    if found:
+        observer.note("expired", conversations=found.conversations, recordings=found.recordings, files=len(found.gone))
+    await settle_tables(store, after, observer)
+    await sweep(store, after, schemas=stage.tables.schemas)
+    partitions = [state.files[path].partition for path in change.removes if path.startswith(f"{RECORDINGS}/")]
+    if partitions:
+        garbage = await find_media_garbage(store, after, partitions)
+        await check_not_overtaken(store, after)
+        await store.delete(*garbage)
+    return found
+
+
+def _is_to_read(state: State, floor: Instant) -> bool:
+    left = state.left.intervals
+    return bool(left) and left[0].start < floor
+
+
+async def settle_tables(store: Store, state: State, observer: Observer | None = None) -> None:
+    """Brings tables into step with a log that has taken rows away for good, and takes versions out that need them.
+
+    Raises as `write_tables`.
+    """
+    if state.table_format is not None and state.is_whole:
+        await write_tables(store, state, observer)
+        await expire_versions(store, state, (), dry_run=False)
+
+
+async def catch_up(store: Store, state: State) -> None:
+    """Does what a run that was killed after it had let something expire has left to do for tables: before a sweep
+    deletes what their newest versions still name. Raises as `write_tables`."""
+    if state.privacy.floors and state.table_format is not None and not await has_ended(store, state.runs[-1]):
+        await settle_tables(store, state)
