@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from exporter.api.calls import sync as sync
     from exporter.api.calls import vacuum as vacuum
     from exporter.api.calls import verify as verify
+    from exporter.api.erasure import erase as erase
     from exporter.coverage import Period as Period
     from exporter.errors import ExporterError as ExporterError
     from exporter.jobs.accept import AcceptResult as AcceptResult
     from exporter.jobs.audit import AuditResult as AuditResult
     from exporter.jobs.compact import CompactResult as CompactResult
     from exporter.jobs.dataset import open_dataset as open_dataset
+    from exporter.jobs.erase_result import EraseResult as EraseResult
     from exporter.jobs.recordings_result import RecordingsResult as RecordingsResult
     from exporter.jobs.reread import RereadResult as RereadResult
     from exporter.jobs.status import Status as Status
@@ -49,6 +51,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "AcceptResult": "exporter.jobs.accept",
     "AuditResult": "exporter.jobs.audit",
     "CompactResult": "exporter.jobs.compact",
+    "EraseResult": "exporter.jobs.erase_result",
     "ExportSpec": "exporter.options.spec",
     "ExporterError": "exporter.errors",
     "Observer": "exporter.progress",
@@ -69,6 +72,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "audit": "exporter.api.calls",
     "blocking": None,
     "compact": "exporter.api.calls",
+    "erase": "exporter.api.erasure",
     "errors": None,
     "export": "exporter.api.calls",
     "open_dataset": "exporter.jobs.dataset",

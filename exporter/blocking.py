@@ -16,7 +16,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 import pyarrow as pa
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from exporter.api import calls
+from exporter.api import calls, erasure
 from exporter.errors import UsageError
 from exporter.jobs.stream import Stream, StreamReport
 from exporter.model import CONVERSATIONS
@@ -31,6 +31,7 @@ __all__ = [
     "accept",
     "audit",
     "compact",
+    "erase",
     "export",
     "recordings",
     "reread",
@@ -67,6 +68,7 @@ def _refuse_a_loop(name: str) -> None:
 accept: Final = _plain(calls.accept)
 audit: Final = _plain(calls.audit)
 compact: Final = _plain(calls.compact)
+erase: Final = _plain(erasure.erase)
 export: Final = _plain(calls.export)
 recordings: Final = _plain(calls.recordings)
 reread: Final = _plain(calls.reread)

@@ -50,7 +50,8 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `recordings` counts the rows of that table, and `media_files` and `media_bytes` what they name; `media_read` and
     `media_bytes_read` count the media whose bytes were read. `strays` are rows of recordings whose conversation is in
-    no part, which is no problem. `dropped_recordings` are rows that a repair has taken out.
+    no part, which is no problem. `dropped_recordings` are rows that a repair has taken out. `unfinished_erasures`
+    counts those of which something may still lie somewhere.
     """
 
     state: StateName | None
@@ -78,6 +79,7 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     media_bytes_read: int = 0
     strays: int = 0
     dropped_recordings: int = 0
+    unfinished_erasures: int = 0
 
     @property
     def sound(self) -> bool:
@@ -100,7 +102,8 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
             return 1
         if not self.sound:
             return DamagedPartError.exit_status
-        return 1 if self.state == "incomplete" or self.unsettled else 3 if self.new_doubts else 0
+        is_unfinished = self.state == "incomplete" or self.unsettled or self.unfinished_erasures
+        return 1 if is_unfinished else 3 if self.new_doubts else 0
 
 
 #: A function that takes the files that a repair is about to drop, and the directory that it will move them to.
@@ -248,6 +251,7 @@ def _verified(findings: Inspection, drops: tuple[str, ...] = ()) -> VerifyResult
         media_read=findings.media_read,
         media_bytes_read=findings.media_bytes_read,
         strays=findings.strays,
+        unfinished_erasures=len(state.privacy.unfinished),
     )
 
 
