@@ -4,13 +4,14 @@ A call that is cancelled loses what is not committed yet, as if it were killed; 
 """
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
+from anyio import to_thread
 
 from exporter.api.arguments import check_arguments, checked
 from exporter.clock import wall_clock
@@ -23,6 +24,8 @@ from exporter.jobs.audit import audit as run_audit
 from exporter.jobs.compact import CompactResult
 from exporter.jobs.compact import compact as run_compact
 from exporter.jobs.dataset import load_schema, table_schema
+from exporter.jobs.expire import ExpireResult
+from exporter.jobs.expire import expire as run_expire
 from exporter.jobs.export import export as run_export
 from exporter.jobs.recordings import recordings as run_recordings
 from exporter.jobs.recordings_result import RecordingsResult
@@ -45,12 +48,13 @@ from exporter.options.dialect import for_caller
 from exporter.options.parse import choose_fields, parse_share
 from exporter.options.privacy import KeyOptions
 from exporter.options.recordings import choose_retried, to_retention
+from exporter.options.retention import to_ages
 from exporter.options.spec import ExportSpec
 from exporter.options.times import to_age, to_seconds
 from exporter.progress import Observer
 from exporter.run.context import RunContext
 from exporter.run.observer_guard import observed
-from exporter.settings import Selection
+from exporter.settings import RunSettings, Selection
 from exporter.store.location import Location, parse_location
 from exporter.words import did_you_mean
 from exporter.zones import UTC_NAME
@@ -147,7 +151,7 @@ async def audit(
 async def compact(spec: ExportSpec, *, observer: Observer | None = None) -> CompactResult:
     """Merges small files at `spec.destination`, as `exporter compact` does. It needs no token.
 
-    Only `part_size`, `memory` and `data_key_file` count in the spec. Raises `ExporterError`.
+    Only `part_size`, `memory` and where keys are found count in the spec. Raises `ExporterError`.
     """
     settings, destination = spec.settings(), destination_of(spec)
 
@@ -252,6 +256,23 @@ async def vacuum(
 
 
 @checked
+async def expire(
+    destination: str | Path,
+    ages: Mapping[str, int | str] | Sequence[str] | str | None = None,
+    *,
+    dry_run: bool = False,
+    observer: Observer | None = None,
+) -> ExpireResult:
+    """Deletes what is older than `destination` keeps it, as `exporter expire` does. It needs no token.
+
+    `ages` are those to keep from now on, as in the spec's `expire`: `90d`, or `{"conversations": "3y"}`, or `never`.
+    Without them, the stored ones count. Raises `ExporterError`, and what `observer` raises.
+    """
+    job = partial(run_expire, now=wall_clock(), asked=to_ages(ages), dry_run=dry_run, settings=RunSettings())
+    return await observed(observer, lambda told: job(parse_location(str(destination)), observer=told))
+
+
+@checked
 async def schema(of: ExportSpec | str | Path, table: str = CONVERSATIONS) -> pa.Schema:
     """Returns the columns of a table, with the key of its partitions at the end: those of the export at a destination,
     or those that an export of a spec would write.
@@ -259,8 +280,9 @@ async def schema(of: ExportSpec | str | Path, table: str = CONVERSATIONS) -> pa.
     Raises `UsageError` for a table that does not exist, `DestinationError` if there is no export, and `StoreError`.
     """
     if isinstance(of, ExportSpec):
-        fields = choose_fields(of.fields, of.exclude_fields)
-        return table_schema(new_schema(table, fields), of.partition_by or "day")
+        fields, file = choose_fields(of.fields, of.exclude_fields), await to_thread.run_sync(of.read_policy)
+        columns = new_schema(table, fields, None if file is None else file.policy)
+        return table_schema(columns, of.partition_by or "day")
     columns, partition_by, _ = await load_schema(parse_location(str(of)), table)
     return table_schema(columns, partition_by)
 
@@ -288,7 +310,16 @@ def stream(spec: ExportSpec, *, table: str = CONVERSATIONS, observer: Observer |
         if TURNS in (resolved.asked.tables or ()):
             raise UsageError(f'a stream gives one table: leave tables out, and give stream(spec, table="{TURNS}")')
         asked = resolved.asked.within(UTC_NAME)
-    return run_stream(asked, resolved.settings, resolved.credentials, observer, table=table, around=for_caller)
+        # A policy that cannot be kept is refused at once.
+        return run_stream(
+            asked,
+            resolved.settings,
+            resolved.credentials,
+            observer,
+            table=table,
+            keys=resolved.keys,
+            around=for_caller,
+        )
 
 
 async def _call(

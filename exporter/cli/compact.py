@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from exporter.cli.flags import Display, Existing, with_options
 from exporter.cli.runner import Result, perform
 from exporter.cli.upkeep_report import describe_compacted
-from exporter.options.spec import OPTIONS, ExportSpec
+from exporter.options.spec import KEYS, OPTIONS, ExportSpec
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
     from exporter.jobs.compact import CompactResult
 
 
-@with_options(*OPTIONS.keys() - {"part_size", "memory", "data_key_file"})
+@with_options(*OPTIONS.keys() - {"part_size", "memory", *KEYS})
 def compact(destination: Existing, spec: ExportSpec, display: Display) -> None:
     """Merge small files at DEST, and change nothing else. Needs no token and no network."""
     target, settings = parse_location(destination), spec.settings()

@@ -1,5 +1,6 @@
 """`exporter expire`."""
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,15 +11,15 @@ from exporter.cli.flags import Display, Existing, switch, with_options
 from exporter.cli.runner import Result, perform
 from exporter.clock import wall_clock
 from exporter.options.option import Group
-from exporter.options.retention import to_retention
-from exporter.options.spec import OPTIONS, ExportSpec
+from exporter.options.retention import to_ages
+from exporter.options.spec import KEYS, OPTIONS, ExportSpec
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
     from exporter.jobs.expire import ExpireResult
 
 
-@with_options(*OPTIONS.keys() - {"part_size", "memory"})
+@with_options(*OPTIONS.keys() - {"part_size", "memory", *KEYS})
 def expire(
     destination: Existing,
     spec: ExportSpec,
@@ -34,11 +35,12 @@ def expire(
     Without AGE, the ages that are stored count: those that an export, a sync or this command was last given. An age is
     90d, 12w or 3y, of 365 days each: of conversations, or of what is named before it, as in conversation=90d.
     """
-    target, asked = parse_location(destination), to_retention(ages or None)
+    target, asked = parse_location(destination), to_ages(ages or None)
 
     from exporter.jobs.expire import expire as run_expire
 
     run = partial(run_expire, target, now=wall_clock(), asked=asked, dry_run=dry_run, settings=spec.settings())
+    run = partial(run, keys=spec.keys(os.environ))
 
     def tell(done: "ExpireResult") -> Result:
         return Result(list(describe_expired(done, target, dry_run)), expired_figures(done), done.exit_status)

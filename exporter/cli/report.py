@@ -10,6 +10,7 @@ from exporter.cli.advice import advise
 from exporter.cli.expire_report import describe_kept, floor_figures
 from exporter.cli.fields import describe_hydrated, not_shown
 from exporter.cli.log import key_values
+from exporter.cli.protection_report import describe_protection
 from exporter.cli.query import directory_of, location_of, taken_for_columns
 from exporter.cli.recordings_report import describe_beside, recordings_figures
 from exporter.cli.times import for_people, for_programs, period_figures, span_for_people
@@ -84,6 +85,7 @@ def _describe_place(summary: "Summary") -> Iterator[str]:
     if summary.request is not None:
         yield f"  request   {describe_request(summary.request, summary)}"
     yield from describe_hydrated(summary.hydrated)
+    yield from describe_protection(summary.protection, location_of(summary))
 
 
 def _describe_doubts(summary: "Summary") -> Iterator[str]:
@@ -217,6 +219,7 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
     if found.request is not None:
         yield f"  request   {describe_request(found.request, found)}"
     yield from describe_hydrated(found.hydrated)
+    yield from describe_protection(found.protection, destination)
     if found.gaps:
         oldest = found.gaps[0]
         gaps = count_of(len(found.gaps), "interval")
@@ -250,6 +253,8 @@ def status_figures(found: "Status") -> dict[str, Any]:
     # An object with an exit status tells of a command that failed.
     for name in ("request", "exit_status", "reason"):
         del figures[name]
+    if found.protection is None:
+        del figures["protection"]
     if found.recordings is None:
         del figures["recordings"]
     else:

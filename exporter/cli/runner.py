@@ -65,6 +65,8 @@ def tell_summary(summary: "Summary") -> Result:
     """Returns the result of an export."""
     known = msgspec.structs.asdict(summary) | request_figures(summary)
     figures = {key: known[key] for key in SUMMARY_KEYS}
+    if summary.protection is not None:
+        figures["protection"] = msgspec.to_builtins(summary.protection)
     if summary.erased is not None:
         figures["erased"] = summary.erased
     if summary.recordings is not None:

@@ -15,7 +15,7 @@ from exporter.store.location import parse_location
 from exporter.zones import UTC_NAME
 
 
-@with_options(*OPTIONS.keys() - {"fields", "exclude_fields", "partition_by", "timezone"}, timezone="UTC")
+@with_options(*OPTIONS.keys() - {"fields", "exclude_fields", "partition_by", "timezone", "policy"}, timezone="UTC")
 def schema(
     spec: ExportSpec,
     destination: Annotated[str | None, typer.Argument(metavar="DEST", help="An export, to show its columns.")] = None,
@@ -37,8 +37,9 @@ def schema(
 ) -> None:
     """Show the columns of a table: those at DEST, or those that `export` would write with these options."""
     fields, partition_by = choose_fields(spec.fields, spec.exclude_fields), spec.partition_by
-    if destination is not None and (fields, partition_by, spec.timezone) != (None, None, None):
+    if destination is not None and (fields, partition_by, spec.timezone, spec.policy) != (None, None, None, None):
         raise UsageError(f"{destination}: has its own fields and partitions: leave these options out")
+    file = spec.read_policy()
     target = None if destination is None else parse_location(destination)
 
     import anyio
@@ -47,7 +48,8 @@ def schema(
     from exporter.jobs.schema import new_schema, render_schema
 
     if target is None:
-        columns, by, zone = new_schema(table, fields), partition_by or "day", choose_timezone(spec.timezone) or UTC_NAME
+        columns = new_schema(table, fields, None if file is None else file.policy)
+        by, zone = partition_by or "day", choose_timezone(spec.timezone) or UTC_NAME
     else:
         columns, by, zone = anyio.run(load_schema, target, table)
     typer.echo(render_schema(table, columns, by, output, zone))

@@ -20,12 +20,17 @@ from exporter.zones import load_zone
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Holds the tables of one request. `turns` makes that table, and is None if it was not asked for."""
+    """Holds the tables of one request. `turns` makes that table, and is None if it was not asked for.
+
+    `protector` protects what is encoded, and `policy` is the fingerprint of the policy that all rows follow.
+    """
 
     encoder: Encoder
     turns: TurnsEncoder | None
     partition_by: PartitionBy
     zone: str
+    protector: Protector | None = None
+    policy: str = ""
 
     @classmethod
     def of(
@@ -35,7 +40,9 @@ class Tables:
         `Encoder`. Raises `UsageError` if this machine does not know the time zone."""
         load_zone(request.timezone)
         turns = TurnsEncoder(protector) if TURNS in request.tables else None
-        return cls(Encoder(request.fields, protector, floors), turns, request.partition_by, request.timezone)
+        policy = "" if protector is None else protector.fingerprint
+        encoder = Encoder(request.fields, protector, floors)
+        return cls(encoder, turns, request.partition_by, request.timezone, protector, policy)
 
     @property
     def schemas(self) -> dict[str, pa.Schema]:

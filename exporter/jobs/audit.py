@@ -30,6 +30,7 @@ from exporter.run.claim import Claim, holding
 from exporter.run.connect import connected
 from exporter.run.context import RunContext
 from exporter.run.encryption import find_cipher
+from exporter.run.protection import settle_policy
 from exporter.run.reconcile import changing_filters, stored_export
 from exporter.run.record import Run, recorded
 from exporter.settings import Selection
@@ -234,7 +235,9 @@ async def audit(
     """
     async with open_store(destination) as store:
         state = await load_state(store)
-        stored_export(state, destination)  # before the lock, which would be made even if there is no export
+        # This comes before the lock, which would be made even if there is no export.
+        stored_export(state, destination)
+        settle_policy(state, asked, destination, context.keys)
 
         cipher_of = find_cipher(context.keys, destination, asked)
 

@@ -29,6 +29,7 @@ from exporter.plan.clock import DOUBT, is_to_come, trusted_since
 from exporter.plan.homes import Homes
 from exporter.plan.sample import choose_windows, cut_windows
 from exporter.run.connect import Connection
+from exporter.run.protection import tables_of
 from exporter.run.reconcile import between, in_stored_zone, missed_by, stored_export
 from exporter.run.record import new_run
 from exporter.run.session import schedule
@@ -122,7 +123,9 @@ async def _list(plan: Plan, connection: Connection, aside: Store) -> Spool:
     settings = msgspec.structs.replace(context.settings, page_size=page_size)
     request = plan.request
     listed = msgspec.structs.replace(connection.request, partition_by=request.partition_by, timezone=request.timezone)
-    stage = PartStage.of(aside, Tables.of(listed), new_run(), settings, context.clock)
+    # What no column holds lies in the files as well.
+    tables = tables_of(listed, plan.state.privacy.policy, context.keys)
+    stage = PartStage.of(aside, tables, new_run(), settings, context.clock)
     scan = Scan(
         range=Interval(plan.windows[0].start, plan.windows[-1].end),
         windows=tuple(plan.windows),

@@ -113,7 +113,7 @@ class Repair:
         """Seals the export if an earlier run was killed before it could."""
         context = self.context
         if not await is_in_order(self.plan.store, self.claim.log.state):
-            await put_in_order(self.claim, context.settings, context.observer, context.clock)
+            await put_in_order(self.claim, context.settings, context.observer, context.clock, keys=context.keys)
 
 
 async def drop_from(findings: Differences, spool: Spool, *, delete: bool) -> dict[Interval, Collection[str]]:

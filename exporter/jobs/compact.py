@@ -15,6 +15,7 @@ from exporter.progress import Observer
 from exporter.run.claim import holding
 from exporter.run.encryption import find_cipher
 from exporter.run.finish import check_whole, is_in_order, put_in_order
+from exporter.run.protection import stored_tables
 from exporter.run.reconcile import stored_export
 from exporter.run.record import Run, recorded
 from exporter.settings import RunSettings
@@ -55,7 +56,7 @@ async def compact(
     keys: Keys = NO_KEYS,
 ) -> CompactResult:
     """Merges parts smaller than half of `target_bytes` with their neighbours, to about that size; parts of recordings,
-    which are small, as far as they are worth it. Media is left alone.
+    which are small, as far as they are worth it. Media is left alone. `keys` finds the key if turns are made with one.
 
     Raises `DestinationError` if there is no export, `ProtectionError` without its key, `DestinationLockedError` if
     another run is at work, `DamagedPartError` before anything is committed if a file is missing, and `StoreError` after
@@ -63,7 +64,10 @@ async def compact(
     """
     settings = RunSettings(target_part_bytes=target_bytes, memory_bytes=memory_bytes, concurrency=MERGED_AT_ONCE)
     async with open_store(destination) as store:
-        stored_export(await load_state(store), destination)  # before the lock, which would be made in any case
+        found = await load_state(store)
+        # This comes before the lock, which would be made in any case.
+        stored_export(found, destination)
+        stored_tables(found, keys)
         return await recorded(store, "compact", lambda run: _compact(store, run, settings, observer, clock, keys))
 
 
@@ -77,7 +81,7 @@ async def _compact(
         await check_whole(store, before)
         small = choose_merges(before.conversations, before.coverage, least_bytes=least_bytes, target_bytes=target_bytes)
         if small or any(choose_joins(before.recordings)) or not await is_in_order(store, before):
-            await put_in_order(claim, settings, observer, clock, least_bytes=least_bytes)
+            await put_in_order(claim, settings, observer, clock, least_bytes=least_bytes, keys=keys)
         return _compacted(before, claim.log.state, clock() - began)
 
 

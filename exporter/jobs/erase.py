@@ -12,7 +12,6 @@ from typing import Final
 
 from exporter.clock import wall_clock
 from exporter.contract import Instant, to_datetime
-from exporter.encode.tables import Tables
 from exporter.errors import ErasureUnfinishedError, OvertakenError, StoreError, UsageError
 from exporter.jobs.erase_result import EraseResult, erased_counts
 from exporter.keys import Keys
@@ -45,9 +44,10 @@ from exporter.run.erasure_subject import erasure_key
 from exporter.run.erasure_wish import Wish
 from exporter.run.finish import check_whole
 from exporter.run.leftovers import find_leftovers
+from exporter.run.protection import stored_tables
 from exporter.run.reconcile import stored_export
 from exporter.run.record import Run, recorded
-from exporter.settings import Request, RunSettings
+from exporter.settings import RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location, Url, shell_word
 from exporter.store.open import open_store
@@ -112,7 +112,7 @@ class _Erasing:
         state = claim.log.state
         self._subject = wish.subject(state, keys)
         self._key, self._reference = erasure_key(state.privacy, keys)
-        tables = Tables.of(state.request or Request())
+        tables = stored_tables(state, keys)
         self._schemas = tables.schemas
         self._committer = Committer(self._store, self._log, tables.schemas, observer, clock)
         self._stage = PartStage.of(self._store, tables, claim.run, RunSettings(), clock)

@@ -11,12 +11,14 @@ import msgspec
 
 from exporter.contract import Instant, to_datetime
 from exporter.errors import StoreError
+from exporter.keys import NO_KEYS, Keys
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
 from exporter.pipeline.expiry import Expired
 from exporter.privacy import Retention
 from exporter.progress import Observer
 from exporter.run.claim import holding
+from exporter.run.encryption import find_cipher
 from exporter.run.expiry import check_retention, let_expire, look_for_expired, offline_now, stage_for
 from exporter.run.finish import check_whole, is_in_order, put_in_order
 from exporter.run.reconcile import stored_export
@@ -64,13 +66,14 @@ async def expire(
     settings: RunSettings,
     observer: Observer,
     clock: Callable[[], float] = time.monotonic,
+    keys: Keys = NO_KEYS,
 ) -> ExpireResult:
     """Deletes what has expired, by the ages that are `asked` for, which are stored, or else by those that are stored.
 
-    `now` is the time by this machine's clock. With `dry_run`, only says what would go. Raises `DestinationError` if
-    there is no export, `UsageError` for an age that all of it has reached, `DestinationLockedError` if another run is
-    at work, `DamagedPartError` if a file is missing, and `StoreError`, also if tables could not follow because a part
-    of the range is missing.
+    `now` is the time by this machine's clock, and `keys` finds the key. With `dry_run`, only says what would go. Raises
+    `DestinationError` if there is no export, `ProtectionError` without its key, `UsageError` for an age that all of it
+    has reached, `DestinationLockedError` if another run is at work, `DamagedPartError` if a file is missing, and
+    `StoreError`, also if tables could not follow because a part of the range is missing.
     """
     async with open_store(destination) as store:
         state = await load_state(store)
@@ -83,7 +86,7 @@ async def expire(
             return _expired(state, state, found, asked if dry_run else None)
 
         async def work(run: Run) -> ExpireResult:
-            return await _expire(store, run, now, asked, settings, observer, clock)
+            return await _expire(store, run, now, asked, settings, observer, clock, keys)
 
         return await recorded(store, "expire", work)
 
@@ -96,12 +99,13 @@ async def _expire(
     settings: RunSettings,
     observer: Observer,
     clock: Callable[[], float],
+    keys: Keys,
 ) -> ExpireResult:
-    async with holding(store, run) as claim:
+    async with holding(store, run, find_cipher(keys, store.location)) as claim:
         before = claim.log.state
         await check_whole(store, before)
         if not await is_in_order(store, before):
-            await put_in_order(claim, settings, observer, clock)
+            await put_in_order(claim, settings, observer, clock, keys=keys)
         state = claim.log.state
         believed = offline_now(state, now)
         if (
@@ -113,7 +117,7 @@ async def _expire(
                 f"{store.location}: a part of the range is missing, so that the tables cannot follow. Nothing has "
                 f"expired; this reads it: exporter export {shell_word(store.location)}"
             )
-        found = await let_expire(claim.log, stage_for(claim, settings, clock), observer, believed, asked)
+        found = await let_expire(claim.log, stage_for(claim, settings, clock, keys), observer, believed, asked)
         return _expired(before, claim.log.state, found)
 
 

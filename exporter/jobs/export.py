@@ -16,6 +16,7 @@ from exporter.run.context import RunContext
 from exporter.run.encryption import find_cipher
 from exporter.run.expiry import check_retention, let_expire, look_for_expired, offline_now, stage_for
 from exporter.run.finish import check_whole, has_asked_mode, is_in_order, put_in_order, seal
+from exporter.run.protection import settle_policy
 from exporter.run.reconcile import asks_for_more, check_file_mode, in_stored_zone, known_end, settle_request
 from exporter.run.record import Run, recorded
 from exporter.run.recording_outcomes import Tally
@@ -43,7 +44,7 @@ async def export(destination: Location, asked: Selection, context: RunContext) -
 
 async def _export(store: Store, run: Run, asked: Selection, context: RunContext) -> Summary:
     destination = store.location
-    found, _, asked_there = await find_stored(store, run, asked)
+    found, _, asked_there = await find_stored(store, run, asked, context.keys)
     # These refuse a table that cannot be, and a key that is wrong, before anything is made or read.
     settle_table_format(found, asked_there, destination)
     cipher_of = find_cipher(context.keys, destination, asked)
@@ -55,6 +56,7 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
     async with holding(store, run, cipher_of) as claim:
         log, before = claim.log, claim.log.state
         asked = in_stored_zone(before, asked)
+        settle_policy(before, asked, destination, context.keys)
         request = settle_request(before, asked, destination)
         if before.range is not None and _has_all(before, asked):
             check_retention(before, asked.retention, before.range, offline_now(before, wall_clock()))
@@ -67,6 +69,7 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
                 table_format=settle_table_format(before, asked, destination),
                 file_mode=asked.file_mode,
                 keeps_recordings=asked.recordings,
+                keys=context.keys,
             )
             recordings = await keep_too(claim, run, asked, context)
             expired = await _let_expire(claim, asked, context)
@@ -88,6 +91,7 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
                 session.before,
                 log.state,
                 session.spent,
+                session.stage.tables.protector,
                 expired_rows=session.expired_rows,
                 erased_rows=session.admission.kept_out,
             )
@@ -95,8 +99,8 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
 
 
 async def _let_expire(claim: Claim, asked: Selection, context: RunContext) -> int:
-    """Takes out what has expired, and returns how many conversations; a run that asks the API nothing does so, too."""
-    stage = stage_for(claim, context.settings, context.clock)
+    """Takes out what has expired, though the API was asked nothing; returns how many conversations that were."""
+    stage = stage_for(claim, context.settings, context.clock, context.keys)
     now = offline_now(claim.log.state, wall_clock())
     return (await let_expire(claim.log, stage, context.observer, now, asked.retention)).conversations
 

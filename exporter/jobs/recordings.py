@@ -23,6 +23,7 @@ from exporter.run.claim import Claim, holding
 from exporter.run.connect import connected
 from exporter.run.context import RunContext
 from exporter.run.encryption import find_cipher
+from exporter.run.protection import check_recordings, settle_policy
 from exporter.run.reconcile import between, in_stored_zone, missed_by, settle_request, stored_export
 from exporter.run.record import Run, recorded
 from exporter.run.recording_outcomes import Tally
@@ -56,6 +57,9 @@ async def recordings(
         _, range_ = stored_export(found, destination)
         asked = in_stored_zone(found, asked)
         bounds = between(range_, asked)
+        policy = settle_policy(found, asked, destination, context.keys)
+        if policy is not None:
+            check_recordings(policy, keeps=True)
         settle_request(found, asked, destination)
         if not bounds:
             raise UsageError(f"no recording to keep: {destination} {missed_by(range_, asked)}")

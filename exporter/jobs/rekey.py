@@ -15,7 +15,6 @@ import msgspec
 from anyio import to_thread
 
 from exporter.clock import wall_clock
-from exporter.encode.tables import Tables
 from exporter.errors import ExporterError, ProtectionError, StoreError, UsageError
 from exporter.keys import Key, Keys, with_check
 from exporter.layout import CONVERSATIONS, DROPPED, RECORDINGS, TURNS, part_path
@@ -36,6 +35,7 @@ from exporter.privacy import Encryption, KeyReference
 from exporter.progress import Observer
 from exporter.run.claim import Claim, holding
 from exporter.run.finish import check_whole
+from exporter.run.protection import stored_tables
 from exporter.run.reconcile import stored_export
 from exporter.run.record import Run, recorded
 from exporter.settings import RunSettings
@@ -49,7 +49,7 @@ _TWICE_BYTES: Final = 1024**3
 
 
 class RekeyResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts the `files` that were written anew with the `key` of this name, and their `bytes`; `all_files` are those
+    """Counts the `files` that were written again with the `key` of this name, and their `bytes`; `all_files` are those
     of the export.
 
     `forgotten` counts the replaced files that were kept, and are deleted, because they had another key or none;
@@ -110,12 +110,12 @@ async def _rekey(
     began, commits = clock(), await load_commits(store)
     async with holding(store, run, lambda state: _ciphers(state, commits, new_key, keys, store.location)) as claim:
         before = claim.log.state
-        request, _ = stored_export(before, store.location)
+        stored_export(before, store.location)
         await check_whole(store, before)
         pending = [file for file in before.files.values() if file.key != new_key.name]
         # As long as a part is pending, all that is kept for readers of older manifests has another key.
         forgotten = tuple(sorted(before.kept)) if pending else ()
-        tables = Tables.of(request)
+        tables = stored_tables(before, keys)
         committer = Committer(store, claim.log, tables.schemas, observer, clock)
         if pending or claim.encryption != before.privacy.encryption:
             privacy = PrivacyChange(encryption=claim.encryption)
@@ -160,7 +160,7 @@ async def _rewrite_all(
             with suppress(StoreError):
                 await committer.write_manifest()
             raise
-        # It also deletes media that has been encrypted anew.
+        # It also deletes media that has been encrypted again.
         await committer.sweep()
 
 

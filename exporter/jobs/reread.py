@@ -26,6 +26,7 @@ from exporter.run.connect import Connection, connected
 from exporter.run.context import RunContext
 from exporter.run.encryption import find_cipher
 from exporter.run.finish import seal
+from exporter.run.protection import settle_policy
 from exporter.run.reconcile import between, in_stored_zone, missed_by, settle_request, stored_export
 from exporter.run.record import Run, recorded
 from exporter.run.repeats import Doubts, settle
@@ -76,6 +77,7 @@ async def reread(
         found = await load_state(store)
         _, range_ = stored_export(found, destination)
         asked = in_stored_zone(found, asked)
+        settle_policy(found, asked, destination, context.keys)
         request, bounds = settle_request(found, asked, destination), between(range_, asked)
         if not bounds:
             raise UsageError(f"nothing to read again: {destination} {missed_by(range_, asked)}")
@@ -153,7 +155,14 @@ async def _reread(session: Session, target: Coverage) -> RereadResult:
         await committer.sweep()  # what was put aside
     await seal(session.log, stage, committer, session.context.observer, goes_on=True)
     after = session.log.state
-    summary = summarize(stage.store.location, before, after, session.spent, erased_rows=session.admission.kept_out)
+    summary = summarize(
+        stage.store.location,
+        before,
+        after,
+        session.spent,
+        stage.tables.protector,
+        erased_rows=session.admission.kept_out,
+    )
     return RereadResult(
         summary=summary,
         intervals=tuple(interval.period for interval in target),

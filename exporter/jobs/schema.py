@@ -11,6 +11,8 @@ from exporter.encode.tables import Tables
 from exporter.errors import UsageError
 from exporter.jobs.dataset import table_schema
 from exporter.layout import ALL_TABLES, TABLES
+from exporter.privacy import Policy
+from exporter.run.reconcile import without_dropped
 from exporter.settings import PartitionBy, Request, SchemaFormat
 from exporter.words import did_you_mean
 from exporter.zones import UTC_NAME
@@ -26,12 +28,13 @@ _SQL: Final = {
 }
 
 
-def new_schema(table: str, fields: tuple[str, ...] | None) -> pa.Schema:
-    """Returns the columns that the files of a table have if it is exported now. `fields` is None for all."""
+def new_schema(table: str, fields: tuple[str, ...] | None, policy: Policy | None = None) -> pa.Schema:
+    """Returns the columns that the files of a table have if it is exported now, under a `policy`. `fields` is None for
+    all."""
     if table not in ALL_TABLES:
         near = did_you_mean(table, ALL_TABLES) or f" The tables are {', '.join(ALL_TABLES)}"
         raise UsageError(f"--table {table}: no such table.{near}")
-    request = Request(fields=fields, tables=TABLES)
+    request = Request(fields=without_dropped(fields, policy), tables=TABLES)
     return Tables.of(request).schemas[table]
 
 

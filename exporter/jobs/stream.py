@@ -10,9 +10,9 @@ import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, HIDDEN_STATUS, TRANSCRIPT_FIELD, Instant, to_datetime
 from exporter.coverage import Interval
-from exporter.encode.tables import Tables
 from exporter.errors import DoubtfulStreamError
 from exporter.jobs.doubts import Doubt, unproven_of
+from exporter.keys import NO_KEYS, Keys
 from exporter.log.doubts import joined
 from exporter.log.manifest import withheld_fields
 from exporter.log.state import Hydrated, State
@@ -25,7 +25,8 @@ from exporter.progress import Observer
 from exporter.run.connect import connected
 from exporter.run.context import RunContext
 from exporter.run.observer_guard import observed
-from exporter.run.reconcile import known_end, settle_range
+from exporter.run.protection import check_turns, tables_of, with_key
+from exporter.run.reconcile import known_end, settle_range, without_dropped
 from exporter.run.session import schedule
 from exporter.settings import Credentials, Filters, Request, RunSettings, Selection
 from exporter.words import count_of, describe_times
@@ -102,17 +103,22 @@ def stream(
     observer: Observer | None,
     *,
     table: str = CONVERSATIONS,
+    keys: Keys = NO_KEYS,
     clock: Callable[[], float] = time.monotonic,
     around: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Stream:
     """Returns the rows of `table` that were asked for; nothing is requested from the API before the first batch is.
 
     `asked.partition_by` has no meaning here, and turns are made of the transcript alone, whatever `asked.fields` are.
-    The work is done inside the context that `around` returns. The stream raises `ExporterError`, and what the observer
-    raises.
+    `asked.policy` protects the rows, with the key that `keys` finds. The work is done inside the context that `around`
+    returns. Raises `ProtectionError`; the stream raises `ExporterError`, and what the observer raises.
     """
-    fields = (*ALWAYS_FIELDS, TRANSCRIPT_FIELD) if table == TURNS else asked.fields
-    tables = Tables.of(Request(filters=asked.filters or {}, fields=fields, tables=(CONVERSATIONS, table)))
+    policy = None if asked.policy is None else with_key(asked.policy, keys)
+    fields = (*ALWAYS_FIELDS, TRANSCRIPT_FIELD) if table == TURNS else without_dropped(asked.fields, policy)
+    request = Request(filters=asked.filters or {}, fields=fields, tables=(CONVERSATIONS, table))
+    if policy is not None:
+        check_turns(policy, request.tables)
+    tables = tables_of(request, policy, keys)
 
     async def give(send: Send) -> StreamReport:
         sink = BatchSink(tables.encoder, send, asked.organization, turns=tables.turns)

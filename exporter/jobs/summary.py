@@ -6,9 +6,11 @@ from typing import Final, Self
 import msgspec
 
 from exporter.contract import MINUTE, Instant, instant_of, to_datetime
+from exporter.encode.protect.protector import Protector
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.jobs.doubts import Accepted, accepted_of
+from exporter.jobs.protection_result import Protection, protection_of
 from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.requested import Requested, withheld_of
 from exporter.layout import MANIFEST
@@ -30,16 +32,16 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
 
     `turns` is None if that table was not asked for. `bytes` are those of the parts. `resumed` says that an export
     existed before the run, and `changed` that the run committed something. `withheld` are sensitive fields that were
-    not shown to the token. `new_rows` counts what the table has more than before, but for
-    the `expired_rows`, which have left it for their age, and `kept_files` replaced files that
+    not shown to the token. `new_rows` counts what the table has more than before, if the
+    `expired_rows` were still there, which have left it because of their age, and `kept_files` replaced files that
     are kept for readers of older manifests. `partly_withheld` counts files with rows that came without sensitive fields
     while other rows had them. `end_ahead` is the end that was asked for, if it lay ahead of what could be read.
     `unproven_rows` were read at the `unproven` times, and `unproven_seconds` is how long each of these is that is more
     than one instant (None: open below). `acceptances` name the doubts that somebody has accepted, this many `accepted`;
     `new_doubts` counts the others. `is_accepted` says that there are none, and that each row is in one place.
     `erased` counts conversations that were served and not taken, because they were erased here; None: nobody ever was.
-    `file_mode` says who may read the files on a disk, and `hydrated` what came by id. `recordings` is None unless the
-    run also keeps those; the exit status is the worse of both.
+    `file_mode` says who may read the files on a disk, and `hydrated` what came by id. `protection` is None without a
+    policy. `recordings` is None unless the run also keeps those; the exit status is the worse of both.
     """
 
     state: StateName
@@ -78,6 +80,7 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     recordings: RecordingsResult | None = None
     hydrated: Hydrated = Hydrated()
     erased: int | None = None
+    protection: Protection | None = None
 
     @property
     def own_status(self) -> int:
@@ -107,13 +110,14 @@ def summarize(
     before: State,
     after: State,
     spent: Counters,
+    protector: Protector | None = None,
     *,
     expired_rows: int = 0,
     erased_rows: int = 0,
 ) -> Summary:
-    """Returns the summary of a run that has led from `before` to `after`. `spent` is what the run has cost,
-    `expired_rows` is the number of conversations that it has let expire, and `erased_rows` of those that it did not
-    take because they were erased here."""
+    """Returns the summary of a run that has led from `before` to `after`. `spent` is what the run has cost, and
+    `protector` has protected the rows that it has read. `expired_rows` is the number of conversations that it has let
+    expire, and `erased_rows` of those that it did not take because they were erased here."""
     range_ = after.range
     if range_ is None:
         raise StoreError(f"{destination}: the log has no range")
@@ -153,4 +157,5 @@ def summarize(
         is_accepted=after.is_accepted,
         hydrated=after.hydrated,
         erased=erased_rows if after.privacy.erasures else None,
+        protection=protection_of(after, protector),
     )

@@ -32,10 +32,11 @@ from exporter.plan.homes import Homes
 from exporter.plan.rereads import density_of, windows_around
 from exporter.run.claim import Claim, holding
 from exporter.run.clocks import is_ahead, updates_since
-from exporter.run.connect import connected, mention_withheld, open_reader
+from exporter.run.connect import connected, find_stored, mention_withheld, open_reader
 from exporter.run.context import RunContext
 from exporter.run.encryption import find_cipher
 from exporter.run.finish import seal
+from exporter.run.protection import settle_policy
 from exporter.run.reconcile import (
     changing_filters,
     check_file_mode,
@@ -94,6 +95,7 @@ async def sync(
         await store.check()
 
         async def work(run: Run) -> SyncResult:
+            await find_stored(store, run, asked, context.keys)  # before the lock, which would be made in any case
             async with holding(store, run, find_cipher(context.keys, destination, asked)) as claim:
                 return await _sync(claim, run, asked, context, refilter, keep_generations)
 
@@ -105,6 +107,7 @@ async def _sync(
 ) -> SyncResult:
     found, location = claim.log.state, claim.store.location
     asked = in_stored_zone(found, asked)
+    settle_policy(found, asked, location, context.keys)
     request = settle_request(found, asked, location)
     if settle_table_format(found, asked, location) and keep_generations is not None:
         raise UsageError("--keep-generations: with a table format, all that is replaced is kept until a vacuum")
@@ -175,7 +178,7 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
     _, range_ = stored_export(state, stage.store.location)
     oldest, homes = state.oldest_row, session.homes()
     spool, changed = Spool(homes, session.guard), Spool(homes, session.guard)
-    narrow = Tables.of(Request(fields=ALWAYS_FIELDS))
+    narrow = Tables.of(Request(fields=ALWAYS_FIELDS), stage.tables.protector)
 
     async def read(what: Coverage, updated_since: Instant | None, reading: int) -> None:
         # The other list comes first: what changes after it has been read is in the list that the filters leave, or is
@@ -267,6 +270,7 @@ def _synced(
         before,
         after,
         session.spent,
+        session.stage.tables.protector,
         expired_rows=session.expired_rows,
         erased_rows=session.admission.kept_out,
     )

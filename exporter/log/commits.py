@@ -51,7 +51,7 @@ class Entry(TypedDict, total=False):
     data_start: Instant | None
     keeps_recordings: bool | None
     hydrated: tuple[str, ...]
-    privacy: PrivacyChange
+    privacy: PrivacyChange | None
 
 
 class CommitLog:

@@ -14,6 +14,7 @@ from exporter.log.expiry import row_floor
 from exporter.log.state import State
 from exporter.model import DataFile
 from exporter.partitions import Partition
+from exporter.privacy import Policy
 
 #: Rows with these statuses are tried again by the next run.
 AGAIN: Final = ("failed", "expired")
@@ -93,13 +94,23 @@ def count_recordings(state: State) -> RecordingCounts:
 
 def is_blind(state: State, files: Sequence[DataFile]) -> bool:
     """Returns whether rows of `files` do not say which conversations have a recording, because they came without the
-    field: then only the list does."""
+    field, or the policy has changed it: then only the list does."""
     fields = None if state.request is None else state.request.fields
     if fields is not None and RECORDING_FIELD not in fields:
         return True
     if any(file.withheld_rows for file in files):
         return True
+    if state.privacy.policy is not None and hides_recordings(state.privacy.policy):
+        return True
     return all(file.absent.get(RECORDING_FIELD, 0) == file.rows for file in state.conversations)
+
+
+def hides_recordings(policy: Policy) -> bool:
+    """Returns whether a stored row may not show any more that it came with a recording."""
+    return any(
+        rule.action not in ("keep", "no-query") and (path == RECORDING_FIELD or path.startswith(f"{RECORDING_FIELD}."))
+        for path, rule in policy.rules.items()
+    )
 
 
 def partitions_to_look_at(

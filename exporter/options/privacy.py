@@ -1,16 +1,19 @@
-"""Defines the options of privacy: where keys are found."""
+"""Defines the options of privacy: the policy, and where keys are found."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from exporter.errors import ProtectionError, UsageError
 from exporter.keys import DATA_VARIABLE, NEW_DATA_VARIABLE, PRIVACY_VARIABLE, Key, Keys, parse_key, read_private
 from exporter.options.option import Group, Option
 from exporter.options.retention import RetentionOptions
+
+if TYPE_CHECKING:
+    from exporter.options.policy import PolicyFile
 
 #: The name of a key stands in the metadata of files, where other characters would end it.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -40,6 +43,19 @@ class KeyOptions:
 @dataclass(frozen=True, kw_only=True)
 class PrivacyOptions(RetentionOptions, KeyOptions):
     """Says what becomes of personal data."""
+
+    policy: Path | str | None = _of_privacy(
+        "Protect personal data as this file says (exporter help privacy), before anything is written.",
+        "FILE",
+        otherwise="the policy that is stored; at first none",
+        of_dataset=True,
+    ).field(None)
+
+    def read_policy(self) -> "PolicyFile | None":
+        """Returns what the policy file says. Raises `UsageError`."""
+        from exporter.options.policy import load_policy
+
+        return None if self.policy is None else load_policy(Path(self.policy))
 
 
 def find_new_key(name: str, file: Path | str | None, environment: Mapping[str, str]) -> Key:

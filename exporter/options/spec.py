@@ -23,10 +23,10 @@ from exporter.options.credentials import load_credentials
 from exporter.options.dialect import for_caller
 from exporter.options.keywords import check_kind, refusing_unknown
 from exporter.options.option import Group, Option, options_of
-from exporter.options.privacy import PrivacyOptions
+from exporter.options.privacy import KeyOptions, PrivacyOptions
 from exporter.options.recordings import RecordingOptions
 from exporter.options.resolved import Resolved as Resolved
-from exporter.options.retention import to_retention
+from exporter.options.retention import to_ages
 from exporter.options.times import WORDS, to_seconds
 from exporter.settings import (
     FILE_MODES,
@@ -241,6 +241,8 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
         credentials = load_credentials(environment, token_file, self.org_id)
         credentials = replace(credentials, proxies=route.proxies_in(environment))
         asked = msgspec.structs.replace(asked, organization=credentials.organization)
+        if (file := self.read_policy()) is not None:
+            asked = msgspec.structs.replace(asked, policy=file.policy, encryption=file.encryption)
         return Resolved(asked, settings, credentials, self.keys(environment))
 
     def settings(self) -> RunSettings:
@@ -287,12 +289,13 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
             table_format=parse.choose_table_format(self.table_format, self.iceberg_catalog),
             file_mode=self.file_mode,
             recordings=self.recordings,
-            retention=to_retention(self.expire),
+            retention=to_ages(self.expire),
         )
 
 
 _HINTS: Final = get_type_hints(ExportSpec)
 OPTIONS: Final = options_of(ExportSpec)
 OF_RECORDINGS: Final = tuple(options_of(RecordingOptions))
+KEYS: Final = tuple(options_of(KeyOptions))
 OF_PRIVACY: Final = tuple(options_of(PrivacyOptions))
 OF_THE_DATASET: Final = tuple(name for name, each in OPTIONS.items() if each.of_dataset)

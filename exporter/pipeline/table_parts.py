@@ -29,10 +29,12 @@ class StagedPart:
 
 @dataclass(frozen=True, slots=True)
 class TableParts:
-    """Holds what `TablesWriter` has written: the part of each table, and the name under which it is staged."""
+    """Holds what `TablesWriter` has written: the part of each table, and the name under which it is staged. All follow
+    the `policy` with this fingerprint."""
 
     name: str
     parts: dict[str, tuple[str, WrittenPart]]
+    policy: str = ""
 
     def closed(
         self, partition: dict[str, str], window: Interval, absent: Mapping[str, int], withheld_rows: int
@@ -68,6 +70,7 @@ class TableParts:
             open_rows=part.open_rows,
             recorded_rows=part.recorded_rows if of_conversations else None,
             unrecorded_rows=part.unrecorded_rows if of_conversations else None,
+            policy=self.policy,
             key=part.key,
         )
 
@@ -82,6 +85,7 @@ class TablesWriter:
         self._store = store
         self._row_group_bytes = row_group_bytes
         self._encoder = tables.turns
+        self._policy = tables.policy
         self._conversations = PartWriter(store.staging_file(name), self.schema, row_group_bytes)
         self._turns: PartWriter | None = None
 
@@ -104,7 +108,7 @@ class TablesWriter:
         parts = {CONVERSATIONS: (self.name, self._conversations.close())}
         if self._turns is not None:
             parts[TURNS] = (self._staged_turns, self._turns.close())
-        return TableParts(self.name, parts)
+        return TableParts(self.name, parts, self._policy)
 
     def abort(self) -> None:
         with ExitStack() as aborting:

@@ -18,6 +18,7 @@ from exporter.pipeline.committer import check_free_space
 from exporter.privacy import Encryption
 from exporter.run.encryption import FindCipher, without_cipher
 from exporter.run.erasure import take_away
+from exporter.run.protection import check_settled
 from exporter.run.record import Run, author_of
 from exporter.settings import FileMode
 from exporter.store.base import Store
@@ -54,9 +55,10 @@ async def holding(store: Store, run: Run, find_cipher: FindCipher = without_ciph
     the cipher that `find_cipher` returns for the state of the log. What an erasure has left that was cut short is taken
     away first. That nothing is left, only `exporter erase` proves.
 
-    Raises `DestinationLockedError` if another run holds it, `DestinationError`, `UsageError` if the library that writes
-    its tables is not installed, `StoreError`, and what `find_cipher` raises. In a run that has been overtaken, any
-    error of the store becomes an `OvertakenError`, because the other run may have deleted its files.
+    Raises `DestinationLockedError` if another run holds it, `ProtectionError` if a run that protects it was cut short,
+    `DestinationError`, `UsageError` if the library that writes its tables is not installed, `StoreError`, and what
+    `find_cipher` raises. In a run that has been overtaken, any error of the store becomes an `OvertakenError`, because
+    the other run may have deleted its files.
     """
     await check_free_space(store)
     await store.prepare()
@@ -66,6 +68,7 @@ async def holding(store: Store, run: Run, find_cipher: FindCipher = without_ciph
         # Another run may have come and gone since the log was last read: only what is read under the lock counts.
         async with alongside(store.keep_lock):
             run.saw(await log.load())
+            check_settled(log.state, run.command, store.location)
             check_installed(log.state.table_format)
             cipher = find_cipher(log.state)
             with using(cipher):

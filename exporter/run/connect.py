@@ -11,6 +11,7 @@ from exporter.encode.decode import Decoder
 from exporter.errors import RequestRefusedError, UsageError
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.wire.client import Client
+from exporter.keys import Keys
 from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.pipeline.admission import Admission
@@ -25,6 +26,7 @@ from exporter.run.context import RunContext
 from exporter.run.erasure_subject import stored_form
 from exporter.run.filter_trial import try_filters
 from exporter.run.organization import check_organization
+from exporter.run.protection import check_settled, settle_policy
 from exporter.run.reconcile import in_stored_zone, settle_request, shown
 from exporter.run.record import Run
 from exporter.settings import Request, Selection
@@ -54,15 +56,17 @@ class Connection:
         return self.opening.now.end(self.context.lag)
 
 
-async def find_stored(store: Store, run: Run, asked: Selection) -> tuple[State, Request, Selection]:
+async def find_stored(store: Store, run: Run, asked: Selection, keys: Keys) -> tuple[State, Request, Selection]:
     """Returns the state of a destination, the request of the export that it holds or will hold, and what is asked for
     with times in the stored time zone.
 
-    Raises `DestinationError` if it holds another export, and `StoreError`.
+    Raises `DestinationError` if it holds another export, `ProtectionError` as `settle_policy`, and `StoreError`.
     """
     found = await load_state(store)
     run.saw(found)
     asked = in_stored_zone(found, asked)
+    settle_policy(found, asked, store.location, keys)
+    check_settled(found, run.command, store.location)
     return found, settle_request(found, asked, store.location), asked
 
 

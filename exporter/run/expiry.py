@@ -15,8 +15,8 @@ from collections.abc import Callable
 from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, SECOND, Instant, format_instant
 from exporter.coverage import Interval
-from exporter.encode.tables import Tables
 from exporter.errors import UsageError
+from exporter.keys import Keys
 from exporter.lake.follow import expire as expire_versions
 from exporter.lake.follow import write_tables
 from exporter.layout import CONVERSATIONS, RECORDINGS, SUCCESS
@@ -34,14 +34,15 @@ from exporter.plan.clock import DOUBT
 from exporter.privacy import Retention
 from exporter.progress import Observer
 from exporter.run.claim import Claim
+from exporter.run.protection import stored_tables
 from exporter.run.reconcile import stored_export
-from exporter.settings import Request, RunSettings
+from exporter.settings import RunSettings
 from exporter.store.base import Store
 
 
-def stage_for(claim: Claim, settings: RunSettings, clock: Callable[[], float]) -> PartStage:
-    """Returns the stage on which a run that reads nothing rewrites parts."""
-    tables = Tables.of(claim.log.state.request or Request())
+def stage_for(claim: Claim, settings: RunSettings, clock: Callable[[], float], keys: Keys) -> PartStage:
+    """Returns the stage on which a run that reads nothing rewrites parts. Raises as `stored_tables`."""
+    tables = stored_tables(claim.log.state, keys)
     return PartStage.of(claim.store, tables, claim.run, settings, clock)
 
 

@@ -9,6 +9,7 @@ from anyio import to_thread
 from exporter.clock import wall_clock
 from exporter.encode.tables import Tables
 from exporter.errors import DamagedPartError
+from exporter.keys import NO_KEYS, Keys
 from exporter.lake.follow import are_written, write_tables
 from exporter.log.commits import CommitLog
 from exporter.log.journal import has_ended
@@ -23,6 +24,7 @@ from exporter.pipeline.recording_parts import join_recordings
 from exporter.progress import Observer
 from exporter.run.claim import Claim
 from exporter.run.expiry import catch_up
+from exporter.run.protection import stored_tables
 from exporter.run.reconcile import stored_export
 from exporter.settings import FileMode, Request, RunSettings
 from exporter.store.base import Store
@@ -101,16 +103,18 @@ async def put_in_order(
     table_format: TableFormat | None = None,
     file_mode: FileMode | None = None,
     keeps_recordings: bool | None = None,
+    keys: Keys = NO_KEYS,
 ) -> None:
     """Does everything that a run does except reading: sweeps what no commit names, joins small parts of recordings, and
     seals.
 
     `least_bytes` is as in `seal`. `table_format` is for an export that has none yet, and `file_mode` for all that is
-    there and will be; `keeps_recordings` says what runs do from now on. Raises `StoreError`, and `DestinationError` if
-    there is no export.
+    there and will be; `keeps_recordings` says what runs do from now on. `keys` finds the key
+    if turns are made with one. Raises `StoreError`, and `DestinationError` if there is no export.
     """
     store, log = claim.store, claim.log
-    request, _ = stored_export(log.state, store.location)
+    stored_export(log.state, store.location)
+    tables = stored_tables(log.state, keys)
     await check_whole(store, log.state)
     await catch_up(store, log.state)
     fresh = table_format if log.state.table_format is None else None
@@ -122,7 +126,6 @@ async def put_in_order(
         file_mode=file_mode,
         keeps_recordings=None if keeps_recordings == log.state.keeps_recordings else keeps_recordings,
     )
-    tables = Tables.of(request)
     committer = Committer(store, log, tables.schemas, observer, clock)
     await committer.sweep()
     stage = PartStage.of(store, tables, claim.run, settings, clock)

@@ -2,12 +2,13 @@
 
 from typing import Final
 
-from exporter.contract import BEGINNING, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
+from exporter.contract import BEGINNING, FIELD_NAMES, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
 from exporter.coverage import Coverage, Interval
 from exporter.errors import DestinationError, UsageError
 from exporter.log.expiry import row_floor
 from exporter.log.state import State
 from exporter.pipeline.role import is_same_organization
+from exporter.privacy import Policy
 from exporter.settings import Request, Selection
 from exporter.store.location import Location, Url
 from exporter.words import key_value
@@ -36,20 +37,21 @@ def settle_request(state: State, asked: Selection, destination: Location) -> Req
 
     Raises `DestinationError` if it does not.
     """
-    stored = state.request
+    stored, policy = state.request, state.privacy.policy or asked.policy
     if stored is None:
         return Request(
             filters=asked.filters or {},
-            fields=asked.fields,
+            fields=without_dropped(asked.fields, policy),
             partition_by=asked.partition_by or Request().partition_by,
             tables=asked.tables or Request().tables,
             timezone=asked.timezone or UTC_NAME,
         )
+    fields = None if asked.fields is None else without_dropped(asked.fields, policy)
     differences = [
         f"{name}: {shown(kept)} stored, {shown(wanted)} asked for"
         for name, kept, wanted in (
             ("filters", stored.filters, asked.filters),
-            ("fields", stored.fields, asked.fields),
+            ("fields", without_dropped(stored.fields, policy), fields),
             ("partitions", stored.partition_by, asked.partition_by),
             ("tables", stored.tables, asked.tables),
             ("time zone", stored.timezone, asked.timezone),
@@ -65,6 +67,17 @@ def settle_request(state: State, asked: Selection, destination: Location) -> Req
             "Choose another destination, or leave these options out to go on with what is there"
         )
     return stored
+
+
+def without_dropped(fields: tuple[str, ...] | None, policy: Policy | None) -> tuple[str, ...] | None:
+    """Returns the fields that are wanted (None: all) without those that the policy drops whole.
+
+    If it drops any, these are the documented ones: what is new at the API is left out with what the policy calls extra.
+    """
+    dropped = set() if policy is None else {path for path, rule in policy.rules.items() if rule.action == "drop"}
+    if not dropped.intersection(FIELD_NAMES):
+        return fields
+    return tuple(name for name in (FIELD_NAMES if fields is None else fields) if name not in dropped)
 
 
 def settle_range(state: State, asked: Selection, latest: Instant) -> Interval:

@@ -10,8 +10,8 @@ import msgspec
 from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
 from exporter.coverage import Coverage, Interval
-from exporter.encode.tables import Tables
 from exporter.errors import ExporterError, StoreError
+from exporter.keys import Keys
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import CommitLog
 from exporter.log.expiry import field_floors
@@ -39,6 +39,7 @@ from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.expiry import catch_up, check_retention, let_expire
 from exporter.run.finish import check_whole
+from exporter.run.protection import settle_policy, tables_of
 from exporter.run.reconcile import has_sensitive_fields, settle_range
 from exporter.run.sighted import find_sighted
 from exporter.settings import FileMode, RunSettings, Selection
@@ -82,6 +83,7 @@ class Session:
         file_mode: FileMode | None = None,
         keep_generations: int | None = None,
         keeps_recordings: bool | None = None,
+        privacy: PrivacyChange | None = None,
         expires: bool = False,
         retention: Retention | None = None,
     ) -> Self:
@@ -89,16 +91,17 @@ class Session:
 
         `refuses_withheld` refuses a token that may not see sensitive fields if stored rows have them. `table_format` is
         for an export that has none yet, and `file_mode` for all that is there and will be. `keeps_recordings` says
-        what runs do from now on. With `expires`, nothing is read that has expired, by the ages in `retention` or else
-        by those that are stored. Raises `StoreError`, also for a damaged file, and `DestinationError` if files cannot
-        have that mode.
+        what runs do from now on, and `privacy` what all of them do to personal data. With `expires`, nothing is read
+        that has expired, by the ages in `retention` or else by those that are stored. Raises `StoreError`, also for a
+        damaged file, and `DestinationError` if files cannot have that mode or the key is missing.
         """
         store, log, before = claim.store, claim.log, claim.log.state
         request, reader, context = connection.request, connection.reader, connection.context
-        tables = Tables.of(request)
+        policy = (privacy and privacy.policy) or before.privacy.policy
+        tables = tables_of(request, policy, context.keys)
         await check_whole(store, before)
         await catch_up(store, before)
-        await _declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings)
+        await _declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy)
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
         await committer.sweep()
         if expires:
@@ -110,7 +113,7 @@ class Session:
                 before = log.state
             range_ = log.state.range or range_
         floors = field_floors(log.state.privacy.floors)
-        tables = Tables.of(request, floors=floors)
+        tables = tables_of(request, policy, context.keys, floors=floors)
         is_hidden = connection.opening.is_hidden or knows_hidden(log.state, request)
         scan = Scan(range=range_, hidden_status=HIDDEN_STATUS if is_hidden else None)
         stage = PartStage.of(store, tables, claim.run, context.settings, context.clock)
@@ -247,9 +250,16 @@ async def begin(
         file_mode=asked.file_mode,
         keep_generations=keep_generations,
         keeps_recordings=asked.recordings,
+        privacy=_privacy(before, asked, claim, context.keys),
         expires=expires,
         retention=asked.retention,
     )
+
+
+def _privacy(before: State, asked: Selection, claim: Claim, keys: Keys) -> PrivacyChange | None:
+    """Returns what an export does to personal data, or will. Raises as `settle_policy`."""
+    policy = settle_policy(before, asked, claim.store.location, keys)
+    return PrivacyChange(policy=policy, encryption=claim.encryption) if policy or claim.encryption else None
 
 
 async def schedule(
@@ -287,6 +297,7 @@ async def _declare(
     table_format: TableFormat | None,
     file_mode: FileMode | None,
     keeps_recordings: bool | None,
+    privacy: PrivacyChange | None,
 ) -> None:
     """Puts into the log what this export will become, and that this run now holds it.
 
@@ -303,9 +314,7 @@ async def _declare(
         keeps_recordings=None if keeps_recordings == log.state.keeps_recordings else keeps_recordings,
     )
     if log.state.range is None:
-        if claim.encryption is not None:
-            append = partial(append, privacy=PrivacyChange(encryption=claim.encryption))
-        await append(kind="begin", request=connection.request, range=range_)
+        await append(kind="begin", request=connection.request, range=range_, privacy=privacy)
     elif log.state.range != range_:
         await append(kind="widen", range=range_)
     else:

@@ -52,12 +52,18 @@ class Protector:
         return self._tally.copy(self._tally.reached)
 
     @property
+    def rows(self) -> int:
+        """Returns how many conversations it has protected."""
+        return self._tally.rows
+
+    @property
     def odd(self) -> Counter[str]:
         """Returns how many values were dropped because their rule cannot read them, by its path or column."""
         return self._tally.copy(self._tally.odd)
 
     def protect(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Returns the conversations as they may be written, with the columns that they have."""
+        self._tally.count(batch.num_rows)
         protected = _protected(batch, self._conversations)
         if self.policy.extra == "drop" and EXTRA in batch.schema.names:
             nothing = pa.nulls(batch.num_rows, pa.string())

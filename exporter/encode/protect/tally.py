@@ -13,7 +13,12 @@ class Tally:
         self.reached: Final[Counter[str]] = Counter()
         self.changed: Final[Counter[str]] = Counter()
         self.odd: Final[Counter[str]] = Counter()
+        self.rows = 0
         self._lock = Lock()
+
+    def count(self, rows: int) -> None:
+        with self._lock:
+            self.rows += rows
 
     def add(
         self,

@@ -1,0 +1,37 @@
+"""Reports how rows are protected: lines for people. Never a value."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from exporter.store.location import Location, shell_word
+from exporter.words import count_of
+
+if TYPE_CHECKING:
+    from exporter.jobs.protection_result import Protection
+
+#: A fingerprint is told from others by so many of its digits.
+_DIGITS = 8
+
+
+def describe_protection(found: "Protection | None", destination: Location) -> Iterator[str]:
+    """Says by which policy rows are protected, what its rules have done in this run, and which have found nothing."""
+    if found is None:
+        return
+    key = "" if found.key is None else f" with the key {found.key}"
+    rules = count_of(len(found.rules) + len(found.turns), "rule")
+    yield f"  protected by the policy {found.fingerprint[:_DIGITS]} ({rules}){key}{_changed(found.changed)}"
+    if found.odd:
+        yield f"    dropped, because their rule cannot read them: {_counted(found.odd)}"
+    if found.unmatched:
+        yield f"    rules that found no value in this run, maybe for a slip in their path: {', '.join(found.unmatched)}"
+    if found.pending_files:
+        yield f"    {count_of(found.pending_files, 'file')} not yet so, because a run was cut short. This ends it:"
+        yield f"      exporter protect {shell_word(destination)}"
+
+
+def _changed(changed: Mapping[str, int]) -> str:
+    return f": {count_of(sum(changed.values()), 'value')} changed" if changed else ""
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{path} {count:,}" for path, count in counts.items())
