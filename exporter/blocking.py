@@ -32,6 +32,7 @@ __all__ = [
     "audit",
     "compact",
     "export",
+    "protect",
     "recordings",
     "rekey",
     "reread",
@@ -70,6 +71,7 @@ audit: Final = _plain(calls.audit)
 compact: Final = _plain(calls.compact)
 export: Final = _plain(calls.export)
 recordings: Final = _plain(calls.recordings)
+protect: Final = _plain(privacy.protect)
 rekey: Final = _plain(privacy.rekey)
 reread: Final = _plain(calls.reread)
 schema: Final = _plain(calls.schema)
