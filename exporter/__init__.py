@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from exporter.api.calls import accept as accept
     from exporter.api.calls import audit as audit
     from exporter.api.calls import compact as compact
+    from exporter.api.calls import expire as expire
     from exporter.api.calls import export as export
     from exporter.api.calls import recordings as recordings
     from exporter.api.calls import reread as reread
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from exporter.jobs.audit import AuditResult as AuditResult
     from exporter.jobs.compact import CompactResult as CompactResult
     from exporter.jobs.dataset import open_dataset as open_dataset
+    from exporter.jobs.expire import ExpireResult as ExpireResult
     from exporter.jobs.protect import ProtectResult as ProtectResult
     from exporter.jobs.recordings_result import RecordingsResult as RecordingsResult
     from exporter.jobs.rekey import RekeyResult as RekeyResult
@@ -53,6 +55,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "AcceptResult": "exporter.jobs.accept",
     "AuditResult": "exporter.jobs.audit",
     "CompactResult": "exporter.jobs.compact",
+    "ExpireResult": "exporter.jobs.expire",
     "ExportSpec": "exporter.options.spec",
     "ExporterError": "exporter.errors",
     "Observer": "exporter.progress",
@@ -76,6 +79,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "blocking": None,
     "compact": "exporter.api.calls",
     "errors": None,
+    "expire": "exporter.api.calls",
     "export": "exporter.api.calls",
     "open_dataset": "exporter.jobs.dataset",
     "recordings": "exporter.api.calls",

@@ -31,6 +31,7 @@ __all__ = [
     "accept",
     "audit",
     "compact",
+    "expire",
     "export",
     "protect",
     "recordings",
@@ -69,6 +70,7 @@ def _refuse_a_loop(name: str) -> None:
 accept: Final = _plain(calls.accept)
 audit: Final = _plain(calls.audit)
 compact: Final = _plain(calls.compact)
+expire: Final = _plain(calls.expire)
 export: Final = _plain(calls.export)
 recordings: Final = _plain(calls.recordings)
 protect: Final = _plain(privacy.protect)

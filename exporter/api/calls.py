@@ -4,7 +4,7 @@ A call that is cancelled loses what is not committed yet, as if it were killed; 
 """
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,8 @@ from exporter.jobs.audit import audit as run_audit
 from exporter.jobs.compact import CompactResult
 from exporter.jobs.compact import compact as run_compact
 from exporter.jobs.dataset import load_schema, table_schema
+from exporter.jobs.expire import ExpireResult
+from exporter.jobs.expire import expire as run_expire
 from exporter.jobs.export import export as run_export
 from exporter.jobs.recordings import recordings as run_recordings
 from exporter.jobs.recordings_result import RecordingsResult
@@ -46,12 +48,13 @@ from exporter.options.dialect import for_caller
 from exporter.options.parse import choose_fields, parse_share
 from exporter.options.privacy import KeyOptions
 from exporter.options.recordings import choose_retried, to_retention
+from exporter.options.retention import to_ages
 from exporter.options.spec import ExportSpec
 from exporter.options.times import to_age, to_seconds
 from exporter.progress import Observer
 from exporter.run.context import RunContext
 from exporter.run.observer_guard import observed
-from exporter.settings import Selection
+from exporter.settings import RunSettings, Selection
 from exporter.store.location import Location, parse_location
 from exporter.words import did_you_mean
 from exporter.zones import UTC_NAME
@@ -250,6 +253,23 @@ async def vacuum(
     before = now + 1 - round(seconds * SECOND)
     keys = KeyOptions(data_key_file=data_key_file).keys(os.environ)
     return await run_vacuum(parse_location(str(destination)), before=before, now=now, dry_run=dry_run, keys=keys)
+
+
+@checked
+async def expire(
+    destination: str | Path,
+    ages: Mapping[str, int | str] | Sequence[str] | str | None = None,
+    *,
+    dry_run: bool = False,
+    observer: Observer | None = None,
+) -> ExpireResult:
+    """Deletes what is older than `destination` keeps it, as `exporter expire` does. It needs no token.
+
+    `ages` are those to keep from now on, as in the spec's `expire`: `90d`, or `{"conversations": "3y"}`, or `never`.
+    Without them, the stored ones count. Raises `ExporterError`, and what `observer` raises.
+    """
+    job = partial(run_expire, now=wall_clock(), asked=to_ages(ages), dry_run=dry_run, settings=RunSettings())
+    return await observed(observer, lambda told: job(parse_location(str(destination)), observer=told))
 
 
 @checked

@@ -11,7 +11,7 @@ from exporter.cli.flags import Display, Existing, switch, with_options
 from exporter.cli.runner import Result, perform
 from exporter.clock import wall_clock
 from exporter.options.option import Group
-from exporter.options.retention import to_retention
+from exporter.options.retention import to_ages
 from exporter.options.spec import KEYS, OPTIONS, ExportSpec
 from exporter.store.location import parse_location
 
@@ -35,7 +35,7 @@ def expire(
     Without AGE, the ages that are stored count: those that an export, a sync or this command was last given. An age is
     90d, 12w or 3y, of 365 days each: of conversations, or of what is named before it, as in conversation=90d.
     """
-    target, asked = parse_location(destination), to_retention(ages or None)
+    target, asked = parse_location(destination), to_ages(ages or None)
 
     from exporter.jobs.expire import expire as run_expire
 

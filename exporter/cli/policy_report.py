@@ -125,6 +125,8 @@ def _warnings(policy: Policy, trial: "Trial | None") -> Iterator[str]:
             f"no rule for {', '.join(without)}: written as served, with the personal data in "
             f'{"it" if len(without) == 1 else "them"}. A rule "keep" says that this is meant'
         )
+    if trial is not None and policy.entities is not None:
+        yield "entities were not looked for in these conversations, so more may change than was counted"
     for path, each in ({} if trial is None else trial.rules).items():
         if not each.reached and path not in FIELD_NAMES:
             yield f"{path}: nothing lies there in these conversations; is it spelt right?"

@@ -91,9 +91,9 @@ def describe_compacted(done: "CompactResult") -> Iterator[str]:
 
 
 def describe_rekeyed(done: "RekeyResult") -> Iterator[str]:
-    """Says how many files were written anew, and what is not encrypted."""
+    """Says how many files were written again, and what is not encrypted."""
     if done.files:
-        yield f"{count_of(done.files, 'file')} of {format_size(done.bytes)} written anew, with the key {done.key}"
+        yield f"{count_of(done.files, 'file')} of {format_size(done.bytes)} written again, with the key {done.key}"
         yield f"  took {format_seconds(done.seconds)}"
     else:
         yield f"nothing to do: {done.key} is the key of all, {count_of(done.all_files, 'file')}"

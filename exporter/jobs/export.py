@@ -99,7 +99,7 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
 
 
 async def _let_expire(claim: Claim, asked: Selection, context: RunContext) -> int:
-    """Takes out what has expired, and returns how many conversations; a run that asks the API nothing does so, too."""
+    """Takes out what has expired, though the API was asked nothing; returns how many conversations that were."""
     stage = stage_for(claim, context.settings, context.clock, context.keys)
     now = offline_now(claim.log.state, wall_clock())
     return (await let_expire(claim.log, stage, context.observer, now, asked.retention)).conversations

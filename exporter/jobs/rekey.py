@@ -49,7 +49,7 @@ _TWICE_BYTES: Final = 1024**3
 
 
 class RekeyResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts the `files` that were written anew with the `key` of this name, and their `bytes`; `all_files` are those
+    """Counts the `files` that were written again with the `key` of this name, and their `bytes`; `all_files` are those
     of the export.
 
     `forgotten` counts the replaced files that were kept, and are deleted, because they had another key or none;
@@ -160,7 +160,7 @@ async def _rewrite_all(
             with suppress(StoreError):
                 await committer.write_manifest()
             raise
-        # It also deletes media that has been encrypted anew.
+        # It also deletes media that has been encrypted again.
         await committer.sweep()
 
 

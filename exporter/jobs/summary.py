@@ -32,8 +32,8 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
 
     `turns` is None if that table was not asked for. `bytes` are those of the parts. `resumed` says that an export
     existed before the run, and `changed` that the run committed something. `withheld` are sensitive fields that were
-    not shown to the token. `new_rows` counts what the table has more than before, but for
-    the `expired_rows`, which have left it for their age, and `kept_files` replaced files that
+    not shown to the token. `new_rows` counts what the table has more than before, if the
+    `expired_rows` were still there, which have left it because of their age, and `kept_files` replaced files that
     are kept for readers of older manifests. `partly_withheld` counts files with rows that came without sensitive fields
     while other rows had them. `end_ahead` is the end that was asked for, if it lay ahead of what could be read.
     `unproven_rows` were read at the `unproven` times, and `unproven_seconds` is how long each of these is that is more

@@ -35,8 +35,8 @@ class RetentionOptions:
     """Says what is kept for how long."""
 
     expire: _Ages = _of_privacy(
-        "Delete conversations older than this at the end of this run and all later ones: 90d, 3y; or by table and "
-        "field: conversations=3y,conversation=90d,recordings=30d. never lifts it from now on; repeatable.",
+        "Delete conversations once they are older than this, in this run and all later ones; or what is named: "
+        "conversations=3y,recordings=30d or, by field, conversation=90d; never ends that; repeatable.",
         "AGE",
         otherwise="as before; at first never",
         values=(NEVER, *(f"{name}=" for name in EXPIRABLE)),
@@ -44,7 +44,7 @@ class RetentionOptions:
     ).field(None)
 
 
-def to_retention(given: _Ages) -> Retention | None:
+def to_ages(given: _Ages) -> Retention | None:
     """Returns for how many seconds what is kept: None for as before, nothing for ever. Raises `UsageError`.
 
     `given` are texts as on the command line, or ages by what expires.

@@ -26,7 +26,7 @@ from exporter.options.option import Group, Option, options_of
 from exporter.options.privacy import KeyOptions, PrivacyOptions
 from exporter.options.recordings import RecordingOptions
 from exporter.options.resolved import Resolved as Resolved
-from exporter.options.retention import to_retention
+from exporter.options.retention import to_ages
 from exporter.options.times import WORDS, to_seconds
 from exporter.settings import (
     FILE_MODES,
@@ -289,7 +289,7 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
             table_format=parse.choose_table_format(self.table_format, self.iceberg_catalog),
             file_mode=self.file_mode,
             recordings=self.recordings,
-            retention=to_retention(self.expire),
+            retention=to_ages(self.expire),
         )
 
 

@@ -15,12 +15,16 @@ from exporter.words import any_of, did_you_mean
 Place: TypeAlias = tuple[str | int, ...]
 
 _MOST_BYTES: Final = 262_144
+_MOST_DEPTH: Final = 32
+_TOO_DEEP: Final = "a number is too long, or values are nested too deeply"
 _SYNTAX: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 _TOKEN: Final = re.compile(
     r'"""(?:[^\\]|\\.)*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\''  # strings
     r"|[ \t\n]+|\#[^\n]*|[\[\]{}=,.]|[^\s\[\]{}=,.#\"\']+",
     re.DOTALL,
 )
+#: Python's reader takes all memory for a key with very many dots.
+_DOTTED: Final = re.compile(r"(?<![\w-])(?:[\w-]++[ \t]*\.[ \t]*){64}")
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -131,14 +135,19 @@ def read_toml(path: Path) -> Node:
         raise UsageError(f"{path}:{line}:{column}: not UTF-8, as TOML must be") from error
     if len(content) > _MOST_BYTES:
         raise UsageError(f"{path}: larger than {_MOST_BYTES // 1024} KiB, which no such file needs")
+    if _DOTTED.search(text):
+        raise UsageError(f"{path}: {_TOO_DEEP}")
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(path, text, str(error)) from error
     except (RecursionError, ValueError) as error:
-        raise UsageError(f"{path}: a number is too long, or values are nested too deeply") from error
+        raise UsageError(f"{path}: {_TOO_DEEP}") from error
     scan = _Scan(text)
-    scan.run()
+    try:
+        scan.run()
+    except RecursionError as error:
+        raise UsageError(f"{path}: {_TOO_DEEP}") from error
     return Node(Document(path, scan.positions, frozenset(scan.dotted)), (), value)
 
 
@@ -194,6 +203,8 @@ class _Scan:
         return self._tokens[self._next][0]
 
     def _mark(self, place: Place) -> None:
+        if len(place) > _MOST_DEPTH:
+            raise RecursionError
         line = bisect_right(self._lines, self._at())
         self.positions.setdefault(place, (line, self._at() - self._lines[line - 1] + 1))
 

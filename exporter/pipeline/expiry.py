@@ -72,7 +72,7 @@ class Expired:
 
     @property
     def rewritten(self) -> int:
-        """Returns how many parts are written anew."""
+        """Returns how many parts are replaced."""
         return len(self.cut) + sum(len(ids) > 0 for ids in self.recorded.values())
 
 

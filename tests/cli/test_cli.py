@@ -38,6 +38,7 @@ from exporter.jobs.status import Status
 from exporter.jobs.summary import Summary
 from exporter.jobs.sync import SyncResult
 from exporter.jobs.vacuum import VacuumResult
+from exporter.keys import Keys
 from exporter.log.state import Hydrated
 from exporter.model import TableFormat
 from exporter.progress import Observer, Snapshot
@@ -374,7 +375,7 @@ def test_a_table_format(options: str, wanted: TableFormat | None, job: Job, run:
 def test_what_a_vacuum_deletes(age: str, microseconds: int, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     calls: list[Any] = []
 
-    async def vacuum(destination: Path, *, before: int, now: int, dry_run: bool) -> VacuumResult:
+    async def vacuum(destination: Path, *, before: int, now: int, dry_run: bool, keys: Keys) -> VacuumResult:
         calls.append((destination, now + 1 - before, dry_run))
         return VacuumResult(files=2, bytes=3_000_000, kept_files=1)
 

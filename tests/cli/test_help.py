@@ -93,11 +93,14 @@ def test_each_example_is_taken_by_its_command(line: str, monkeypatch: pytest.Mon
         raise ExporterError("the options are read")
 
     for name in COMMANDS:
-        if hasattr(module := sys.modules[f"exporter.cli.{name if name != 'help' else 'manual'}"], "parse_location"):
+        if hasattr(
+            module := sys.modules[f"exporter.cli.{name.replace(' ', '_') if name != 'help' else 'manual'}"],
+            "parse_location",
+        ):
             monkeypatch.setattr(module, "parse_location", read)
     monkeypatch.setattr(sandbox, "run_until_signal", read)
     monkeypatch.setattr(policy, "load_policy", read)
-    words = shlex.split(line.partition(" >")[0])
+    words = shlex.split(re.split(r" [>|]", line)[0])
     assert words[0] == "exporter"
     ends_here = {"help", "version", "-V", "keygen"} & set(words) or (
         words[:2] == ["exporter", "schema"] and "calls" not in words

@@ -121,6 +121,18 @@ def test_what_it_would_do_to_rows_is_counted_and_never_shown(
     assert not [canary for canary in CANARIES if canary in told]
 
 
+def test_entities_that_are_not_looked_for_are_named(
+    policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entities = '[entities]\nengine = "presidio"\nlanguage = "en"\nmodel = "m"\ntypes = ["PERSON"]\n'
+    policy.write_text(POLICY + entities)
+    file = tmp_path / "rows"
+    file.write_text(json.dumps(rows()))
+    for more, times in ([], 0), (["--rows", str(file)], 1):
+        assert main(["policy", "check", str(policy), *more]) == 0
+        assert capsys.readouterr().out.count("warning: entities were not looked for") == times
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [

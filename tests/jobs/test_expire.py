@@ -90,7 +90,7 @@ class Place:
         return found.sound
 
     def files(self) -> dict[str, bytes]:
-        """Returns all files, but for the lock and the journal."""
+        """Returns all files except the lock and the journal."""
         return {
             str(path.relative_to(self.root)): path.read_bytes()
             for path in sorted(self.root.rglob("*"))

@@ -26,7 +26,11 @@ def beside(command: str) -> set[frozenset[str]]:
 
 
 @pytest.mark.parametrize(
-    "command", ["export", "demo", "status", "verify", "accept", "compact", "vacuum", "policy", "schema", "sandbox"]
+    "command",
+    [
+        *("export", "demo", "status", "verify", "accept", "compact", "rekey", "vacuum", "expire", "policy", "schema"),
+        "sandbox",
+    ],
 )
 def test_options(command: str) -> None:
     page, section = (PAGES["sandbox"], "Options") if command == "sandbox" else (OPTIONS, command)
@@ -48,14 +52,16 @@ def test_options_of_a_sync() -> None:
 
 @pytest.mark.parametrize("command", ["audit", "reread"])
 def test_options_of_commands_that_read_again(command: str) -> None:
-    said = " ".join(OPTIONS.section(command).split())
-    assert "takes [`--lag`](#the-lag), all from `--concurrency` on except those of recordings, and:" in said
-    assert help_names(command) == {names_in("--lag"), *FROM_CONCURRENCY_ON} - OF_RECORDINGS | beside(command)
+    said, without = " ".join(OPTIONS.section(command).split()), {*OF_RECORDINGS, names_in("--expire")}
+    assert (
+        "takes [`--lag`](#the-lag), all from `--concurrency` on except `--expire` and those of recordings, and:" in said
+    )
+    assert help_names(command) == {names_in("--lag"), *FROM_CONCURRENCY_ON} - without | beside(command)
 
 
 def test_options_of_recordings() -> None:
-    assert "except `--part-size` and `--recordings`" in " ".join(OPTIONS.section("recordings").split())
-    without = {names_in("--part-size"), names_in("--recordings")}
+    assert "except `--part-size`, `--expire` and `--recordings`" in " ".join(OPTIONS.section("recordings").split())
+    without = {names_in("--part-size"), names_in("--expire"), names_in("--recordings")}
     assert help_names("recordings") == {names_in("--lag"), *FROM_CONCURRENCY_ON} - without | beside("recordings")
 
 

@@ -1,8 +1,13 @@
 """The page of recordings has the columns, keys and exit statuses of the code, and does what it says by hand."""
 
+import base64
 import json
+import os
+import random
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -11,6 +16,8 @@ import pytest
 from exporter import errors
 from exporter.cli.statuses import STATUSES
 from exporter.encode.recordings import recordings_schema
+from exporter.keys import DATA_VARIABLE, Key
+from exporter.media_cipher import CHUNK_BYTES, SALT_BYTES, TAG_BYTES, Sealer
 from exporter.options.recordings import RETRIED
 from exporter.plan import outages
 from exporter.run import recordings as run
@@ -50,6 +57,29 @@ def test_the_keys_and_what_leaves_by_hand(demo: Path, tmp_path: Path) -> None:
     query = "SELECT count(*) FROM read_parquet(?)"
     (found,) = duckdb.execute(query, [f"{tmp_path}/calls/recordings/**/*.parquet"]).fetchall()
     assert found == (4,)
+
+
+def test_the_form_of_encrypted_audio_and_a_program_that_reads_it(tmp_path: Path) -> None:
+    (program,) = [text for text in PAGE.in_language("python") if "AESGCM" in text]
+    assert len([line for line in program.splitlines() if line]) <= 20
+    key, audio = Key("d1", bytes(range(32))), random.Random(1).randbytes(2 * CHUNK_BYTES + 1_000)
+    variables = {**os.environ, DATA_VARIABLE: base64.b64encode(key.secret).decode()}
+
+    def heard(sealed: bytes) -> subprocess.CompletedProcess[bytes]:
+        file = tmp_path / "one.wav.enc"
+        file.write_bytes(sealed)
+        command = [sys.executable, "-W", "error", "-c", program, str(file)]
+        return subprocess.run(command, env=variables, capture_output=True, check=False)
+
+    for size_bytes in (1, CHUNK_BYTES, 2 * CHUNK_BYTES, len(audio)):
+        sealer = Sealer(key)
+        sealed = sealer.update(audio[:size_bytes]) + sealer.finish()
+        done = heard(sealed)
+        assert (done.returncode, done.stdout) == (0, audio[:size_bytes]), done.stderr
+    header_bytes = len(b"exporter media 1 d1\n") + SALT_BYTES
+    for kept in (header_bytes, header_bytes + CHUNK_BYTES + TAG_BYTES, len(sealed) - 1):
+        assert heard(sealed[:kept]).returncode == 1
+    assert f"{CHUNK_BYTES:,} + {TAG_BYTES}, as often" in PAGE.text
 
 
 def test_the_figures() -> None:

@@ -14,6 +14,7 @@ from exporter.errors import UsageError
 from exporter.options.policy import PolicyFile, check_policy, dropped_columns, load_policy
 from exporter.options.policy_rules import may_meet
 from exporter.privacy import Encryption, Entities, KeyReference, Pattern, Policy, Rule
+from tests.toolkit.policies import EVERYTHING
 
 HEAD = 'version = 1\nkey = { env = "K", name = "k1" }\n'
 RULES = HEAD + "[conversations]\n"
@@ -478,3 +479,29 @@ def test_two_paths_meet_if_one_value_lies_on_both(
 def test_where_two_rules_meet_the_one_with_more_names_counts(path: Path, one: str, other: str) -> None:
     text = f'{RULES}"{one}" = {{ redact = "all", everywhere = true }}\n"{other}" = "keep"'
     assert list(load(path, text).policy.rules) == [one, other]
+
+
+PIECES = st.sampled_from(
+    [*"=.,[]{}\"'\\#\n *1a", "true", "[[", '"""', "1.5", "[patterns.x]\n", "regex = '(*'\n", "\x00"]
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 30), PIECES), min_size=1, max_size=4))
+def test_any_change_to_a_policy_gives_another_policy_or_one_line_that_says_where(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int, str]]
+) -> None:
+    text = EVERYTHING
+    for at, removed, added in changes:
+        at %= len(text)
+        text = text[:at] + added + text[at + removed :]
+    path = tmp_path_factory.getbasetemp() / "changed.toml"
+    path.write_bytes(text.encode())
+    try:
+        load_policy(path)
+    except UsageError as refusal:
+        place, _, what = str(refusal).removeprefix(f"{path}:").partition(": ")
+        line, column = map(int, place.split(":"))
+        assert 1 <= line <= text.count("\n") + 1
+        assert 1 <= column <= max(map(len, text.split("\n"))) + 1
+        assert what
+        assert "\n" not in str(refusal)

@@ -156,6 +156,9 @@ def read_any(factory: pytest.TempPathFactory, text: str) -> Node:
         (b"a = '\xff'\n", "file.toml:1:6: not UTF-8, as TOML must be"),
         (b"#" * 300_000, "file.toml: larger than 256 KiB, which no such file needs"),
         (b"a = " + b"[" * 50_000, "file.toml: a number is too long, or values are nested too deeply"),
+        (b"a" + b".a" * 50 + b" = 1", "file.toml: a number is too long, or values are nested too deeply"),
+        (b"a" + b" . a" * 50_000 + b" = 1", "file.toml: a number is too long, or values are nested too deeply"),
+        (b"a = " + b"[" * 50 + b"]" * 50, "file.toml: a number is too long, or values are nested too deeply"),
         (b"a = " + b"9" * 5_000, "file.toml: a number is too long, or values are nested too deeply"),
     ],
 )

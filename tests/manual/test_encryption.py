@@ -1,0 +1,67 @@
+"""Readers decrypt an export in the way that the manual shows, and its command changes the key."""
+
+import base64
+import json
+import os
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from exporter.keys import Key, Keys
+from exporter.options.privacy import find_new_key
+from exporter.privacy import Encryption, KeyReference
+from exporter.sandbox import make_conversations
+from tests.jobs.made import SINCE, UNTIL, make_export
+from tests.toolkit.manual import PAGES, run_shell
+
+PAGE = PAGES["encryption"]
+PYTHON = [text for language, text in PAGE.snippets if language == "python"]
+ROWS = make_conversations(40, SINCE, UNTIL, transcripts=False)
+OLD, NEW = Key("d1", bytes(range(32))), Key("d2", bytes(range(32, 64)))
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("encrypted")
+    for name, key in (("data.key", OLD), ("new.key", NEW)):
+        (directory / name).write_bytes(base64.b64encode(key.secret))
+        (directory / name).chmod(0o600)
+    keys = Keys(data_file=directory / "data.key")
+    make_export(directory / "calls", ROWS, encryption=Encryption(key=KeyReference(name="d1")), keys=keys)
+    return directory
+
+
+@pytest.mark.parametrize("snippet", PYTHON, ids=["exporter", "pyarrow", "polars"])
+def test_python(snippet: str, directory: Path) -> None:
+    (directory / "script.py").write_text(snippet)
+    path = os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH"))))
+    done = run_shell(f"{sys.executable} script.py", directory, PYTHONPATH=path)
+    assert done.stdout.strip() == str(len(ROWS)), done.stderr
+
+
+def test_duckdb(directory: Path) -> None:
+    (sql,) = [text for language, text in PAGE.snippets if language == "sql"]
+    sql = sql.replace("THE_KEY_IN_BASE64", base64.b64encode(OLD.secret).decode())
+    with duckdb.connect() as connection:
+        answer = connection.execute(sql.replace("'calls/", f"'{directory}/calls/"))
+        assert answer.fetchall() == [(len(ROWS),)]
+
+
+def test_another_key(directory: Path) -> None:
+    command = PAGE.command_holding("exporter rekey").strip()
+    done = run_shell(f"{command} --json", directory)
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout)) == PAGE.keys_of_json("a change of the key")
+    for key, status, said in (("new.key", 0, ""), ("data.key", 2, "not the key d2")):
+        done = run_shell(f"exporter verify calls --data-key-file {key}", directory)
+        assert (done.returncode, said in done.stderr) == (status, True)
+    for options, status in (("", 3), ("--bytes-only", 0)):
+        done = run_shell(f"exporter verify calls {options}", directory)
+        assert done.returncode == status, done.stderr
+        assert "contents not looked at" in done.stdout
+
+
+def test_a_new_key_is_needed() -> None:
+    assert find_new_key("d2", None, {"EXPORTER_NEW_DATA_KEY": base64.b64encode(NEW.secret).decode()}) == NEW
