@@ -32,11 +32,11 @@ def describe_protection(found: "Protection | None", destination: Location) -> It
 
 
 def describe_protected(done: "ProtectResult") -> Iterator[str]:
-    """Says what was written anew under a policy, what was deleted, and what remains."""
+    """Says what was written again under a policy, what was deleted, and what remains."""
     found = done.protection
     name = f"the policy {found.fingerprint[:_DIGITS]}"
     if done.files:
-        yield f"{count_of(done.files, 'file')} written anew under {name}{_changed(found.changed)}"
+        yield f"{count_of(done.files, 'file')} written again under {name}{_changed(found.changed)}"
         yield f"  took {format_seconds(done.seconds)}"
     else:
         yield f"nothing to write: all files follow {name}, {count_of(done.all_files, 'file')}"

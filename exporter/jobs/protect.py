@@ -61,7 +61,7 @@ _TWICE_BYTES: Final = 1024**3
 
 
 class ProtectResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts the `files` that were written anew under the policy, and their `bytes`; `all_files` are those of the
+    """Counts the `files` that were written again under the policy, and their `bytes`; `all_files` are those of the
     export. `protection` says what its rules have changed.
 
     `withheld_rows` counts rows in quarantine of which only a keyed hash is left, and `forgotten` the replaced files of

@@ -1,4 +1,4 @@
-"""Protects rows that are stored as they were served: writes parts and quarantine files anew, for a commit to name."""
+"""Protects rows that are stored as they were served: writes parts and quarantine files again, for a commit to name."""
 
 from collections.abc import Mapping
 from pathlib import Path
