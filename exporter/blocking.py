@@ -31,9 +31,10 @@ __all__ = [
     "accept",
     "audit",
     "compact",
-    "expire",
     "erase",
+    "expire",
     "export",
+    "protect",
     "recordings",
     "rekey",
     "reread",
@@ -74,6 +75,7 @@ expire: Final = _plain(calls.expire)
 erase: Final = _plain(erasure.erase)
 export: Final = _plain(calls.export)
 recordings: Final = _plain(calls.recordings)
+protect: Final = _plain(privacy.protect)
 rekey: Final = _plain(privacy.rekey)
 reread: Final = _plain(calls.reread)
 schema: Final = _plain(calls.schema)

@@ -88,6 +88,15 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         130: "interrupted: run again to go on",
     },
     "compact": {0: "merged, or nothing to merge", **_UPKEEP},
+    "protect": {
+        0: "every file follows the policy",
+        1: _STORE,
+        2: "the command line, the policy or its key is wrong, or DEST holds no export; nothing was touched",
+        3: "done, except for files that repairs have put aside",
+        5: _LOCKED,
+        6: _DAMAGE,
+        130: "interrupted: run again to continue",
+    },
     "rekey": {
         0: "every file is encrypted with the new key",
         1: _STORE,
