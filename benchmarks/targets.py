@@ -5,7 +5,7 @@ from statistics import median
 
 import msgspec
 
-from benchmarks import cost, encryption, memory, reading, recordings
+from benchmarks import cost, encryption, memory, privacy, reading, recordings
 from benchmarks.measurement import ratios, spread
 from benchmarks.results import Results
 
@@ -49,6 +49,8 @@ def targets(results: Results) -> list[Target]:
         found += _of_memory(results.memory)
     if results.recordings:
         found += _of_recordings(results.recordings)
+    if results.privacy:
+        found += _of_privacy(results.privacy)
     if results.encryption:
         found += _of_encryption(results.encryption)
     if results.start:
@@ -83,6 +85,15 @@ def _of_reading(result: reading.Result) -> Iterator[Target]:
         shape += ", every field but the transcript" if case.whole else ""
         yield Target(f"time of reading ÷ ideal, rows {shape}", case.slowdowns, limit)
         yield Target(f"requests ÷ (1.05 × pages + 2 a window), rows {shape}", case.allowances, 1.0)
+
+
+def _of_privacy(result: privacy.Result) -> Iterator[Target]:
+    yield Target(f"CPU of {result.hashes:,} hashes ÷ that of `hmac.digest`", result.hash_ratios, 0.5)
+    yield Target(
+        "MB/s of CPU, transcripts redacted ÷ `json.loads` and `re`", result.redaction_ratios, 10, at_least=True
+    )
+    yield Target("CPU of an export with a policy ÷ without, no rule for transcripts", result.cpu_ratios("other"), 1.12)
+    yield Target("CPU of an export with a policy ÷ without, a third of transcripts hit", result.cpu_ratios("all"), 1.65)
 
 
 def _of_memory(result: memory.Result) -> Iterator[Target]:
