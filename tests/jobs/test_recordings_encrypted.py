@@ -1,6 +1,7 @@
 """Encrypted recordings: no file ever holds their audio, the key alone gives it back, and another key can take over."""
 
 import base64
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -189,9 +190,12 @@ async def test_without_the_key_nothing_is_fetched(tmp_path: Path) -> None:
 
 async def test_without_the_package_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(tmp_path, [call(1)]) as source:
-        await source.export()
         with monkeypatch.context() as patch:
-            patch.setitem(__import__("sys").modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+            patch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+            with pytest.raises(UsageError, match=r"install.*cryptography"):
+                await source.export(recordings=True)
+            assert not source.root.exists()
+            await source.export()
             with pytest.raises(UsageError, match=r"install.*cryptography"):
                 await source.keep()
         assert source.media.count == 0
@@ -250,11 +254,19 @@ async def test_another_key_takes_over(tmp_path: Path) -> None:
         assert source.media.count == count
 
 
-async def test_audio_that_was_kept_plain_is_encrypted_with_a_first_key(tmp_path: Path) -> None:
+async def test_audio_that_was_kept_plain_is_encrypted_with_a_first_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [call(number) for number in range(6)]
     async with world(tmp_path, rows, encryption=None) as source:
         await source.export()
         await source.keep()
+        before = await load_state(LocalStore(source.root))
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+            with pytest.raises(UsageError, match=r"install.*cryptography"):
+                await source.rekey("d1", None)
+        assert await load_state(LocalStore(source.root)) == before
         await source.rekey("d1", None)
         await source.check(rows)
 
