@@ -147,7 +147,8 @@ async def settle_tables(store: Store, state: State, observer: Observer | None = 
 
 
 async def catch_up(store: Store, state: State) -> None:
-    """Does what a run that was killed after it had let something expire has left to do for tables: before a sweep
-    deletes what their newest versions still name. Raises as `write_tables`."""
-    if state.privacy.floors and state.table_format is not None and not await has_ended(store, state.runs[-1]):
+    """Does what a run that was killed after it had let something expire, or protected it, has left to do for tables:
+    before a sweep deletes what their newest versions still name. Raises as `write_tables`."""
+    takes_away = state.privacy.floors or state.privacy.policy is not None
+    if takes_away and state.table_format is not None and not await has_ended(store, state.runs[-1]):
         await settle_tables(store, state)

@@ -38,6 +38,20 @@ def policy(rules: dict[str, Rule] | None = None, **more: Any) -> Policy:
     return Policy(**{"rules": {"user_id": HASH} if rules is None else rules, "key": REFERENCE, **more})
 
 
+#: Rules for a column and for paths, which change what turns are made of, too.
+STRICT = policy(
+    {
+        "user_id": HASH,
+        "agent_number": Rule(action="mask", keep=2),
+        "summary": REDACT,
+        "custom_metadata": Rule(action="redact", patterns=REDACT.patterns, everywhere=True),
+        "conversation.items[*].content": REDACT,
+    },
+    patterns=PATTERNS,
+    turns={"tool_name": HASH},
+)
+
+
 def run(
     root: Path,
     protection: Policy | None = None,
