@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.cost import Result as Cost
+from benchmarks.erase import Result as Erase
 from benchmarks.flight import Result as Flight
 from benchmarks.memory import Result as Memory
 from benchmarks.reading import Result as Reading
@@ -40,6 +41,7 @@ class Results(msgspec.Struct):
     flight: Flight | None = None
     memory: Memory | None = None
     recordings: Recordings | None = None
+    erase: Erase | None = None
     simulated: Simulated | None = None
 
 

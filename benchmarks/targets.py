@@ -49,6 +49,9 @@ def targets(results: Results) -> list[Target]:
         found += _of_memory(results.memory)
     if results.recordings:
         found += _of_recordings(results.recordings)
+    if results.erase:
+        what = f"one person found among {results.erase.rows:,} conversations"
+        found.append(Target(what, results.erase.find_seconds, 3.0, " s of CPU", 2))
     if results.start:
         milliseconds = [1000 * seconds for seconds in results.start.help_seconds]
         found.append(Target("`exporter --help`", milliseconds, 250, " ms", 0))

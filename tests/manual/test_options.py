@@ -26,7 +26,7 @@ def beside(command: str) -> set[frozenset[str]]:
 
 
 @pytest.mark.parametrize(
-    "command", ["export", "demo", "status", "verify", "accept", "compact", "vacuum", "schema", "sandbox"]
+    "command", ["export", "demo", "status", "verify", "accept", "erase", "compact", "vacuum", "schema", "sandbox"]
 )
 def test_options(command: str) -> None:
     page, section = (PAGES["sandbox"], "Options") if command == "sandbox" else (OPTIONS, command)
