@@ -75,7 +75,7 @@ async def expire(
     async with open_store(destination) as store:
         state = await load_state(store)
         _, range_ = stored_export(state, destination)
-        believed = offline_now(state, now)
+        believed = offline_now(state, now, settings.trust_clock)
         check_retention(state, asked, range_, believed)
         found = await look_for_expired(store, state, believed, asked)
         is_new = asked is not None and dict(asked) != dict(state.privacy.retention)
@@ -103,7 +103,7 @@ async def _expire(
         if not await is_in_order(store, before):
             await put_in_order(claim, settings, observer, clock)
         state = claim.log.state
-        believed = offline_now(state, now)
+        believed = offline_now(state, now, settings.trust_clock)
         if (
             state.table_format is not None
             and not state.is_whole

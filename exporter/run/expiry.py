@@ -35,7 +35,7 @@ from exporter.privacy import Retention
 from exporter.progress import Observer
 from exporter.run.claim import Claim
 from exporter.run.reconcile import stored_export
-from exporter.settings import Request, RunSettings
+from exporter.settings import Request, RunSettings, TrustedClock
 from exporter.store.base import Store
 
 
@@ -45,13 +45,15 @@ def stage_for(claim: Claim, settings: RunSettings, clock: Callable[[], float]) -
     return PartStage.of(claim.store, tables, claim.run, settings, clock)
 
 
-def offline_now(state: State, machine: Instant) -> Instant:
-    """Returns the time that a run goes by that asks the API nothing.
+def offline_now(state: State, machine: Instant, trusted: TrustedClock | None = None) -> Instant:
+    """Returns the time that a run goes by that asks the API nothing. `trusted` is the only clock to believe.
 
     This machine's clock may be ahead. So it counts only up to where the API's has borne it out when the export was last
     read, and beyond that a day late.
     """
     known = max((instant for instant, _ in state.reads), default=BEGINNING)
+    if trusted is not None:
+        return machine if trusted == "local" else known
     return min(machine, max(known, machine - DOUBT))
 
 

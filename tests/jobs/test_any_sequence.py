@@ -41,6 +41,7 @@ from exporter.errors import AccessError
 from exporter.jobs.accept import accept
 from exporter.jobs.audit import audit
 from exporter.jobs.compact import compact
+from exporter.jobs.expire import expire
 from exporter.jobs.export import export
 from exporter.jobs.reread import reread
 from exporter.jobs.sync import SyncResult, sync
@@ -56,7 +57,7 @@ from exporter.sandbox.render import served_instant
 from exporter.settings import Credentials, Selection
 from exporter.store.local.store import LocalStore
 from tests.end_to_end.export_directory import ExportDirectory, assert_same
-from tests.end_to_end.records import records
+from tests.end_to_end.records import Record, records
 from tests.jobs.damage import flip, truncate
 from tests.jobs.kept_recordings import keep_rows
 from tests.jobs.moving import T0, Source, settings_for
@@ -116,6 +117,8 @@ class Sequences(RuleBasedStateMachine):
         self.known: set[str] = set()
         #: What was last said of the recording of each conversation.
         self.recorded: dict[str, str] = {}
+        #: The instants before which what is gone.
+        self.floors: dict[str, Instant] = {}
         #: Each row is in one place, as after a run that was not cut short.
         self.is_settled = True
 
@@ -246,7 +249,7 @@ class Sequences(RuleBasedStateMachine):
 
     @rule(lag=st.sampled_from(LAGS), keep=st.sampled_from((None, None, 0, 1, 3)), earlier=st.booleans())
     def sync(self, lag: int, keep: int | None, earlier: bool) -> None:
-        asked = Selection(since=T0 - DAY) if earlier and self.coverage else self.asked
+        asked = Selection(since=self._since(T0 - DAY)) if earlier and self.coverage else self.asked
         self._note_sync(self._sync(asked, lag, None if self.has_table else keep))
 
     @rule(requests=st.integers(0, 40))
@@ -263,7 +266,7 @@ class Sequences(RuleBasedStateMachine):
 
     @rule(earlier=st.booleans(), later=st.booleans(), lag=st.sampled_from(LAGS))
     def export(self, earlier: bool, later: bool, lag: int) -> None:
-        since = T0 - DAY if earlier else self.asked.since
+        since = self._since(T0 - DAY) if earlier else self.asked.since
         until = self.source.now if later else None
         self._export(msgspec.structs.replace(self.asked, since=since, until=until), lag)
 
@@ -311,6 +314,7 @@ class Sequences(RuleBasedStateMachine):
             name: (placed.get(name, self._served(self.there[name])), status, b"%d" % audio)
             for name, (status, audio) in told.items()
         }
+        rows = {name: row for name, row in rows.items() if row[0] >= self._floor("recordings")}
         self._run(lambda: keep_rows(self.root, rows))
         self.recorded |= {name: status for name, (_, status, _) in rows.items()}
 
@@ -339,6 +343,55 @@ class Sequences(RuleBasedStateMachine):
         self.recorded = {name: status for name, status in self.recorded.items() if name not in lost}
         live = self._live()
         self.older = [files & live | {one for one in files if (self.root / one).exists()} for files in self.older]
+
+    @precondition(lambda self: self.coverage and self.is_settled)
+    @rule(
+        what=st.sampled_from(("conversations", "conversation", "recordings")),
+        day=st.integers(0, 9),
+        offset=offsets,
+    )
+    def expire(self, what: str, day: int, offset: int) -> None:
+        """Lets something expire up to about a time; then nothing more does."""
+        state = self.portal.call(load_state, LocalStore(self.root))
+        age = (self.source.now - (T0 + day * DAY + offset)) // SECOND
+        floor = self.source.now - age * SECOND
+        if state.range is None or age < 1 or floor >= state.range.end or (self.has_table and not state.is_whole):
+            return
+        known = {json.loads(line)["id"] for line in self.known}
+        placed = {name: instant_of(row["conversation_created_at"]) for name, row in self._recordings().items()}
+        ages = {what: age}
+        self._run(lambda: self._expire(ages))
+        self._run(lambda: self._expire({}))
+        self.floors = dict(self.portal.call(load_state, LocalStore(self.root)).privacy.floors)
+        assert self.floors.get(what, floor) >= floor or what not in self.floors
+        self.asked = msgspec.structs.replace(self.asked, since=self._since(self.asked.since))
+        if floor := self._floor("conversations"):
+            self.coverage -= Coverage([Interval(-END_OF_TIME, floor)])
+            self.there = {name: row for name, row in self.there.items() if self._served(row) >= floor}
+        self.recorded = {name: it for name, it in self.recorded.items() if placed[name] >= self._floor("recordings")}
+        self.known = {line for line in self._quarantined() if json.loads(line)["id"] in known}
+        live = self._live()
+        self.older = [files & live | {one for one in files if (self.root / one).exists()} for files in self.older]
+
+    async def _expire(self, ages: dict[str, int]) -> None:
+        await expire(self.root, now=self.source.now, asked=ages, settings=self.settings, observer=Quiet())
+
+    def _floor(self, what: str) -> Instant:
+        """Returns the floor of rows, or of a field."""
+        names = ("conversations", "recordings") if what == "recordings" else (what,)
+        return max(self.floors.get(name, 0) for name in names)
+
+    def _since(self, since: Instant | None) -> Instant | None:
+        """Returns a start that is not refused."""
+        return None if since is None or since < self._floor("conversations") else since
+
+    def _records(self, rows: list[Row]) -> dict[str, Record]:
+        """Returns the rows as they are kept."""
+        found = records(rows, self.behaviour)
+        for row in rows:
+            if self._served(row) < self._floor("conversation"):
+                found[str(row.fields["id"])]["conversation"] = None
+        return found
 
     @precondition(lambda self: self.coverage)
     @rule(dry_run=st.booleans())
@@ -453,6 +506,10 @@ class Sequences(RuleBasedStateMachine):
         exported.check_sound(kept=state.kept - self.lost)
         assert Coverage(Interval(*interval) for interval in exported.coverage) == self.coverage
         statuses = {name: row["status"] for name, row in exported.recording_rows().items()}
+        for name in self.recorded.keys() - statuses.keys():
+            versions = (self.there.get(name), self.source.rows.get(name))
+            assert any(row is not None and self._served(row) < self._floor("recordings") for row in versions), name
+            del self.recorded[name]
         assert statuses == self.recorded
         garbage = self.portal.call(find_media_garbage, LocalStore(self.root), state)
         assert not garbage, "media that no row names"
@@ -470,14 +527,14 @@ class Sequences(RuleBasedStateMachine):
         assert bool(state.acceptances) == bool(self.known)
         for identity in self.doubtful & self.source.rows.keys():
             row = self.source.rows[identity]
-            expected = records([row], self.behaviour)[identity]
+            expected = self._records([row])[identity]
             names = ("status", "user_turn_count", "summary", "created_at", "conversation")
             is_shown = identity in found and all(found[identity][name] == expected[name] for name in names)
             if is_shown or quarantined.get(identity, {}).get("summary") == expected["summary"]:
                 self.there[identity] = row
         self.doubtful.clear()
         fitting = [row for row in self.there.values() if _fits(row)]
-        assert_same(found, records(fitting, self.behaviour))
+        assert_same(found, self._records(fitting))
         assert {name: row["summary"] for name, row in quarantined.items()} == {
             name: row.fields["summary"] for name, row in self.there.items() if not _fits(row)
         }
