@@ -363,7 +363,6 @@ class Sequences(RuleBasedStateMachine):
         self._run(lambda: self._expire(ages))
         self._run(lambda: self._expire({}))
         self.floors = dict(self.portal.call(load_state, LocalStore(self.root)).privacy.floors)
-        assert self.floors.get(what, floor) >= floor or what not in self.floors
         self.asked = msgspec.structs.replace(self.asked, since=self._since(self.asked.since))
         if floor := self._floor("conversations"):
             self.coverage -= Coverage([Interval(-END_OF_TIME, floor)])
