@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from exporter.api.calls import sync as sync
     from exporter.api.calls import vacuum as vacuum
     from exporter.api.calls import verify as verify
+    from exporter.api.erasure import erase as erase
     from exporter.api.privacy import protect as protect
     from exporter.api.privacy import rekey as rekey
     from exporter.coverage import Period as Period
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from exporter.jobs.audit import AuditResult as AuditResult
     from exporter.jobs.compact import CompactResult as CompactResult
     from exporter.jobs.dataset import open_dataset as open_dataset
+    from exporter.jobs.erase_result import EraseResult as EraseResult
     from exporter.jobs.expire import ExpireResult as ExpireResult
     from exporter.jobs.protect import ProtectResult as ProtectResult
     from exporter.jobs.recordings_result import RecordingsResult as RecordingsResult
@@ -56,6 +58,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "AuditResult": "exporter.jobs.audit",
     "CompactResult": "exporter.jobs.compact",
     "ExpireResult": "exporter.jobs.expire",
+    "EraseResult": "exporter.jobs.erase_result",
     "ExportSpec": "exporter.options.spec",
     "ExporterError": "exporter.errors",
     "Observer": "exporter.progress",
@@ -78,6 +81,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "audit": "exporter.api.calls",
     "blocking": None,
     "compact": "exporter.api.calls",
+    "erase": "exporter.api.erasure",
     "errors": None,
     "expire": "exporter.api.calls",
     "export": "exporter.api.calls",

@@ -80,29 +80,26 @@ class Nights:
 
     def erase(self, *, future: bool) -> None:
         """Erases a person, and checks what the certificate says of it against what was there."""
-        there = self.read()
+        there, reference = self.read(), f"T-{self.said}"
         person = self.callers.chance.choice(sorted({self.callers.person_of[name] for name in self.names(there)}))
-        calls = [name for name in self.callers.calls_of(person) if name in self.callers.rows]
-        ids = {self.callers.id_of(name) for name in calls}
-        (self.root.parent / "values").write_text(f"{self.callers.people[person].user_id}\n")
+        stored = {name for name in self.names(there) if self.callers.person_of[name] == person}
+        ids = set(map(self.callers.id_of, stored))
+        values = self.root.parent / "values"
+        values.write_text(f"{self.callers.people[person].user_id}\n")
         before = set((self.out / "_exporter" / "erasures").glob("*"))
-        options: tuple[str | Path, ...] = (
-            "--by",
-            "user_id",
-            "--values-from",
-            self.root.parent / "values",
-            *(["--future"] if future else []),
-        )
-        self.run("erase", *options, "--reference", f"T-{self.said}")
-        self.forgotten |= {*calls}
-        self.strangers |= {person} if future else set()
+        options = ("--by", "user_id", "--values-from", values, "--reference", reference)
+        self.run("erase", *options, *(["--future"] if future else []))
+        self.forgotten |= stored
+        if future:
+            self.strangers.add(person)
+            self.forgotten |= set(self.callers.calls_of(person))
         (certificate,) = set((self.out / "_exporter" / "erasures").glob("*")) - before
         said = json.loads(certificate.read_bytes())
         counted = {table: sum(one in ids for one in found.elements()) for table, found in there.items()}
         erased = said["erased"]
         assert (erased["conversations"], erased["turns"]) == (counted["conversations"], counted["turns"])
         assert said["proof"] is not None
-        assert said["reference"] == f"T-{self.said}"
+        assert said["reference"] == reference
         after = self.read()
         assert not any(one in ids for found in after.values() for one in found)
         assert after["conversations"].total() == there["conversations"].total() - counted["conversations"]

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from exporter.contract import (
+    BEGINNING,
     DAY,
     END_OF_TIME,
     HOUR,
@@ -41,6 +42,8 @@ from exporter.errors import AccessError
 from exporter.jobs.accept import accept
 from exporter.jobs.audit import audit
 from exporter.jobs.compact import compact
+from exporter.jobs.erase import erase
+from exporter.jobs.expire import expire
 from exporter.jobs.export import export
 from exporter.jobs.reread import reread
 from exporter.jobs.sync import SyncResult, sync
@@ -49,8 +52,10 @@ from exporter.jobs.verify import verify
 from exporter.log.commits import load_state
 from exporter.model import RECORDINGS, TABLES, TableFormat
 from exporter.pipeline.media_sweep import find_media_garbage
+from exporter.privacy import Policy
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
+from exporter.run.erasure_wish import Wish
 from exporter.sandbox import TOKEN, Behaviour, Row, serve
 from exporter.sandbox.render import served_instant
 from exporter.settings import Credentials, Selection
@@ -61,6 +66,7 @@ from tests.jobs.damage import flip, truncate
 from tests.jobs.kept_recordings import keep_rows
 from tests.jobs.moving import T0, Source, settings_for
 from tests.toolkit.instants import coverage_of
+from tests.toolkit.protected import KEYS, POLICY, all_protected, protected
 from tests.toolkit.sizes import size_of
 
 T = TypeVar("T")
@@ -116,6 +122,12 @@ class Sequences(RuleBasedStateMachine):
         self.known: set[str] = set()
         #: What was last said of the recording of each conversation.
         self.recorded: dict[str, str] = {}
+        #: The ids that were erased, and the users whose rows must not come back.
+        self.erased: set[str] = set()
+        self.strangers: set[object] = set()
+        #: The age at which rows expire, and the time before which all have.
+        self.age: int | None = None
+        self.floor = BEGINNING
         #: Each row is in one place, as after a run that was not cut short.
         self.is_settled = True
 
@@ -133,6 +145,7 @@ class Sequences(RuleBasedStateMachine):
         by_sync=st.booleans(),
         tables=st.sampled_from((None, TABLES)),
         table_kind=st.sampled_from((None, None, "delta")),
+        policy=st.sampled_from((None, POLICY)),
     )
     def begin(
         self,
@@ -146,20 +159,25 @@ class Sequences(RuleBasedStateMachine):
         by_sync: bool,
         tables: tuple[str, ...] | None,
         table_kind: Literal["delta"] | None,
+        policy: Policy | None,
     ) -> None:
+        self.policy = policy
         self.has_table = table_kind is not None
         self.behaviour = behaviour
         server = serve((), behaviour, clock=lambda: self.source.now)
         sandbox = self.stack.enter_context(self.portal.wrap_async_context_manager(server))
         self.source = Source(sandbox, random.Random(0), T0 + 10 * DAY)
         table_format = None if table_kind is None else TableFormat(kind=table_kind)
-        self.asked = Selection(since=since, partition_by=partition_by, tables=tables, table_format=table_format)
+        self.asked = Selection(
+            since=since, partition_by=partition_by, tables=tables, table_format=table_format, policy=policy
+        )
         self.settings = settings_for(self.source, page_size=page_size, target_part_bytes=part_bytes)
         chance = random.Random(seed)
         for _ in range(rows):
             created_at = T0 + chance.randrange(10 * DAY) // HOUR * HOUR + chance.randrange(3)
-            self.source.insert(created_at, status=chance.choice((*LATER, "token_created")))
-            self.source.now += 1000
+            self._insert(created_at, status=chance.choice((*LATER, "token_created")))
+            # More rows of one time than a page holds are told apart by `updated_at`, which may be served in seconds.
+            self.source.now += SECOND
         if by_sync:
             self._note_sync(self._sync(self.asked, 60, None))
         else:
@@ -180,20 +198,20 @@ class Sequences(RuleBasedStateMachine):
         spread = spread or bool(self.behaviour.ignores)
         for number in range(count):
             created_at = min(T0 + day * DAY + offset + spread * number, self.source.now)
-            self.source.insert(created_at, status=status)
-            self.source.now += 1000
+            self._insert(created_at, status=status)
+            self.source.now += SECOND
 
     @rule(which=choices, aside=st.sampled_from((0, -1, 1, SECOND, -SECOND)))
     def at_source_a_row_appears_where_windows_meet(self, which: int, aside: int) -> None:
         edges = sorted({edge for interval in self._windows() for edge in (interval.start, interval.end)})
         edges = [edge for edge in edges if edge > T0 - 2 * DAY] or [self.source.now]
         self.source.now += SECOND
-        self.source.insert(min(edges[which % len(edges)] + aside, self.source.now))
+        self._insert(min(edges[which % len(edges)] + aside, self.source.now))
 
     @rule(ago=st.integers(0, 120), status=st.sampled_from((*LATER, "token_created")))
     def at_source_a_call_comes_in(self, ago: int, status: str) -> None:
         self.source.now += MINUTE
-        self.source.insert(self.source.now - ago * SECOND, status=status)
+        self._insert(self.source.now - ago * SECOND, status=status)
 
     @rule(which=choices, status=st.sampled_from(LATER), duration=st.sampled_from((None, 5, "a while")))
     def at_source_a_row_changes(self, which: int, status: str, duration: object) -> None:
@@ -246,7 +264,7 @@ class Sequences(RuleBasedStateMachine):
 
     @rule(lag=st.sampled_from(LAGS), keep=st.sampled_from((None, None, 0, 1, 3)), earlier=st.booleans())
     def sync(self, lag: int, keep: int | None, earlier: bool) -> None:
-        asked = Selection(since=T0 - DAY) if earlier and self.coverage else self.asked
+        asked = Selection(since=self._since(T0 - DAY)) if earlier and self.coverage else self.asked
         self._note_sync(self._sync(asked, lag, None if self.has_table else keep))
 
     @rule(requests=st.integers(0, 40))
@@ -263,7 +281,7 @@ class Sequences(RuleBasedStateMachine):
 
     @rule(earlier=st.booleans(), later=st.booleans(), lag=st.sampled_from(LAGS))
     def export(self, earlier: bool, later: bool, lag: int) -> None:
-        since = T0 - DAY if earlier else self.asked.since
+        since = self._since(T0 - DAY if earlier else self.asked.since)
         until = self.source.now if later else None
         self._export(msgspec.structs.replace(self.asked, since=since, until=until), lag)
 
@@ -274,21 +292,27 @@ class Sequences(RuleBasedStateMachine):
             target_part_bytes=self.settings.target_part_bytes,
             lag_seconds=lag,
         )
-        summary = self._run(lambda: export(self.root, asked, RunContext(settings_, Credentials(TOKEN), Quiet())))
+        summary = self._run(
+            lambda: export(self.root, asked, RunContext(settings_, Credentials(TOKEN), Quiet(), keys=KEYS))
+        )
         assert summary.state != "incomplete"
         self._note_read()
+        self._check_age()
         self.doubtful |= self._beside_what_was_read()
 
     def _beside_what_was_read(self) -> set[str]:
         """Returns rows that differ: they may be beside one that has moved, on a page that was read again."""
-        rows = {name for name, row in self.source.rows.items() if _holds(self.coverage, self._served(row))}
-        return {name for name in rows if self.there.get(name) is not self.source.rows[name]}
+        rows = self._shown()
+        covered = {name for name, row in rows.items() if _holds(self.coverage, self._served(row))}
+        return {name for name in covered if self.there.get(name) is not rows[name]}
 
     @precondition(lambda self: self.coverage)
     @rule(part_bytes=st.sampled_from((1, 20_000, 1 << 28)))
     def compact(self, part_bytes: int) -> None:
         before = self.coverage
-        self._run(lambda: compact(self.root, target_bytes=part_bytes, memory_bytes=1 << 28, observer=Quiet()))
+        self._run(
+            lambda: compact(self.root, target_bytes=part_bytes, memory_bytes=1 << 28, observer=Quiet(), keys=KEYS)
+        )
         self._note_read()
         assert self.coverage == before
 
@@ -381,7 +405,7 @@ class Sequences(RuleBasedStateMachine):
     @precondition(lambda self: self.coverage and self.is_settled)
     @rule(repair=st.booleans(), delete=st.booleans())
     def audit(self, repair: bool, delete: bool) -> None:
-        covered = {name: row for name, row in self.source.rows.items() if _holds(self.coverage, self._served(row))}
+        covered = {name: row for name, row in self._shown().items() if _holds(self.coverage, self._served(row))}
         gone = self.there.keys() - self.source.rows.keys()
         outside = self.there.keys() & self.source.rows.keys() - covered.keys()
         differing = {
@@ -396,7 +420,7 @@ class Sequences(RuleBasedStateMachine):
             lambda: audit(
                 self.root,
                 Selection(),
-                RunContext(settings_, Credentials(TOKEN), Quiet()),
+                RunContext(settings_, Credentials(TOKEN), Quiet(), keys=KEYS),
                 now=self.source.now,
                 repair=repair,
                 delete=delete,
@@ -424,7 +448,7 @@ class Sequences(RuleBasedStateMachine):
         bounds = Interval(T0 + day * DAY, T0 + (day + days) * DAY)
         read = Coverage([state.range]) & Coverage([bounds])
         inside = {name for name, row in self.there.items() if _holds(self.coverage & read, self._served(row))}
-        listed = {name: row for name, row in self.source.rows.items() if _holds(read, self._served(row))}
+        listed = {name: row for name, row in self._shown().items() if _holds(read, self._served(row))}
         unlisted = inside - listed.keys()
         elsewhere = unlisted & self.source.rows.keys()
         # If no stored row is listed, or most of them are elsewhere, it refuses.
@@ -433,7 +457,9 @@ class Sequences(RuleBasedStateMachine):
             return
         settings_ = settings_for(self.source, page_size=self.settings.page_size)
         asked = Selection(since=bounds.start, until=bounds.end)
-        done = self._run(lambda: reread(self.root, asked, RunContext(settings_, Credentials(TOKEN), Quiet())))
+        done = self._run(
+            lambda: reread(self.root, asked, RunContext(settings_, Credentials(TOKEN), Quiet(), keys=KEYS))
+        )
         assert done.kept == len(elsewhere)
         self.coverage |= read
         gone = unlisted - elsewhere
@@ -441,6 +467,43 @@ class Sequences(RuleBasedStateMachine):
         self.recorded = {name: status for name, status in self.recorded.items() if name not in gone}
         self.doubtful -= listed.keys()
         self.doubtful |= self._beside_what_was_read()
+
+    @precondition(lambda self: self.coverage and self.there)
+    @rule(which=choices, by_user=st.booleans(), future=st.booleans())
+    def erase(self, which: int, by_user: bool, future: bool) -> None:
+        name = sorted(self.there)[which % len(self.there)]
+        user = self.there[name].fields["user_id"]
+        wish = Wish(by="user_id", values=(str(user),), future=future) if by_user else Wish(ids=(name,))
+        # Of a row that a policy has withheld, nothing but its id is known.
+        theirs = {
+            known
+            for known, row in self.there.items()
+            if row.fields["user_id"] == user and (self.policy is None or _fits(row))
+        }
+        gone = theirs if by_user else {name}
+        erased = self._run(lambda: erase(self.root, wish, KEYS, Quiet(), now=self.source.now))
+        assert erased.erased.conversations + erased.erased.quarantine_lines == len(gone)
+        self.erased |= gone
+        self.strangers |= {user} if by_user and future else set()
+        self._forget(gone)
+
+    @precondition(lambda self: self.coverage and (not self.has_table or self.in_step))
+    @rule(days=st.sampled_from((30, 9, 6, 3)))
+    def expire(self, days: int) -> None:
+        state = self.portal.call(load_state, LocalStore(self.root))
+        if state.range is None or self.source.now - days * DAY >= state.range.end:
+            return
+        self.age = days
+        self._run(
+            lambda: expire(
+                self.root,
+                now=self.source.now,
+                asked={"conversations": days * DAY // SECOND},
+                settings=self.settings,
+                observer=Quiet(),
+            )
+        )
+        self._note_read()
 
     # These invariants must hold.
 
@@ -450,7 +513,9 @@ class Sequences(RuleBasedStateMachine):
             return
         state = self.portal.call(load_state, LocalStore(self.root))
         exported = ExportDirectory(self.root)
-        exported.check_sound(kept=state.kept - self.lost)
+        certificates = {erasure.certificate for erasure in state.privacy.erasures}
+        exported.check_sound(kept=(state.kept - self.lost) | certificates)
+        self._check_nobody_is_back()
         assert Coverage(Interval(*interval) for interval in exported.coverage) == self.coverage
         statuses = {name: row["status"] for name, row in exported.recording_rows().items()}
         assert statuses == self.recorded
@@ -463,28 +528,28 @@ class Sequences(RuleBasedStateMachine):
             return
         found, quarantined = (
             exported.records(),
-            {line["id"]: json.loads(line["row"]) for line in exported.quarantined()},
+            {line["id"]: line["row"] for line in exported.quarantined()},
         )
         assert not found.keys() & quarantined.keys()
         assert len(state.new_doubts) == len(self._quarantined() - self.known)
         assert bool(state.acceptances) == bool(self.known)
-        for identity in self.doubtful & self.source.rows.keys():
+        for identity in self.doubtful & self._shown().keys():
             row = self.source.rows[identity]
-            expected = records([row], self.behaviour)[identity]
+            expected = protected(records([row], self.behaviour)[identity], self.policy)
             names = ("status", "user_turn_count", "summary", "created_at", "conversation")
             is_shown = identity in found and all(found[identity][name] == expected[name] for name in names)
-            if is_shown or quarantined.get(identity, {}).get("summary") == expected["summary"]:
+            if is_shown or self._is_put_aside(quarantined.get(identity), row):
                 self.there[identity] = row
         self.doubtful.clear()
         fitting = [row for row in self.there.values() if _fits(row)]
-        assert_same(found, records(fitting, self.behaviour))
-        assert {name: row["summary"] for name, row in quarantined.items()} == {
-            name: row.fields["summary"] for name, row in self.there.items() if not _fits(row)
-        }
+        assert_same(found, all_protected(records(fitting, self.behaviour), self.policy))
+        put_aside = {name: row for name, row in self.there.items() if not _fits(row)}
+        assert quarantined.keys() == put_aside.keys()
+        assert all(self._is_put_aside(text, put_aside[name]) for name, text in quarantined.items())
         opened = sum(row.fields["status"] in OPEN_STATUSES for row in fitting)
         assert exported.manifest["totals"]["open_rows"] == opened
         since = parse_timestamp(exported.manifest["updates_since"])
-        for identity, row in self.source.rows.items():
+        for identity, row in self._shown().items():
             if _holds(self.coverage, self._served(row)) and (known := self.there.get(identity)) is not row:
                 assert row.updated_at >= since or (known and known.updated_at == row.updated_at), identity
         for files in self.older:
@@ -508,8 +573,11 @@ class Sequences(RuleBasedStateMachine):
             target_part_bytes=self.settings.target_part_bytes,
             lag_seconds=lag,
         )
+        asked = msgspec.structs.replace(asked, since=self._since(asked.since))
         synced: SyncResult = self._run(
-            lambda: sync(self.root, asked, RunContext(settings_, Credentials(TOKEN), Quiet()), keep_generations=keep)
+            lambda: sync(
+                self.root, asked, RunContext(settings_, Credentials(TOKEN), Quiet(), keys=KEYS), keep_generations=keep
+            )
         )
         return synced
 
@@ -530,6 +598,69 @@ class Sequences(RuleBasedStateMachine):
             if not self.has_table:
                 self.older = self.older[-self.keep :] if self.keep else []
 
+    def _insert(self, created_at: Instant, **fields: object) -> None:
+        self.source.insert(created_at, user_id=f"u{len(self.source.rows) % 7}", **fields)
+
+    def _shown(self) -> dict[str, Row]:
+        """Returns the rows of the source that an export may have."""
+        return {
+            name: row
+            for name, row in self.source.rows.items()
+            if name not in self.erased and row.fields["user_id"] not in self.strangers
+        }
+
+    def _since(self, since: Instant | None) -> Instant | None:
+        """Returns a beginning that is not refused, because everything before it has expired."""
+        return None if since is not None and since < self.floor else since
+
+    def _note_floor(self) -> None:
+        """Notes what has expired by now."""
+        floors = self.portal.call(load_state, LocalStore(self.root)).privacy.floors
+        floor = floors.get("conversations", BEGINNING)
+        assert floor >= self.floor
+        self.floor = floor
+        if floor > BEGINNING:
+            below = Coverage([Interval(BEGINNING, floor)])
+            self.coverage -= below
+            self._forget({name for name, row in self.there.items() if _holds(below, self._served(row))})
+
+    def _check_age(self) -> None:
+        """Checks that a run that has read leaves nothing that is too old."""
+        if self.age is not None and (not self.has_table or self.in_step):
+            oldest = self.source.now - self.age * DAY - PATIENCE
+            assert not any(self._served(row) < oldest for row in self.there.values())
+
+    def _forget(self, gone: set[str]) -> None:
+        """Notes that rows are gone for good, from the files that older manifests name also."""
+        self.there = {name: row for name, row in self.there.items() if name not in gone}
+        self.recorded = {name: status for name, status in self.recorded.items() if name not in gone}
+        self.doubtful -= gone
+        live = self._live()
+        self.older = [files & live | {one for one in files if (self.root / one).exists()} for files in self.older]
+
+    def _check_nobody_is_back(self) -> None:
+        """Checks that no file has a row of somebody who was erased, or that has expired, whether it is live or not."""
+        if not (self.erased or self.strangers or self.floor > BEGINNING):
+            return
+        for path in self.root.glob("conversations/**/*.parquet"):
+            found = pq.ParquetFile(path).read(["id", "created_at"])
+            assert not self.erased & {*found["id"].to_pylist()}, path
+            oldest = min(map(instant_of, found["created_at"].to_pylist()))
+            assert oldest >= self.floor, path
+        for path in self.root.glob("turns/**/*.parquet"):
+            assert not self.erased & {*pq.ParquetFile(path).read(["conversation_id"])[0].to_pylist()}, path
+        assert not self.erased & {line["id"] for line in ExportDirectory(self.root).quarantined()}
+
+    def _is_put_aside(self, text: str | None, row: Row) -> bool:
+        """Returns whether a line of the quarantine is this row's. A policy withholds the row itself, not its times."""
+        if text is None or _fits(row):
+            return False
+        shown = json.loads(text)
+        if self.policy is not None:
+            assert shown.keys() == {"created_at", "updated_at", "withheld"}
+            return parse_timestamp(shown["updated_at"]) == self._served_change(row)
+        return bool(shown["summary"] == row.fields["summary"])
+
     def _quarantined(self) -> set[str]:
         """Returns the lines of the quarantine."""
         return {json.dumps(line, sort_keys=True) for line in ExportDirectory(self.root).quarantined()}
@@ -546,13 +677,16 @@ class Sequences(RuleBasedStateMachine):
         if not (self.root / "_manifest.json").exists():
             return
         covered = Coverage(Interval(*interval) for interval in ExportDirectory(self.root).coverage)
+        self._note_floor()
         assert not self.coverage - covered
         fresh = covered - self.coverage
-        self.there |= {name: row for name, row in self.source.rows.items() if _holds(fresh, self._served(row))}
+        self.there |= {name: row for name, row in self._shown().items() if _holds(fresh, self._served(row))}
         self.coverage = covered
 
     def _note_sync(self, synced: SyncResult) -> None:
         assert synced.summary.state != "incomplete"
+        self._note_floor()
+        self._check_age()
         had = self.coverage
         then = dict(self.there)
         before = {name for name, row in then.items() if _fits(row)}
@@ -560,7 +694,7 @@ class Sequences(RuleBasedStateMachine):
         exported = ExportDirectory(self.root)
         ((_, end),) = exported.coverage
         assert parse_timestamp(exported.manifest["updates_since"]) > self.source.now - PATIENCE
-        for identity, row in self.source.rows.items():
+        for identity, row in self._shown().items():
             created_at = self._served(row)
             if not _holds(had, created_at):
                 continue
@@ -585,9 +719,10 @@ class Sequences(RuleBasedStateMachine):
 
     def _shows_change(self, known: Row, row: Row) -> bool:
         """Returns whether `updated_at`, as it is served, tells two rows apart."""
-        precision, rounding = self.behaviour.precision, self.behaviour.rounding
-        then, now = (served_instant(one.updated_at, precision, rounding) for one in (known, row))
-        return then != now
+        return self._served_change(known) != self._served_change(row)
+
+    def _served_change(self, row: Row) -> Instant:
+        return served_instant(row.updated_at, self.behaviour.precision, self.behaviour.rounding)
 
     def _served(self, row: Row) -> Instant:
         return served_instant(row.created_at, self.behaviour.precision, self.behaviour.rounding)

@@ -32,9 +32,10 @@ class Callers:
         self._serve(name, make_conversation(self.canaries, name, self.people[person], created_at, at))
         return name
 
-    def oddities(self, created_at: Instant, name: str = "odd") -> None:
+    def oddities(self, created_at: Instant, name: str = "odd", at: Instant | None = None) -> None:
         """Adds rows of another shape, which are not known by name."""
-        for row in make_odd_rows(self.canaries, name, make_person(self.canaries, f"{name} person"), created_at):
+        person = make_person(self.canaries, f"{name} person")
+        for row in make_odd_rows(self.canaries, name, person, created_at, at):
             self.server.insert(row)
 
     def change(self, name: str, at: Instant, **fields: object) -> None:

@@ -249,16 +249,19 @@ def _recording(canaries: Canaries, where: str) -> dict[str, object]:
     }
 
 
-def make_odd_rows(canaries: Canaries, name: str, person: Person, created_at: Instant) -> list[Row]:
+def make_odd_rows(
+    canaries: Canaries, name: str, person: Person, created_at: Instant, updated_at: Instant | None = None
+) -> list[Row]:
     """Makes what no column or no parser takes: values of another type, escapes, doubled keys, and no object at all."""
     word, where = canaries.word, partial("{}:{}".format, name)
-    at = format_instant(created_at)
+    changed = created_at if updated_at is None else updated_at
+    at, changed_at = format_instant(created_at), format_instant(changed)
 
     def raw(label: str, members: str) -> Row:
         identity = word(where(f"id ({label})"), stays=True)
-        head = f'"id":"{identity}","created_at":"{at}","updated_at":"{at}","status":"completed"'
+        head = f'"id":"{identity}","created_at":"{at}","updated_at":"{changed_at}","status":"completed"'
         whose = "" if '"user_id"' in members else f'"user_id":"{person.user_id}",'
-        return Row(created_at, raw=f"{{{head},{whose}{members}}}")
+        return Row(created_at, changed, raw=f"{{{head},{whose}{members}}}")
 
     def escaped(label: str) -> str:
         return "".join(f"\\u{ord(one):04x}" for one in word(where(label)))
@@ -299,6 +302,6 @@ def make_odd_rows(canaries: Canaries, name: str, person: Person, created_at: Ins
     rows = [raw(label, text) for label, text in members.items()]
     return [
         *rows,
-        Row(created_at, raw=f'"{word(where("element that is a text"))}"'),
-        Row(created_at, raw=f'{{"created_at":"{at}","summary":"{word(where("summary without an id"))}"}}'),
+        Row(created_at, changed, raw=f'"{word(where("element that is a text"))}"'),
+        Row(created_at, changed, raw=f'{{"created_at":"{at}","summary":"{word(where("summary without an id"))}"}}'),
     ]
