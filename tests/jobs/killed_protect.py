@@ -1,7 +1,7 @@
 """Kills a protection before its n-th step on the file system, for every eleventh n.
 
-    python killed_protect.py EXPORT DIRECTORY     prints, for each of these n, the copy of EXPORT that it was killed in; the last
-                                                  one was not killed
+    python killed_protect.py EXPORT DIRECTORY     prints, for each of these n, the copy of EXPORT that it was
+                                                  killed in; the last one was not killed
 
 Each is a process of its own that kills itself with SIGKILL, so nothing can clean up behind it.
 """
