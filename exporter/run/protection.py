@@ -11,13 +11,13 @@ from exporter.contract import FILTERS_BY_NAME
 from exporter.encode.batch import NO_FLOORS
 from exporter.encode.protect.protector import Protector
 from exporter.encode.tables import Tables
-from exporter.errors import ProtectionError
+from exporter.errors import DestinationError, ProtectionError, UsageError
 from exporter.keys import Keys, with_check
 from exporter.layout import RECORDINGS, TURNS
 from exporter.log.state import State
 from exporter.model import DataFile
 from exporter.privacy import Floors, Policy
-from exporter.run.policy_changes import differences, is_inside, takes_turns
+from exporter.run.policy_changes import differences, is_inside, obstacles, takes_turns
 from exporter.settings import Filters, Request, Selection
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of
@@ -63,6 +63,35 @@ def settle_policy(state: State, asked: Selection, destination: Location, keys: K
     keeps = state.keeps_recordings if asked.recordings is None else asked.recordings
     check_recordings(stored or policy, keeps=bool(keeps))
     return policy
+
+
+def settle_stricter(state: State, asked: Policy | None, destination: Location, keys: Keys) -> Policy:
+    """Returns the policy that all that is stored will follow: the one that is asked for, or else the stored one.
+
+    Raises `DestinationError` if there is no export, or its tables could not follow, `UsageError` without any policy,
+    and `ProtectionError` for one that cannot be made of what is stored, or whose key is missing or another.
+    """
+    request, stored = state.request, state.privacy.policy
+    if request is None:
+        raise DestinationError(f"{destination}: no export here; check the path, or run exporter export first")
+    wanted = asked or stored
+    if wanted is None:
+        raise UsageError(f"{destination}: stored without a policy. Give one: --policy FILE")
+    wanted = with_key(wanted, keys, stored)
+    if found := obstacles(stored, wanted):
+        raise ProtectionError(
+            f"{destination}: this policy cannot be made of what is stored ({'; '.join(found)}).\n"
+            "Export to a new destination with it, then delete this one"
+        )
+    if state.table_format is not None and not state.is_whole:
+        raise DestinationError(
+            f"{destination}: its tables cannot follow before the whole range was read. Run first:\n"
+            f"  exporter export {shell_word(destination)}"
+        )
+    check_turns(wanted, request.tables)
+    check_filters(wanted, request.filters)
+    check_recordings(wanted, keeps=bool(state.keeps_recordings or state.has_recordings))
+    return wanted
 
 
 def with_key(policy: Policy, keys: Keys, stored: Policy | None = None) -> Policy:

@@ -29,6 +29,7 @@ from exporter.jobs.verify import verify
 from exporter.keys import NO_KEYS, Keys
 from exporter.log.commits import load_state
 from exporter.model import TableFormat
+from exporter.pipeline.protection import protect_part
 from exporter.privacy import KeyReference, Policy, Rule
 from exporter.progress import Quiet
 from exporter.run.protection import pending_files
@@ -175,6 +176,13 @@ def test_a_narrower_rule_for_what_a_wider_one_has_changed_is_refused(root: Path)
     assert set(column(root, "summary")) == {None}
 
 
+def test_new_rules_that_found_nothing_are_named_and_old_ones_are_not(root: Path) -> None:
+    tighten(root, policy({"custom_metadata.nowhere": HASH}))
+    done = tighten(root, policy({"custom_metadata.nowhere": HASH, "custom_metadata.elsewhere": HASH}))
+    assert done.protection.unmatched == ("custom_metadata.elsewhere",)
+    assert "custom_metadata.elsewhere" in "\n".join(describe_protected(done))
+
+
 def test_a_dropped_column_stays_in_the_schema_and_is_null_from_now_on(root: Path) -> None:
     tighten(root, policy({"summary": DROP}))
     more = [Row(row.created_at, wall_clock(), row.content()) for row in ROWS[:3]]
@@ -255,20 +263,18 @@ def test_tables_that_cannot_follow_yet_are_refused(tmp_path: Path) -> None:
 
 def cut_short(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a protection fail after its first part."""
-    from exporter.jobs import protect as job
-
-    real, calls = job.protect_part, 0
+    calls = 0
 
     async def fail(*args: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > 1:
             raise DestinationError("cut short")
-        return await real(*args)
+        return await protect_part(*args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(job, "protect_part", fail)
-        patched.setattr(job, "MERGED_AT_ONCE", 1)
+        patched.setattr("exporter.jobs.protect.protect_part", fail)
+        patched.setattr("exporter.jobs.protect.MERGED_AT_ONCE", 1)
         with pytest.raises(DestinationError, match="cut short"):
             tighten(root, STRICT)
 
