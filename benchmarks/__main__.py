@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from benchmarks import cost, flight, memory, reading, recordings, simulated, stages, start
+from benchmarks import cost, encryption, erase, flight, memory, privacy, reading, recordings, simulated, stages, start
 from benchmarks.results import load, save, this_session
 from benchmarks.size import SIZES, Size
 from benchmarks.targets import table
@@ -38,6 +38,9 @@ PARTS: Final = {
     "flight": _Part("Rows a second against requests in flight", flight.measure, flight.describe),
     "memory": _Part("Memory", memory.measure, memory.describe),
     "recordings": _Part("Recordings", recordings.measure, recordings.describe),
+    "privacy": _Part("Privacy", privacy.measure, privacy.describe),
+    "encryption": _Part("Encryption", encryption.measure, encryption.describe),
+    "erase": _Part("Erasing one person", erase.measure, erase.describe),
     "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
 }
 

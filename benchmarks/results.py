@@ -9,8 +9,11 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.cost import Result as Cost
+from benchmarks.encryption import Result as Encryption
+from benchmarks.erase import Result as Erase
 from benchmarks.flight import Result as Flight
 from benchmarks.memory import Result as Memory
+from benchmarks.privacy import Result as Privacy
 from benchmarks.reading import Result as Reading
 from benchmarks.recordings import Result as Recordings
 from benchmarks.simulated import Result as Simulated
@@ -40,6 +43,9 @@ class Results(msgspec.Struct):
     flight: Flight | None = None
     memory: Memory | None = None
     recordings: Recordings | None = None
+    privacy: Privacy | None = None
+    encryption: Encryption | None = None
+    erase: Erase | None = None
     simulated: Simulated | None = None
 
 

@@ -9,6 +9,7 @@ class Size:
     """Holds the rows, rounds and latencies of each part. `memory_points` are pairs of rows and requests in flight.
 
     `recordings_…` are numbers of files, large, small, and fetched at the limit of this many bytes a second.
+    `privacy_…` are numbers of ids to hash and of transcripts to redact.
     """
 
     rounds: int
@@ -27,6 +28,8 @@ class Size:
     recordings_small: int
     recordings_limited: int
     recordings_limit: int
+    privacy_hashes: int
+    privacy_transcripts: int
     simulated_pages: int
     simulated_workers: tuple[int, ...]
 
@@ -49,6 +52,8 @@ SIZES: Final = {
         recordings_small=8_000,
         recordings_limited=64,
         recordings_limit=20_000_000,
+        privacy_hashes=1_000_000,
+        privacy_transcripts=20_000,
         simulated_pages=600,
         simulated_workers=(4, 8, 16, 32, 64, 128, 256),
     ),
@@ -69,6 +74,8 @@ SIZES: Final = {
         recordings_small=1_000,
         recordings_limited=16,
         recordings_limit=20_000_000,
+        privacy_hashes=200_000,
+        privacy_transcripts=2_000,
         simulated_pages=60,
         simulated_workers=(4, 16, 64),
     ),
@@ -89,6 +96,8 @@ SIZES: Final = {
         recordings_small=20,
         recordings_limited=1,
         recordings_limit=40_000_000,
+        privacy_hashes=1_000,
+        privacy_transcripts=100,
         simulated_pages=10,
         simulated_workers=(4, 16),
     ),

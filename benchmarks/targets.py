@@ -5,7 +5,7 @@ from statistics import median
 
 import msgspec
 
-from benchmarks import cost, memory, reading, recordings
+from benchmarks import cost, encryption, memory, privacy, reading, recordings
 from benchmarks.measurement import ratios, spread
 from benchmarks.results import Results
 
@@ -49,6 +49,13 @@ def targets(results: Results) -> list[Target]:
         found += _of_memory(results.memory)
     if results.recordings:
         found += _of_recordings(results.recordings)
+    if results.privacy:
+        found += _of_privacy(results.privacy)
+    if results.encryption:
+        found += _of_encryption(results.encryption)
+    if results.erase:
+        what = f"one person found among {results.erase.rows:,} conversations"
+        found.append(Target(what, results.erase.find_seconds, 3.0, " s of CPU", 2))
     if results.start:
         milliseconds = [1000 * seconds for seconds in results.start.help_seconds]
         found.append(Target("`exporter --help`", milliseconds, 250, " ms", 0))
@@ -83,6 +90,15 @@ def _of_reading(result: reading.Result) -> Iterator[Target]:
         yield Target(f"requests ÷ (1.05 × pages + 2 a window), rows {shape}", case.allowances, 1.0)
 
 
+def _of_privacy(result: privacy.Result) -> Iterator[Target]:
+    yield Target(f"CPU of {result.hashes:,} hashes ÷ that of `hmac.digest`", result.hash_ratios, 0.5)
+    yield Target(
+        "MB/s of CPU, transcripts redacted ÷ `json.loads` and `re`", result.redaction_ratios, 10, at_least=True
+    )
+    yield Target("CPU of an export with a policy ÷ without, no rule for transcripts", result.cpu_ratios("other"), 1.12)
+    yield Target("CPU of an export with a policy ÷ without, a third of transcripts hit", result.cpu_ratios("all"), 1.65)
+
+
 def _of_memory(result: memory.Result) -> Iterator[Target]:
     by_flight = {in_flight: _first(result, in_flight) for in_flight in (16, 64)}
     for in_flight, limit in ((16, 350), (64, 600)):
@@ -104,6 +120,12 @@ def _of_recordings(result: recordings.Result) -> Iterator[Target]:
     yield Target("requests to the API a recording", small.requests_per_file, 0.005, digits=4)
     deviations = [100 * abs(rate - 1) for rate in result.rates]
     yield Target("deviation from `--recording-rate`", deviations, 2, " %", 1)
+
+
+def _of_encryption(result: encryption.Result) -> Iterator[Target]:
+    what = f"CPU of writing encrypted parts, beyond plain ones, {result.rows:,} conversations with transcripts"
+    yield Target(what, result.surplus("uniform", "write"), 20, " %", 1)
+    yield Target("bytes of encrypted parts, beyond plain ones", result.surplus("uniform", "bytes"), 0.5, " %")
 
 
 def _first(result: memory.Result, in_flight: int) -> memory.Case | None:

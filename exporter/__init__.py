@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from exporter.api.calls import sync as sync
     from exporter.api.calls import vacuum as vacuum
     from exporter.api.calls import verify as verify
+    from exporter.api.erasure import erase as erase
+    from exporter.api.privacy import protect as protect
     from exporter.api.privacy import rekey as rekey
     from exporter.coverage import Period as Period
     from exporter.errors import ExporterError as ExporterError
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from exporter.jobs.audit import AuditResult as AuditResult
     from exporter.jobs.compact import CompactResult as CompactResult
     from exporter.jobs.dataset import open_dataset as open_dataset
+    from exporter.jobs.erase_result import EraseResult as EraseResult
     from exporter.jobs.expire import ExpireResult as ExpireResult
+    from exporter.jobs.protect import ProtectResult as ProtectResult
     from exporter.jobs.recordings_result import RecordingsResult as RecordingsResult
     from exporter.jobs.rekey import RekeyResult as RekeyResult
     from exporter.jobs.reread import RereadResult as RereadResult
@@ -54,12 +58,14 @@ _NAMES: Final[dict[str, str | None]] = {
     "AuditResult": "exporter.jobs.audit",
     "CompactResult": "exporter.jobs.compact",
     "ExpireResult": "exporter.jobs.expire",
+    "EraseResult": "exporter.jobs.erase_result",
     "ExportSpec": "exporter.options.spec",
     "ExporterError": "exporter.errors",
     "Observer": "exporter.progress",
     "Period": "exporter.coverage",
     "Quiet": "exporter.progress",
     "RecordingsResult": "exporter.jobs.recordings_result",
+    "ProtectResult": "exporter.jobs.protect",
     "RekeyResult": "exporter.jobs.rekey",
     "RereadResult": "exporter.jobs.reread",
     "Snapshot": "exporter.progress",
@@ -75,11 +81,13 @@ _NAMES: Final[dict[str, str | None]] = {
     "audit": "exporter.api.calls",
     "blocking": None,
     "compact": "exporter.api.calls",
+    "erase": "exporter.api.erasure",
     "errors": None,
     "expire": "exporter.api.calls",
     "export": "exporter.api.calls",
     "open_dataset": "exporter.jobs.dataset",
     "recordings": "exporter.api.calls",
+    "protect": "exporter.api.privacy",
     "rekey": "exporter.api.privacy",
     "reread": "exporter.api.calls",
     "sandbox": None,

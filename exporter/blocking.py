@@ -16,7 +16,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 import pyarrow as pa
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from exporter.api import calls, privacy
+from exporter.api import calls, erasure, privacy
 from exporter.errors import UsageError
 from exporter.jobs.stream import Stream, StreamReport
 from exporter.model import CONVERSATIONS
@@ -31,8 +31,10 @@ __all__ = [
     "accept",
     "audit",
     "compact",
+    "erase",
     "expire",
     "export",
+    "protect",
     "recordings",
     "rekey",
     "reread",
@@ -70,8 +72,10 @@ accept: Final = _plain(calls.accept)
 audit: Final = _plain(calls.audit)
 compact: Final = _plain(calls.compact)
 expire: Final = _plain(calls.expire)
+erase: Final = _plain(erasure.erase)
 export: Final = _plain(calls.export)
 recordings: Final = _plain(calls.recordings)
+protect: Final = _plain(privacy.protect)
 rekey: Final = _plain(privacy.rekey)
 reread: Final = _plain(calls.reread)
 schema: Final = _plain(calls.schema)

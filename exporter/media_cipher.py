@@ -46,23 +46,23 @@ class Sealer:
         self._cipher = _cipher(key, line, salt)
         self._number = 0
         self._sealed = [line + salt]
-        self._rest = bytearray()
+        self._rest = b""
 
     def update(self, audio: bytes | memoryview) -> bytes:
         """Takes more audio, and returns what can be written: a chunk waits for the next one, unless it is the last."""
-        self._rest += audio
-        while len(self._rest) > CHUNK_BYTES:
-            self._seal(is_last=False)
+        waiting, start = memoryview(self._rest + audio), 0
+        while len(waiting) - start > CHUNK_BYTES:
+            self._seal(waiting[start : start + CHUNK_BYTES], is_last=False)
+            start += CHUNK_BYTES
+        self._rest = bytes(waiting[start:])
         return self._taken()
 
     def finish(self) -> bytes:
         """Ends the file, and returns the last bytes of it."""
-        self._seal(is_last=True)
+        self._seal(self._rest, is_last=True)
         return self._taken()
 
-    def _seal(self, *, is_last: bool) -> None:
-        chunk = bytes(self._rest[:CHUNK_BYTES])
-        del self._rest[:CHUNK_BYTES]
+    def _seal(self, chunk: bytes | memoryview, *, is_last: bool) -> None:
         self._sealed.append(self._cipher.encrypt(_nonce(self._number, is_last=is_last), chunk, None))
         self._number += 1
 

@@ -8,9 +8,15 @@ from exporter.contract import BEGINNING, END_OF_TIME
 from exporter.layout import (
     commit_number,
     commit_path,
+    is_encrypted,
     is_export_file,
+    is_media,
     is_part,
+    media_extension,
+    media_partition,
+    media_path,
     part_path,
+    partition_text,
     quarantine_path,
     staging_path,
 )
@@ -86,3 +92,18 @@ def test_other_names_are_no_commits() -> None:
     for number in (0, -1, 100_000_000):
         with pytest.raises(ValueError, match="no such commit"):
             commit_path(number)
+
+
+@given(st.sampled_from(PARTITIONS), st.sampled_from(["mp3", "wav", "mp3.enc", "bin.enc"]))
+def test_a_path_of_media_says_where_it_belongs_and_what_it_is(by: PartitionBy, extension: str) -> None:
+    partition = partition_of(1_770_699_600_000_000, by)[0]
+    path = media_path(partition, "0" * 64, extension)
+    assert is_media(path)
+    assert (media_partition(path), media_extension(path)) == (partition_text(partition), extension)
+    assert is_encrypted(path) == extension.endswith(".enc")
+
+
+@pytest.mark.parametrize("extension", ["", "enc.enc.enc", "mp3.exe", "mp3.", "../x"])
+def test_no_other_path_is_media(extension: str) -> None:
+    with pytest.raises(ValueError, match="not media"):
+        media_path({}, "0" * 64, extension)

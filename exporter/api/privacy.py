@@ -4,14 +4,35 @@ import os
 from collections.abc import Awaitable
 from pathlib import Path
 
+from anyio import to_thread
+
 from exporter.api.arguments import checked
 from exporter.api.calls import destination_of
+from exporter.jobs.protect import ProtectResult
+from exporter.jobs.protect import protect as run_protect
 from exporter.jobs.rekey import RekeyResult
 from exporter.jobs.rekey import rekey as run_rekey
 from exporter.options.privacy import find_new_key
 from exporter.options.spec import ExportSpec
 from exporter.progress import Observer
 from exporter.run.observer_guard import observed
+
+
+@checked
+async def protect(spec: ExportSpec, *, observer: Observer | None = None) -> ProtectResult:
+    """Brings what `spec.destination` holds under the policy in `spec.policy`, or without one finishes what was cut
+    short, as `exporter protect` does. It needs no token.
+
+    Only `policy`, `memory` and where keys are found count in the spec. Raises `ExporterError`.
+    """
+    destination, memory_bytes = destination_of(spec), spec.settings().memory_bytes
+    file, keys = await to_thread.run_sync(spec.read_policy), spec.keys(os.environ)
+    policy = None if file is None else file.policy
+
+    def job(told: Observer) -> Awaitable[ProtectResult]:
+        return run_protect(destination, policy, keys=keys, memory_bytes=memory_bytes, observer=told)
+
+    return await observed(observer, job)
 
 
 @checked

@@ -16,6 +16,7 @@ import pyarrow as pa
 from anyio import to_thread
 
 from exporter.check import facts
+from exporter.check.erasures import excuse_unfinished, inspect_erasures
 from exporter.check.facts import Content
 from exporter.check.inspection import Inspection, look
 from exporter.check.media import find_orphans, inspect_media
@@ -84,7 +85,7 @@ async def inspect(
     elif len(await list_commits(store)) != findings.state.number:
         findings.writer = "a run that has ended meanwhile"
     else:
-        findings.problems += passing
+        findings.problems += excuse_unfinished(findings.state, passing)
     await _inspect_files(store, findings, sample, decodes)
     if decodes:
         await inspect_media(store, findings, sample, reads_media=reads_media)
@@ -101,6 +102,7 @@ async def _inspect_what_runs_touch(store: Store, findings: Inspection, decodes: 
         *check_names(state, await list_files(store)),
         *(await find_orphans(store, findings) if decodes else ()),
         *await inspect_tables(store, state),
+        *await inspect_erasures(store, state, findings.commits),
     ]
     run = state.runs[-1]
     is_behind = any(problem.file == MANIFEST and problem.what == "behind" for problem in problems)

@@ -36,6 +36,7 @@ What: TypeAlias = Literal[
     "behind",
     "success",
     "table",
+    "certificate",
     "missing",
     "size",
     "sha256",
@@ -53,9 +54,11 @@ What: TypeAlias = Literal[
     "stranger",
 ]
 #: Problems that a repair does nothing about: it cannot know better, or the file is not the exporter's.
-LASTING: Final = frozenset[What]({"log", "stranger", "table", "unreadable"})
+LASTING: Final = frozenset[What]({"log", "stranger", "table", "certificate", "unreadable"})
 #: Problems that say nothing about the rows of the file that they name.
-_ASIDE: Final = frozenset[What]({"log", "manifest", "behind", "success", "table", "orphan", "stranger", "unreadable"})
+_ASIDE: Final = frozenset[What](
+    {"log", "manifest", "behind", "success", "table", "certificate", "orphan", "stranger", "unreadable"}
+)
 _NO_MANIFEST: Final = "the manifest is missing"
 _NO_SUCCESS: Final = "is missing, though the export is complete"
 

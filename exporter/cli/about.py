@@ -130,6 +130,14 @@ ABOUT: Final[dict[str, About]] = {
             ("Into files of another size", "exporter compact calls --part-size 512MiB"),
         ),
     ),
+    "protect": About(
+        section=Section.UPKEEP,
+        topic="privacy",
+        examples=(
+            ("Protect what is stored, and all that comes", "exporter protect calls --policy policy.toml"),
+            ("Finish what was cut short", "exporter protect calls"),
+        ),
+    ),
     "rekey": About(
         section=Section.UPKEEP,
         topic="encryption",

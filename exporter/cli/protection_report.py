@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from exporter.layout import DROPPED
 from exporter.store.location import Location, shell_word
-from exporter.words import count_of
+from exporter.words import count_of, format_seconds
 
 if TYPE_CHECKING:
+    from exporter.jobs.protect import ProtectResult
     from exporter.jobs.protection_result import Protection
 
 #: A fingerprint is told from others by so many of its digits.
@@ -27,6 +29,26 @@ def describe_protection(found: "Protection | None", destination: Location) -> It
     if found.pending_files:
         yield f"    {count_of(found.pending_files, 'file')} not yet so, because a run was cut short. This ends it:"
         yield f"      exporter protect {shell_word(destination)}"
+
+
+def describe_protected(done: "ProtectResult") -> Iterator[str]:
+    """Says what was written again under a policy, what was deleted, and what remains."""
+    found = done.protection
+    name = f"the policy {found.fingerprint[:_DIGITS]}"
+    if done.files:
+        yield f"{count_of(done.files, 'file')} written again under {name}{_changed(found.changed)}"
+        yield f"  took {format_seconds(done.seconds)}"
+    else:
+        yield f"nothing to write: all files follow {name}, {count_of(done.all_files, 'file')}"
+    if found.odd:
+        yield f"  dropped, because their rule cannot read them: {_counted(found.odd)}"
+    if done.withheld_rows:
+        yield f"  withheld: {count_of(done.withheld_rows, 'row')} in quarantine, of which a keyed hash is left"
+    if done.forgotten:
+        yield f"  deleted {count_of(done.forgotten, 'replaced file')} of earlier generations"
+    if done.remaining:
+        yield f"  still as they were served: {count_of(len(done.remaining), 'file')} in {DROPPED} that repairs have put"
+        yield "    aside, and that may hold what is nowhere else. Read their times again, then exporter vacuum"
 
 
 def _changed(changed: Mapping[str, int]) -> str:

@@ -60,7 +60,7 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
     },
     "verify": {
         0: "sound, and complete, and proven or accepted; a repair may have mended something",
-        1: "not complete; or something cannot be read here and now, and nothing is known to be damaged",
+        1: "not complete, or an erasure is not finished; or something cannot be read here and now",
         2: _NO_EXPORT,
         3: "sound, and there is a doubt that nobody has accepted; or files are encrypted, and the key is not here",
         5: "a repair found another run at work",
@@ -88,6 +88,15 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         130: "interrupted: run again to go on",
     },
     "compact": {0: "merged, or nothing to merge", **_UPKEEP},
+    "protect": {
+        0: "every file follows the policy",
+        1: _STORE,
+        2: "the command line, the policy or its key is wrong, or DEST holds no export; nothing was touched",
+        3: "done, except for files that repairs have put aside",
+        5: _LOCKED,
+        6: _DAMAGE,
+        130: "interrupted: run again to continue",
+    },
     "rekey": {
         0: "every file is encrypted with the new key",
         1: _STORE,

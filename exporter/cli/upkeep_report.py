@@ -141,7 +141,7 @@ def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
         yield "  That a file cannot be read says nothing about its bytes. Nothing was changed. Run again when it can"
         yield "    be read, because a repair must read all files. Move a file away that can never be read: then it is"
         yield "    missing."
-    elif left - {"stranger", "behind", "table"}:
+    elif left - {"stranger", "behind", "table", "certificate"}:
         command = advise("verify", destination, "--repair")
         yield f"  {command} takes out what is wrong, so that {_reader_of(found.problems)} again."
         if found.drops:
@@ -154,6 +154,10 @@ def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
         what = count_of(found.dropped_recordings, "row")
         yield f"  {what} of recordings taken out. This asks for them again, though the source may no longer have them:"
         yield f"    exporter recordings {shell_word(destination)}"
+    if "certificate" in left:
+        yield "  A repair cannot make a certificate again: restore it from a copy."
+    if found.unfinished_erasures:
+        yield f"  An erasure is not finished: {advise('erase', destination)} goes on with it."
     if found.state == "incomplete":
         yield f"  A part of the range is missing: run exporter export {shell_word(destination)}"
     elif found.state == "unproven":

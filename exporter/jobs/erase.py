@@ -29,6 +29,7 @@ from exporter.log.erasures import (
 from exporter.log.privacy import PrivacyChange
 from exporter.log.publish import find_garbage, publish
 from exporter.log.state import State, state_name
+from exporter.parts.cipher import using
 from exporter.parts.columns import ID_COLUMN
 from exporter.parts.subjects import Subject, text_pattern
 from exporter.pipeline.admission import TOMBSTONE, subject_of, tombstone_of
@@ -39,6 +40,7 @@ from exporter.pipeline.part_stage import PartStage
 from exporter.privacy import Erasure
 from exporter.progress import Observer
 from exporter.run.claim import Claim, holding
+from exporter.run.encryption import find_cipher
 from exporter.run.erasure import count_versions, dropped_of_no_use, note_proof, partitions_of, prove, take_away
 from exporter.run.erasure_subject import erasure_key
 from exporter.run.erasure_wish import Wish
@@ -76,26 +78,22 @@ async def erase(
     async with open_store(destination) as store:
         state = await load_state(store)
         request, _ = stored_export(state, destination)
-        subject = wish.subject(state, keys)
+        subject, cipher_of = wish.subject(state, keys), find_cipher(keys, destination)
         if not (wish.values or wish.ids or state.privacy.unfinished):
             raise UsageError("nobody is named: give --by with --values-from, or --id")
         if wish.is_named_by(request, subject):
             left = ("the request in the log and the manifest names them by a filter: delete the whole export",)
             return _result(state, wish, left=left)
         if dry_run:
-            found = await Search(store, state, await load_commits(store)).find(wish.sought(state, subject, None))
-            return _result(
-                state,
-                wish,
-                erased=erased_counts(state, found),
-                dry_run=True,
-                mentions=await _mentions(store, state, wish, found),
-                left=found.in_the_way,
-            )
+            with using(cipher_of(state)):
+                found = await Search(store, state, await load_commits(store)).find(wish.sought(state, subject, None))
+                mentions = await _mentions(store, state, wish, found)
+            erased = erased_counts(state, found)
+            return _result(state, wish, erased=erased, dry_run=True, mentions=mentions, left=found.in_the_way)
         erasure_key(state.privacy, keys)  # before the lock, which would be made in any case
 
         async def work(run: Run) -> EraseResult:
-            async with holding(store, run) as claim:
+            async with holding(store, run, cipher_of) as claim:
                 return await _Erasing(claim, wish, keys, observer, now, clock).run()
 
         return await recorded(store, "erase", work)
@@ -199,7 +197,7 @@ class _Erasing:
             committed_at=self._now,
             kind="erase",
             change=done.change,
-            forgets=tuple(sorted(found.kept)),
+            forgets=tuple(sorted({*found.kept, *found.spoiled})),
             privacy=PrivacyChange(erasure=erasure),
         )
         return erased, path

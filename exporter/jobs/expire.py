@@ -14,6 +14,7 @@ from exporter.errors import StoreError
 from exporter.keys import NO_KEYS, Keys
 from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
+from exporter.parts.cipher import using
 from exporter.pipeline.expiry import Expired
 from exporter.privacy import Retention
 from exporter.progress import Observer
@@ -78,9 +79,11 @@ async def expire(
     async with open_store(destination) as store:
         state = await load_state(store)
         _, range_ = stored_export(state, destination)
-        believed = offline_now(state, now)
+        believed = offline_now(state, now, settings.trust_clock)
         check_retention(state, asked, range_, believed)
-        found = await look_for_expired(store, state, believed, asked)
+        cipher_of = find_cipher(keys, destination)
+        with using(cipher_of(state)):
+            found = await look_for_expired(store, state, believed, asked)
         is_new = asked is not None and dict(asked) != dict(state.privacy.retention)
         if dry_run or (not (found or is_new) and await is_in_order(store, state)):
             return _expired(state, state, found, asked if dry_run else None)
@@ -107,7 +110,7 @@ async def _expire(
         if not await is_in_order(store, before):
             await put_in_order(claim, settings, observer, clock, keys=keys)
         state = claim.log.state
-        believed = offline_now(state, now)
+        believed = offline_now(state, now, settings.trust_clock)
         if (
             state.table_format is not None
             and not state.is_whole

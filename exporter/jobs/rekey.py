@@ -17,11 +17,12 @@ from anyio import to_thread
 from exporter.clock import wall_clock
 from exporter.errors import ExporterError, ProtectionError, StoreError, UsageError
 from exporter.keys import Key, Keys, with_check
-from exporter.layout import CONVERSATIONS, DROPPED, RECORDINGS, TURNS, part_path
+from exporter.layout import CONVERSATIONS, DROPPED, RECORDINGS, TURNS, conversations_path, part_path
 from exporter.log.commits import check_not_overtaken, load_commits
 from exporter.log.fold import fold
 from exporter.log.privacy import PrivacyChange
 from exporter.log.state import Commit, State
+from exporter.media_cipher import check_installed
 from exporter.model import Change, DataFile
 from exporter.parts.cipher import Cipher, current
 from exporter.parts.integrity import as_written
@@ -165,11 +166,11 @@ async def _rewrite_all(
 
 
 def _batches(state: State, pending: Sequence[DataFile]) -> Iterator[list[list[DataFile]]]:
-    """Yields groups of parts of about `_TWICE_BYTES`; turns lie in one group with their conversations."""
+    """Yields groups of parts of about `_TWICE_BYTES`; turns lie in one group with their conversations, because they
+    share a name."""
     batch: list[list[DataFile]] = []
-    for file in sorted(pending, key=lambda file: (file.window, file.path)):
-        if file.table == TURNS:
-            continue
+    paths = {conversations_path(file.path) if file.table == TURNS else file.path for file in pending}
+    for file in sorted((state.files[path] for path in paths), key=lambda file: (file.window, file.path)):
         beside = state.turns_beside(file) if file.table == CONVERSATIONS else []
         batch.append([file, *beside])
         if sum(one.size_bytes + one.media_bytes for group in batch for one in group) >= _TWICE_BYTES:
@@ -210,6 +211,8 @@ def _ciphers(state: State, commits: Sequence[Commit], new_key: Key, keys: Keys, 
             "Export to a new destination"
         )
     encryption = _next_encryption(state, new_key, destination)
+    if state.has_recordings and encryption.recordings == "encrypted":
+        check_installed()
     references = _references(commits)
     names = {file.key for file in state.files.values()} - {"", new_key.name}
     old = [keys.data(references.get(name, KeyReference(name=name))) for name in sorted(names)]

@@ -55,7 +55,7 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     `media_bytes_read` count the media whose bytes were read. `strays` are rows of recordings whose conversation is in
     no part, which is no problem. `dropped_recordings` are rows that a repair has taken out. `closed` counts the
     encrypted parts whose content was not looked at, because there is no key for them; `bytes_only` says that none was
-    to be.
+    to be. `unfinished_erasures` counts those of which something may still lie somewhere.
     """
 
     state: StateName | None
@@ -85,6 +85,7 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     dropped_recordings: int = 0
     closed: int = 0
     bytes_only: bool = False
+    unfinished_erasures: int = 0
 
     @property
     def sound(self) -> bool:
@@ -107,7 +108,8 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
             return 1
         if not self.sound:
             return DamagedPartError.exit_status
-        return 1 if self.state == "incomplete" or self.unsettled else 3 if self.new_doubts or self.closed else 0
+        is_unfinished = self.state == "incomplete" or self.unsettled or self.unfinished_erasures
+        return 1 if is_unfinished else 3 if self.new_doubts or self.closed else 0
 
 
 #: A function that takes the files that a repair is about to drop, and the directory that it will move them to.
@@ -262,6 +264,7 @@ def _verified(findings: Inspection, drops: tuple[str, ...] = ()) -> VerifyResult
         media_bytes_read=findings.media_bytes_read,
         strays=findings.strays,
         closed=len(findings.closed),
+        unfinished_erasures=len(state.privacy.unfinished),
     )
 
 

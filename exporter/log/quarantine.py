@@ -13,7 +13,7 @@ from exporter.model import QuarantineFile
 from exporter.store.base import Store
 
 
-class _Line(msgspec.Struct):
+class Line(msgspec.Struct):
     """Describes a row in a quarantine file; `row` is its JSON as served."""
 
     reason: str
@@ -59,34 +59,35 @@ async def write_lines(
 
 def line_of(row: QuarantineRow) -> bytes:
     """Returns the line of a quarantine file that holds a row."""
-    line = _Line(row.reason, format_instant(row.created_at), row.id, row.text.decode())
+    line = Line(row.reason, format_instant(row.created_at), row.id, row.text.decode())
     return msgspec.json.encode(line) + b"\n"
 
 
-def _read(line: bytes) -> _Line:
-    return msgspec.json.decode(line, type=_Line)
+def read_line(line: bytes) -> Line:
+    """Returns what a line of a quarantine file says."""
+    return msgspec.json.decode(line, type=Line)
 
 
 def id_of(line: bytes) -> str:
     """Returns the `id` in a line of a quarantine file."""
-    return _read(line).id
+    return read_line(line).id
 
 
 def cut_row(line: bytes, cut: Callable[[bytes], bytes]) -> bytes:
     """Returns a line of a quarantine file whose row is what `cut` leaves of it."""
-    known = _read(line)
+    known = read_line(line)
     row = cut(known.row.encode())
     return msgspec.json.encode(msgspec.structs.replace(known, row=row.decode())) + b"\n"
 
 
 def row_of(line: bytes) -> str:
     """Returns the row in a line of a quarantine file, as it was served, or what stands for it."""
-    return _read(line).row
+    return read_line(line).row
 
 
 def created_at_of(line: bytes) -> Instant:
     """Returns the `created_at` in a line of a quarantine file."""
-    return parse_timestamp(_read(line).created_at)
+    return parse_timestamp(read_line(line).created_at)
 
 
 class _UpdatedRow(msgspec.Struct):
@@ -99,7 +100,7 @@ class _CreatedRow(msgspec.Struct):
 
 def quarantined_versions(data: bytes) -> Iterator[tuple[str, Instant, Instant | None]]:
     """Yields the id, `created_at` and, if it can be read, `updated_at` of each line of a quarantine file."""
-    for line in map(_read, data.splitlines()):
+    for line in map(read_line, data.splitlines()):
         yield line.id, parse_timestamp(line.created_at), _updated_at(line.row)
 
 
@@ -113,7 +114,7 @@ def _updated_at(row: str) -> Instant | None:
 def own_created_at(line: bytes) -> Instant | None:
     """Returns when the row in a line of a quarantine file says it was created; None if it does not say."""
     try:
-        known = _read(line)
+        known = read_line(line)
         instant = parse_timestamp(msgspec.json.decode(known.row, type=_CreatedRow).created_at)
     except (ValueError, msgspec.MsgspecError, RecursionError):
         return None

@@ -59,9 +59,10 @@ def to_ages(given: _Ages) -> Retention | None:
         if name not in EXPIRABLE:
             what = "always kept" if name in ALWAYS_FIELDS else "no table or field that can expire"
             raise UsageError(f"{_OPTION} {quoted(name)}: {what}.{did_you_mean(name, EXPIRABLE)}".rstrip("."))
+        seconds = _seconds(name, age)
         if name in ages:
             raise UsageError(f"{_OPTION} {name}: given twice")
-        ages[name] = _seconds(name, age)
+        ages[name] = seconds
     if not ages:
         raise UsageError(f"{_OPTION}: names nothing; give an age such as 90d, or {NEVER}")
     return ages

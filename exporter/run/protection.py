@@ -81,7 +81,7 @@ def tables_of(
 ) -> Tables:
     """Returns the tables of a request, which protect what is encoded; `floors` are as in `Tables.of`.
 
-    Unless the caller `reads` from the API, it rewrites stored rows, of which only turns are made anew; then the key is
+    Unless the caller `reads` from the API, it rewrites stored rows, of which only turns are made again; then the key is
     needed for these alone. Raises `ProtectionError` if it is missing.
     """
     if policy is None:

@@ -8,7 +8,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from benchmarks import cost, flight, recordings
+from benchmarks import cost, encryption, flight, recordings
 from benchmarks.__main__ import main
 from benchmarks.exports import check, environment
 from benchmarks.measurement import Cost, ratios, run, spread
@@ -17,7 +17,7 @@ from benchmarks.results import Results, load, save
 from benchmarks.rows import SINCE, UNTIL, repeat_conversations
 from benchmarks.server import serving
 from benchmarks.stage_clocks import Counts
-from benchmarks.targets import Target, table
+from benchmarks.targets import Target, table, targets
 from exporter.contract import CONVERSATIONS_PATH
 from exporter.sandbox import TOKEN, Behaviour, Row
 from exporter.sandbox.render import View, render
@@ -41,6 +41,16 @@ def test_one_command_says_keeps_and_draws(tmp_path: Path, capsys: pytest.Capture
     assert "CPU by stage" in said and "makespan ÷ ideal" in said
     picture = (tmp_path / "picture.svg").read_text(encoding="utf-8")
     assert picture.startswith("<svg") and "decode (JSON)" in picture and "adversarial" in picture
+
+
+def test_encryption(tmp_path: Path) -> None:
+    main(["--size", "tiny", "--only", "encryption", "--output", str(tmp_path)])
+    kept = load(tmp_path / "results.json", "tiny").encryption
+    assert kept is not None
+    (found,) = kept.rounds
+    assert found["plain"]["bytes"] < found["uniform"]["bytes"] < found["columns"]["bytes"]
+    assert {target.unit for target in targets(Results("tiny", encryption=kept))} == {" %"}
+    assert len(encryption.describe(kept)) == 5
 
 
 def test_results_of_another_size_are_not_mixed(tmp_path: Path) -> None:

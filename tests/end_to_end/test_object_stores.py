@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+import pyarrow.parquet as pq
 import pytest
 
-from exporter.contract import DAY, format_instant
+from exporter.contract import DAY, format_instant, parse_timestamp
 from exporter.layout import LOCK
 from exporter.sandbox import Behaviour, Row, make_conversations
 from exporter.store.location import Url
@@ -243,3 +244,24 @@ def test_killed_at_any_instant_an_export_to_s3_goes_on(
                 raise AssertionError(f"seed {SEED}, kill {kills}, {requests} requests, {seconds:.4f} s") from error
         ExportDirectory(place.mirror(tmp_path)).check(expected)
     print(f"\n{life}; {kills} kills in {exports} exports")
+
+
+def test_what_has_expired_is_no_object_any_longer(
+    rows: list[Row], serving: Serving, command: Command, placing: Placing, s3: S3, tmp_path: Path
+) -> None:
+    place, server = placing(s3), serving(rows)
+    assert command("export", str(place), *RANGE, *SIZES, server=server).status == 0
+    days = (time.time_ns() // 1000 - SINCE) // DAY - 2
+    done = command("expire", str(place), f"conversations={days}d,summary={days - 1}d", "--json", token=None)
+    assert done.status == 0, done.err
+    found = json.loads(done.out)
+    floor = parse_timestamp(found["expired_before"]["conversations"])
+    left = [row for row in server.rows if row.created_at >= floor]
+    assert 0 < len(left) == found["rows"] == 300 - found["conversations"]
+    root = place.mirror(tmp_path)
+    read = [pq.read_table(path, partitioning=None) for path in (root / "conversations").rglob("*.parquet")]
+    assert sum(table.num_rows for table in read) == len(left)
+    assert {name for table in read for name in table["id"].to_pylist()} == {str(row.facts()["id"]) for row in left}
+    assert command("verify", str(place), token=None).status == 0
+    again = json.loads(command("expire", str(place), "--json", token=None).out)
+    assert not again["changed"]

@@ -13,14 +13,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from exporter.clock import wall_clock
+from exporter.contract import SECOND
 from exporter.errors import ExporterError, ProtectionError, StoreError, UsageError
+from exporter.jobs.audit import AuditResult, audit
 from exporter.jobs.compact import compact
 from exporter.jobs.dataset import open_dataset
+from exporter.jobs.erase import erase
+from exporter.jobs.erase_result import EraseResult
+from exporter.jobs.expire import ExpireResult, expire
 from exporter.jobs.rekey import RekeyResult, rekey
 from exporter.jobs.sync import sync
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import VerifyResult, verify
-from exporter.keys import DATA_VARIABLE, KEY_BYTES, NEW_DATA_VARIABLE, Key, Keys
+from exporter.keys import DATA_VARIABLE, KEY_BYTES, NEW_DATA_VARIABLE, PRIVACY_VARIABLE, Key, Keys
 from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.model import TableFormat
@@ -28,6 +33,7 @@ from exporter.parts import rewrite
 from exporter.privacy import Encryption, EncryptionMode, KeyReference
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
+from exporter.run.erasure_wish import Wish
 from exporter.sandbox import TOKEN, Row, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
@@ -43,7 +49,7 @@ def text_of(key: str) -> str:
 
 
 def keys(name: str | None = "d1") -> Keys:
-    return Keys({} if name is None else {DATA_VARIABLE: text_of(name)})
+    return Keys({PRIVACY_VARIABLE: text_of("d3")} | ({} if name is None else {DATA_VARIABLE: text_of(name)}))
 
 
 def encryption(mode: EncryptionMode = "uniform", **options: Any) -> Encryption:
@@ -184,7 +190,33 @@ RUNS: dict[str, Callable[[Path, str | None], object]] = {
     "compact": compacted,
     "repair": lambda root, key: check(root, key, repair=True),
     "rekey": lambda root, key: change_key(root, "d3", key),
+    "erase": lambda root, key: erased(root, key),
+    "erase, only tried": lambda root, key: erased(root, key, dry_run=True),
+    "expire": lambda root, key: expired(root, key),
+    "audit": lambda root, key: audited(root, key),
 }
+SOMEBODY = str(rows()[7].facts()["id"])
+
+
+def erased(root: Path, key: str | None, **options: Any) -> EraseResult:
+    job = partial(erase, now=NOW, **options)
+    return anyio.run(partial(job, root, Wish(ids=(SOMEBODY,)), keys(key), Quiet()))
+
+
+def expired(root: Path, key: str | None) -> ExpireResult:
+    """Lets the older half expire."""
+    age = (NOW - (SINCE + UNTIL) // 2) // SECOND
+    job = partial(expire, now=NOW, asked={"conversations": age}, settings=RunSettings(), observer=Quiet())
+    return anyio.run(partial(job, root, keys=keys(key)))
+
+
+def audited(root: Path, key: str | None) -> AuditResult:
+    async def run() -> AuditResult:
+        async with serve(rows()) as server:
+            context = RunContext(RunSettings(base_url=server.url), Credentials(TOKEN), Quiet(), keys=keys(key))
+            return await audit(root, Selection(), context, now=NOW)
+
+    return anyio.run(run)
 
 
 def made_again(root: Path, key: str | None, **asked: Any) -> Path:
@@ -217,6 +249,18 @@ def test_what_runs_add_is_encrypted(mode: EncryptionMode, tmp_path: Path) -> Non
     assert {file.key for file in state_of(root).files.values()} == {"d1"}
     assert state_of(root).totals.rows == 65
     assert check(root).problems == ()
+
+
+def test_what_takes_rows_away_writes_encrypted_parts(tmp_path: Path) -> None:
+    root = made(tmp_path / "out")
+    assert audited(root, "d1").same
+    assert erased(root, "d1").exit_status == 0
+    assert state_of(root).totals.rows == 59
+    expired(root, "d1")
+    assert 0 < state_of(root).totals.rows < 59
+    assert {file.key for file in state_of(root).files.values()} == {"d1"}
+    found = check(root)
+    assert (found.problems, found.closed) == ((), 0)
 
 
 def test_the_log_takes_no_plain_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,8 +28,8 @@ def beside(command: str) -> set[frozenset[str]]:
 @pytest.mark.parametrize(
     "command",
     [
-        *("export", "demo", "status", "verify", "accept", "compact", "rekey", "vacuum", "expire", "policy", "schema"),
-        "sandbox",
+        *("export", "demo", "status", "verify", "accept", "erase", "compact", "rekey", "vacuum", "expire", "policy"),
+        *("schema", "sandbox"),
     ],
 )
 def test_options(command: str) -> None:

@@ -4,10 +4,12 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from io import BytesIO
 from ipaddress import ip_network
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from exporter.clock import wall_clock
@@ -18,6 +20,8 @@ from exporter.fetch.media.client import MediaClient
 from exporter.fetch.media.link import Link, link_of
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.fetch.wire.line import Limits
+from exporter.keys import Key
+from exporter.media_cipher import CHUNK_BYTES, unseal
 from exporter.pipeline import download
 from exporter.pipeline.download import Downloader, Gone, Result, Wanted
 from exporter.sandbox import MEDIA_FAULTS, MediaBehaviour, MediaFault, MediaHost
@@ -121,6 +125,23 @@ async def test_every_fault_ends_with_the_right_bytes_or_a_reason(fault: MediaFau
         assert there.host.leaks == 0
         assert "Signature" not in repr(result)
         assert result.link.url.partition("?")[2] not in repr(result)
+
+
+@pytest.mark.parametrize("fault", [fault for fault, end in ENDS.items() if end is None and fault != "long"], ids=str)
+async def test_what_comes_in_any_way_is_encrypted_whole(fault: MediaFault | None, tmp_path: Path) -> None:
+    key, served = Key("d1", bytes(range(32))), msgspec.structs.replace(BEHAVIOUR, bytes_each=3 * CHUNK_BYTES)
+    async with world(tmp_path / "export", served) as there:
+        there.downloader.key = key
+        there.host.pinned["c-1"] = fault
+        result = await there.fetch()
+        content = there.host.content("c-1")
+        assert result.staged_path is not None
+        stored = result.staged_path.read_bytes()
+        assert (result.bytes, result.sha256) == (len(stored), sha256(stored).hexdigest())
+        assert result.extension.endswith(".enc")
+        assert content[1_000:1_032] not in stored
+        assert b"".join(unseal(BytesIO(stored), "x", "calls", key)) == content
+        assert len(await there.staged()) == 1
 
 
 async def test_bytes_beyond_the_end_are_never_taken(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class JsonRules:
         """Returns the column, which is the same if nothing changes. A text that nobody can read becomes null."""
         texts = texts_of(column)
         gathered = self._gather(column, texts)
-        changed = {path: self._change(path, values) for path, values in gathered.texts.items()}
+        changed = self._change(gathered.texts)
         new: dict[int, bytes | None] = dict.fromkeys(gathered.unreadable)
         for row, found in gathered.scanned.items():
             edits = [edit for leaf in found.leaves if (edit := _leaf_edit(leaf, changed, gathered.inside)) is not None]
@@ -141,15 +141,27 @@ class JsonRules:
                     self._tally.add(odd={leaf.target.path: 1})
             gathered.texts[leaf.target.path] += _expanded(leaf.target, [leaf.text], gathered.inside)
 
-    def _change(self, path: str, values: Sequence[str]) -> Changed:
-        """Returns the new texts of those that change."""
-        if not values:
-            return {}
-        old = pa.array(values, pa.string())
-        new = self._actions[path](old)
-        differs = pc.not_equal(old, new) if new is not old else pa.repeat(pa.scalar(False), len(old))
-        self._tally.add(reached={path: len(old)}, changed={path: differs.true_count})
-        return dict(zip(old.filter(differs).to_pylist(), new.filter(differs).to_pylist(), strict=True))
+    def _change(self, texts: Mapping[str, Sequence[str]]) -> dict[str, Changed]:
+        """Returns, by path, the new texts of those that change. What has the same action is done at once."""
+        changed: dict[str, Changed] = {path: {} for path in texts}
+        for action in {id(self._actions[path]): self._actions[path] for path in texts}.values():
+            paths = [path for path, values in texts.items() if self._actions[path] is action and values]
+            if not paths:
+                continue
+            old = pa.array([text for path in paths for text in texts[path]], pa.string())
+            new = action(old)
+            self._tally.add(reached={path: len(texts[path]) for path in paths})
+            if new is old:
+                continue
+            differs = pc.not_equal(old, new)
+            pairs = dict(zip(old.filter(differs).to_pylist(), new.filter(differs).to_pylist(), strict=True))
+            start = 0
+            for path in paths:
+                changed[path] = pairs
+                own = differs.slice(start, len(texts[path]))
+                self._tally.add(changed={path: own.true_count})
+                start += len(own)
+        return changed
 
 
 def _strings(target: Target, raws: Sequence[Value]) -> _Plain | None:

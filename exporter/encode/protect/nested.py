@@ -47,9 +47,9 @@ def texts_inside(text: str) -> list[str] | None:
     if tokens is not None:
         return texts_of_tokens(tokens)
     found = _scanned(text)
-    if found is None:
+    if found is None or found.whole or found.edits:
         return None if "\\" in text else [text]
-    return None if found.whole or found.edits else [leaf.text for leaf in found.leaves]
+    return [leaf.text for leaf in found.leaves]
 
 
 def changed_inside(text: str, changed: Mapping[str, str]) -> str | None:

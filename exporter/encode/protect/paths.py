@@ -58,8 +58,11 @@ class Target:
 
     @property
     def is_deep(self) -> bool:
-        """Returns whether the rule is for the values inside an object, and not for the object itself."""
-        return self.rule.everywhere or self.steps[-1:] == (Step.DEPTH,)
+        """Returns whether the rule is for the values inside an object, because it cannot read the object itself.
+
+        Content may be an image or speech, with its words inside: `redact` looks through these.
+        """
+        return self.rule.action == "redact" or self.steps[-1:] == (Step.DEPTH,)
 
     @property
     def rank(self) -> tuple[int, int, int, str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,15 +35,23 @@ def column_rules(
 ) -> dict[str, ColumnRules]:
     """Returns what the rules do, by column; columns that are not in the schema are left out.
 
-    Raises `UsageError` for a rule that its column cannot take.
+    Rules that do the same share their action. Raises `UsageError` for a rule that its column cannot take.
     """
+    made: dict[Rule, Action] = {}
+
+    def shared(rule: Rule) -> Action:
+        alike = msgspec.structs.replace(rule, everywhere=False, inside="text")
+        if alike not in made:
+            made[alike] = action_of(alike)
+        return made[alike]
+
     targets: dict[str, list[Target]] = {}
     for path, rule in rules.items():
         column, steps = parse_path(path)
         if column in schema.names:
             targets.setdefault(column, []).append(Target(path, steps, rule))
     return {
-        column: _of_column(column, some, schema.field(column).type, action_of, tally)
+        column: _of_column(column, some, schema.field(column).type, shared, tally)
         for column, some in targets.items()
         if any(target.rule.action != "keep" for target in some)
     }

@@ -49,7 +49,7 @@ def protected(rules: Naive, value: Any) -> Any:
 def _protected(targets: Sequence[tuple[str, tuple[Segment, ...], Rule, Any]], value: Any, at: _Path) -> Any:
     matching = [target for target in targets if _is_for(target[1], target[2], at)]
     _, steps, rule, act = max(matching, key=_rank, default=("", (), Rule(action="keep"), str))
-    is_deep = rule.everywhere or steps[-1:] == (Step.DEPTH,)
+    is_deep = rule.action == "redact" or steps[-1:] == (Step.DEPTH,)
     if rule.action == "drop":
         return GONE
     if isinstance(value, Pairs):
@@ -113,7 +113,7 @@ def _is_for(steps: tuple[Segment, ...], rule: Rule, at: _Path) -> bool:
         return True
     if not at:
         return False
-    is_deep = rule.everywhere or steps[-1:] == (Step.DEPTH,) or rule.action == "keep"
+    is_deep = rule.action == "redact" or steps[-1:] == (Step.DEPTH,) or rule.action == "keep"
     return (is_deep or isinstance(at[-1], int)) and _is_for(steps, rule, at[:-1])
 
 

@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Sequence
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -67,7 +68,7 @@ def _policy(rules: dict[str, Rule]) -> Policy:
     return Policy(rules=rules, patterns={"member": MEMBER}, key=KeyReference(name="k1"))
 
 
-def _column(rules: dict[str, Rule], texts: list[str | None]) -> list[str | None]:
+def _column(rules: dict[str, Rule], texts: Sequence[str]) -> list[str | None]:
     schema = pa.schema([arrow_schema(None).field("custom_metadata")])
     batch = pa.RecordBatch.from_arrays([pa.array(texts, pa.string())], schema=schema)
     column: list[str | None] = Protector(_policy(rules), KEY).protect(batch).column(0).to_pylist()
@@ -151,11 +152,11 @@ def _expected(rules: dict[str, Rule], text: str) -> Any:
     return protected(naive, parse(text))
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_what_it_makes_is_what_the_obvious_way_makes(seed: int) -> None:
-    for number in range(seed * 100, seed * 100 + 100):
+    for number in range(seed * 50, seed * 50 + 50):
         made = Maker(number)
-        _compare(made.rules(), [made.document() for _ in range(4)])
+        _compare(made.rules(), [made.document() for _ in range(8)])
 
 
 @pytest.mark.parametrize(
@@ -176,8 +177,8 @@ def test_odd_documents_are_protected_like_others(path: str, document: str) -> No
 
 
 def _compare(rules: dict[str, Rule], documents: list[str]) -> None:
-    made = _column(rules, list(documents))
-    assert made == [_column(rules, [document])[0] for document in documents], "a row depends on no other"
+    made = _column(rules, documents)
+    assert made == _column(rules, documents[:3]) + _column(rules, documents[3:]), "a row depends on no other"
     for before, after in zip(documents, made, strict=True):
         expected = _expected(rules, before)
         if expected is GONE or expected is None:

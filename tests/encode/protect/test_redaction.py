@@ -4,17 +4,19 @@ from random import Random
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from exporter.encode.protect.checks import CHECKS, is_card, is_iban, is_phone
 from exporter.encode.protect.patterns import BUILT_IN
-from exporter.encode.protect.redaction import Redactor
+from exporter.encode.protect.redaction import HINTS, Redactor, _replaced
 from exporter.privacy import Pattern
 
 CHECKED: Final = [name for name, pattern in BUILT_IN.items() if pattern.check != "none"]
 PIECES: Final = [
     *"0123456789 -+().,/@:٢２\n", "４１５", "415 555 0100", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00",
-    "2026-01-15", " and ", "GB", "de89", "\u00a0", "\u2011", "call", "a.b@example.org", "\ufdd0", "😀",
+    "2026-01-15", " and ", "GB", "fe80:", "::1", "10.0.0.1", "de89",
+    "\u00a0", "\u2011", "call", "a.b@example.org", "\ufdd0", "😀",
 ]  # fmt: skip
 
 
@@ -32,6 +34,15 @@ def test_random_texts_are_redacted_as_by_the_expressions_of_python(name: str) ->
     expected = [expression.sub(lambda hit: pattern.to if check(hit[0]) else hit[0], text) for text in texts]
     assert _redacted([name], texts) == expected
     assert sum(old != new for old, new in zip(texts, expected, strict=True)) > 100
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_no_text_with_a_hit_is_sorted_out_beforehand(name: str) -> None:
+    random = Random(name)
+    texts = pa.array(["".join(random.choices(PIECES, k=random.randint(1, 14))) for _ in range(20_000)])
+    made = _replaced(texts, BUILT_IN[name], None)
+    assert pc.not_equal(texts, made).true_count > 20
+    assert Redactor([BUILT_IN[name]])(texts).equals(made)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,293 @@
+"""`exporter protect` brings what is stored under a policy, or under a stricter one. It asks the API nothing.
+
+A first commit brings the policy, withholds the rows in quarantine, and keeps nothing of earlier generations, which hold
+rows as they were. Each further one puts parts that follow the policy in place of others. What is left is what names
+another policy, so that the same command finishes what was cut short. Until then other runs are refused.
+
+Tables must not show files that are gone. So an export with tables has one commit for all parts, and old files are
+deleted only after the tables have let go of them.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from exporter.clock import wall_clock
+from exporter.encode.protect.protector import Protector
+from exporter.errors import DestinationError, ExporterError, ProtectionError, StoreError, UsageError
+from exporter.jobs.protection_result import Protection, protection_of
+from exporter.keys import Key, Keys
+from exporter.layout import CONVERSATIONS, DROPPED
+from exporter.log.commits import check_not_overtaken, load_commits, load_state
+from exporter.log.privacy import PrivacyChange
+from exporter.log.state import Commit, State
+from exporter.model import Change, DataFile
+from exporter.pipeline.committer import Committer
+from exporter.pipeline.compaction import MERGED_AT_ONCE
+from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.protection import protect_part, withhold_rows
+from exporter.privacy import Policy
+from exporter.progress import Observer
+from exporter.run.claim import Claim, holding
+from exporter.run.encryption import find_cipher
+from exporter.run.expiry import settle_tables
+from exporter.run.finish import check_whole
+from exporter.run.leftovers import find_leftovers
+from exporter.run.policy_changes import difference, obstacles
+from exporter.run.protection import (
+    check_filters,
+    check_recordings,
+    check_turns,
+    pending_files,
+    tables_of,
+    with_key,
+)
+from exporter.run.reconcile import stored_export
+from exporter.run.record import Run, recorded
+from exporter.settings import Request, RunSettings
+from exporter.store.base import Store
+from exporter.store.location import Location, shell_word
+from exporter.store.open import open_store
+from exporter.tasks import for_each
+
+#: About this much is stored twice at a time: old parts are deleted before more are written.
+_TWICE_BYTES: Final = 1024**3
+
+
+class ProtectResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts the `files` that were written again under the policy, and their `bytes`; `all_files` are those of the
+    export. `protection` says what its rules have changed.
+
+    `withheld_rows` counts rows in quarantine of which only a keyed hash is left, and `forgotten` the replaced files of
+    earlier generations that were deleted. `remaining` are files that repairs have put aside, which hold rows as they
+    were, and are still needed.
+    """
+
+    protection: Protection
+    files: int
+    bytes: int
+    all_files: int
+    withheld_rows: int
+    forgotten: int
+    remaining: tuple[str, ...]
+    generation: int
+    seconds: float
+
+    @property
+    def exit_status(self) -> int:
+        return 3 if self.remaining else 0
+
+
+async def protect(
+    destination: Location,
+    policy: Policy | None = None,
+    *,
+    keys: Keys,
+    memory_bytes: int,
+    observer: Observer,
+    clock: Callable[[], float] = time.monotonic,
+) -> ProtectResult:
+    """Rewrites all parts that do not follow `policy`, or the stored one. `keys` has its key.
+
+    Raises `DestinationError` if there is no export, `ProtectionError` for a policy that cannot be made of what is
+    stored, and for a key that is missing or wrong, `DestinationLockedError` if another run is at work,
+    `DamagedPartError`, and `StoreError`. What was written until then is committed.
+    """
+    settings = RunSettings(memory_bytes=memory_bytes, concurrency=MERGED_AT_ONCE)
+    async with open_store(destination) as store:
+        # This comes before the lock, which would be made in any case.
+        settle_protection(await load_state(store), policy, destination, keys)
+
+        async def work(run: Run) -> ProtectResult:
+            return await _protect(store, run, policy, keys, settings, observer, clock)
+
+        return await recorded(store, "protect", work)
+
+
+def settle_protection(state: State, asked: Policy | None, destination: Location, keys: Keys) -> Policy:
+    """Returns the policy that all that is stored will follow. Raises as `protect`."""
+    request, _ = stored_export(state, destination)
+    stored = state.privacy.policy
+    wanted = asked or stored
+    if wanted is None:
+        raise UsageError(f"{destination}: stored without a policy. Give one: --policy FILE")
+    wanted = with_key(wanted, keys, stored)
+    if found := obstacles(stored, wanted):
+        raise ProtectionError(
+            f"{destination}: this policy cannot be made of what is stored ({'; '.join(found)}).\n"
+            "Export to a new destination with it, then delete this one"
+        )
+    if state.table_format is not None and not state.is_whole:
+        raise DestinationError(
+            f"{destination}: its tables cannot follow before the whole range was read. Run first:\n"
+            f"  exporter export {shell_word(destination)}"
+        )
+    check_turns(wanted, request.tables)
+    check_filters(wanted, request.filters)
+    check_recordings(wanted, keeps=bool(state.keeps_recordings or state.has_recordings))
+    return wanted
+
+
+async def _protect(
+    store: Store,
+    run: Run,
+    asked: Policy | None,
+    keys: Keys,
+    settings: RunSettings,
+    observer: Observer,
+    clock: Callable[[], float],
+) -> ProtectResult:
+    began = clock()
+    async with holding(store, run, find_cipher(keys, store.location)) as claim:
+        before = claim.log.state
+        policy = settle_protection(before, asked, store.location, keys)
+        await check_whole(store, before)
+        work = _Work.of(claim, policy, await load_commits(store), keys, settings, observer, clock)
+        if before.privacy.policy is None or policy != before.privacy.policy:
+            await work.begin()
+        pending = [file for file in pending_files(claim.log.state) if file.table == CONVERSATIONS]
+        await work.put_in_order()
+        await work.rewrite(pending)
+        leftovers = await find_leftovers(store, claim.log.state)
+        await check_not_overtaken(store, claim.log.state)
+        await store.delete(*leftovers.gone)
+        after = claim.log.state
+        done = protection_of(after) or Protection(fingerprint=policy.fingerprint)
+        return ProtectResult(
+            protection=msgspec.structs.replace(
+                done, changed=dict(sorted(work.counted("counts"))), odd=dict(sorted(work.counted("odd")))
+            ),
+            files=work.files,
+            bytes=sum(file.size_bytes for file in pending),
+            all_files=after.totals.files,
+            withheld_rows=work.withheld_rows,
+            forgotten=work.forgotten,
+            remaining=tuple(sorted(await store.list(DROPPED))),
+            generation=after.number,
+            seconds=round(clock() - began, 3),
+        )
+
+
+@dataclass(slots=True)
+class _Work:
+    """Protects what a claim holds. `protectors` have the rules that rows under each policy still lack, by its
+    fingerprint."""
+
+    claim: Claim
+    policy: Policy
+    key: Key | None
+    known: Mapping[str, Policy]
+    stage: PartStage
+    committer: Committer
+    observer: Observer
+    protectors: dict[str, Protector] = field(default_factory=dict)
+    files: int = 0
+    withheld_rows: int = 0
+    forgotten: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        claim: Claim,
+        policy: Policy,
+        commits: Sequence[Commit],
+        keys: Keys,
+        settings: RunSettings,
+        observer: Observer,
+        clock: Callable[[], float],
+    ) -> "_Work":
+        tables = tables_of(claim.log.state.request or Request(), policy, keys, reads=False)
+        stage = PartStage.of(claim.store, tables, claim.run, settings, clock)
+        committer = Committer(claim.store, claim.log, tables.schemas, observer, clock)
+        key = keys.privacy(policy.key) if policy.key is not None and policy.needs_key else None
+        earlier = (commit.privacy.policy for commit in commits if commit.privacy is not None)
+        known = {one.fingerprint: one for one in earlier if one is not None}
+        return cls(claim, policy, key, known, stage, committer, observer)
+
+    async def begin(self) -> None:
+        """Puts the policy into the log, and what need not be written part by part."""
+        log, stored = self.claim.log, self.claim.log.state.privacy.policy
+        quarantine = log.state.quarantine
+        if self.policy.quarantine == "keep" or (stored is not None and stored.quarantine == "withhold"):
+            quarantine = {}
+        self.withheld_rows = sum(file.rows for file in quarantine.values())
+        made = await withhold_rows(self.stage, quarantine, self._protector(stored))
+        forgets = tuple(sorted(log.state.kept))
+        self.forgotten = len(forgets)
+        await log.append(
+            committed_at=wall_clock(),
+            kind="protect",
+            privacy=PrivacyChange(policy=self.policy),
+            change=Change(removes=tuple(quarantine), quarantines=made),
+            forgets=forgets,
+        )
+
+    async def put_in_order(self) -> None:
+        """Lets tables go of what no commit names, then deletes that."""
+        await settle_tables(self.claim.store, self.claim.log.state, self.observer)
+        await self.committer.sweep()
+
+    async def rewrite(self, pending: Sequence[DataFile]) -> None:
+        """Puts parts that follow the policy in place of the `pending` ones. Raises `StoreError`."""
+        if not pending:
+            return
+        log, is_together = self.claim.log, self.claim.log.state.table_format is not None
+        for batch in [list(pending)] if is_together else list(_batches(pending)):
+            self.observer.note("protecting files", files=len(batch))
+            changes: list[Change] = []
+            # A reader that trusts `_SUCCESS` would count the rows of old and new parts.
+            await self.committer.unseal()
+            try:
+                await for_each(batch, partial(self._rewrite, changes if is_together else None), at_once=MERGED_AT_ONCE)
+                if is_together:
+                    adds = tuple(file for change in changes for file in change.adds)
+                    removes = tuple(path for change in changes for path in change.removes)
+                    await log.append(
+                        committed_at=wall_clock(), kind="protect", change=Change(adds=adds, removes=removes)
+                    )
+            except ExporterError:
+                with suppress(StoreError):
+                    await self.committer.write_manifest()
+                raise
+            await self.put_in_order()
+
+    async def _rewrite(self, together: list[Change] | None, file: DataFile) -> None:
+        beside = self.claim.log.state.turns_beside(file)
+        protector = self._protector(self.known.get(file.policy))
+        adds = await protect_part(self.stage, file, protector)
+        change = Change(adds=adds, removes=tuple(one.path for one in (file, *beside)))
+        self.files += len(change.removes)
+        if together is None:
+            await self.committer.commit(change, kind="protect")
+        else:
+            together.append(change)
+
+    def _protector(self, stored: Policy | None) -> Protector:
+        name = "" if stored is None else stored.fingerprint
+        if name not in self.protectors:
+            self.protectors[name] = Protector(difference(stored, self.policy), self.key)
+        return self.protectors[name]
+
+    def counted(self, what: str) -> list[tuple[str, int]]:
+        """Returns what all protectors have counted, by rule."""
+        total = Counter[str]()
+        for protector in self.protectors.values():
+            total += getattr(protector, what)
+        return list(total.items())
+
+
+def _batches(pending: Sequence[DataFile]) -> Iterator[list[DataFile]]:
+    batch: list[DataFile] = []
+    for file in sorted(pending, key=lambda file: (file.window, file.path)):
+        batch.append(file)
+        if sum(one.size_bytes for one in batch) >= _TWICE_BYTES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
