@@ -43,7 +43,20 @@ def test_the_names_of_the_library() -> None:
         for name in in_code(names)
     }
     returned = {"Summary", "Status", "Stream", "StreamReport"}
-    results = ("Sync", "Recordings", "Reread", "Audit", "Accept", "Verify", "Compact", "Rekey", "Vacuum", "Expire")
+    results = (
+        "Sync",
+        "Recordings",
+        "Reread",
+        "Audit",
+        "Accept",
+        "Verify",
+        "Compact",
+        "Rekey",
+        "Vacuum",
+        "Expire",
+        "Protect",
+        "Erase",
+    )
     returned |= {f"{result}Result" for result in results}
     assert described | returned | {"__version__"} == set(exporter.__all__)
 
