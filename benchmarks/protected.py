@@ -9,15 +9,17 @@ import sys
 
 from benchmarks.privacy_clocks import KEY, OTHER_RULES, TRANSCRIPT_RULES, policy_of
 from exporter.cli import main
+from exporter.encode.batch import NO_FLOORS
 from exporter.encode.protect.protector import Protector
 from exporter.encode.tables import Tables
+from exporter.privacy import Floors
 from exporter.settings import Request
 
 _made = Tables.of
 
 
-def _protected(request: Request, protector: Protector | None = None) -> Tables:
-    return _made(request, protector or _protector)
+def _protected(request: Request, protector: Protector | None = None, floors: Floors = NO_FLOORS) -> Tables:
+    return _made(request, protector or _protector, floors)
 
 
 if __name__ == "__main__":
