@@ -42,7 +42,7 @@ def test_the_names_of_the_library() -> None:
         for name in in_code(names)
     }
     returned = {"Summary", "Status", "Stream", "StreamReport"}
-    results = ("Sync", "Recordings", "Reread", "Audit", "Accept", "Verify", "Compact", "Vacuum")
+    results = ("Sync", "Recordings", "Reread", "Audit", "Accept", "Verify", "Erase", "Compact", "Vacuum")
     returned |= {f"{result}Result" for result in results}
     assert described | returned | {"__version__"} == set(exporter.__all__)
 
