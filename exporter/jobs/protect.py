@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from exporter.clock import wall_clock
+from exporter.encode.entities import protector_of, with_version
 from exporter.encode.protect.protector import Protector
 from exporter.errors import DestinationError, ExporterError, ProtectionError, StoreError, UsageError
 from exporter.jobs.protection_result import Protection, protection_of
@@ -117,7 +118,7 @@ def settle_protection(state: State, asked: Policy | None, destination: Location,
     wanted = asked or stored
     if wanted is None:
         raise UsageError(f"{destination}: stored without a policy. Give one: --policy FILE")
-    wanted = with_key(wanted, keys, stored)
+    wanted = with_key(with_version(wanted), keys, stored)
     if found := obstacles(stored, wanted):
         raise ProtectionError(
             f"{destination}: this policy cannot be made of what is stored ({'; '.join(found)}).\n"
@@ -271,7 +272,7 @@ class _Work:
     def _protector(self, stored: Policy | None) -> Protector:
         name = "" if stored is None else stored.fingerprint
         if name not in self.protectors:
-            self.protectors[name] = Protector(difference(stored, self.policy), self.key)
+            self.protectors[name] = protector_of(difference(stored, self.policy), self.key)
         return self.protectors[name]
 
     def counted(self, what: str) -> list[tuple[str, int]]:

@@ -10,6 +10,7 @@ import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, HIDDEN_STATUS, TRANSCRIPT_FIELD, Instant, to_datetime
 from exporter.coverage import Interval
+from exporter.encode.entities import with_version
 from exporter.errors import DoubtfulStreamError
 from exporter.jobs.doubts import Doubt, unproven_of
 from exporter.keys import NO_KEYS, Keys
@@ -113,7 +114,7 @@ def stream(
     `asked.policy` protects the rows, with the key that `keys` finds. The work is done inside the context that `around`
     returns. Raises `ProtectionError`; the stream raises `ExporterError`, and what the observer raises.
     """
-    policy = None if asked.policy is None else with_key(asked.policy, keys)
+    policy = None if asked.policy is None else with_key(with_version(asked.policy), keys)
     fields = (*ALWAYS_FIELDS, TRANSCRIPT_FIELD) if table == TURNS else without_dropped(asked.fields, policy)
     request = Request(filters=asked.filters or {}, fields=fields, tables=(CONVERSATIONS, table))
     if policy is not None:

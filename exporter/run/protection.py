@@ -9,7 +9,7 @@ import msgspec
 
 from exporter.contract import FILTERS_BY_NAME
 from exporter.encode.batch import NO_FLOORS
-from exporter.encode.protect.protector import Protector
+from exporter.encode.entities import protector_of, with_version
 from exporter.encode.tables import Tables
 from exporter.errors import ProtectionError
 from exporter.keys import Keys, with_check
@@ -34,7 +34,7 @@ def settle_policy(state: State, asked: Selection, destination: Location, keys: K
     there is no export yet.
 
     Raises `ProtectionError` if they differ, if the export is stored without one, if its key is missing or another, or
-    if filters or recordings would keep what it protects.
+    if filters or recordings would keep what it protects, and as `with_version`.
     """
     wanted, stored = asked.policy, state.privacy.policy
     if state.request is not None and stored is None and wanted is not None:
@@ -45,8 +45,9 @@ def settle_policy(state: State, asked: Selection, destination: Location, keys: K
     policy = stored or wanted
     if policy is None:
         return None
+    with_version(policy)
     if wanted is not None:
-        wanted = with_key(wanted, keys, stored)
+        wanted = with_key(with_version(wanted), keys, stored)
         # Its key may lie elsewhere now.
         policy = wanted
         if stored is not None and (found := differences(stored, wanted)):
@@ -82,13 +83,13 @@ def tables_of(
     """Returns the tables of a request, which protect what is encoded; `floors` are as in `Tables.of`.
 
     Unless the caller `reads` from the API, it rewrites stored rows, of which only turns are made again; then the key is
-    needed for these alone. Raises `ProtectionError` if it is missing.
+    needed for these alone. Raises `ProtectionError` if it is missing, and as `with_version`.
     """
     if policy is None:
         return Tables.of(request, floors=floors)
     applied = policy if reads else msgspec.structs.replace(policy, rules={}, quarantine="keep")
     key = keys.privacy(policy.key) if applied.needs_key and policy.key is not None else None
-    return replace(Tables.of(request, Protector(applied, key), floors), policy=policy.fingerprint)
+    return replace(Tables.of(request, protector_of(applied, key), floors), policy=policy.fingerprint)
 
 
 def stored_tables(state: State, keys: Keys) -> Tables:
