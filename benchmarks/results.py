@@ -10,6 +10,7 @@ import msgspec
 
 from benchmarks.cost import Result as Cost
 from benchmarks.encryption import Result as Encryption
+from benchmarks.erase import Result as Erase
 from benchmarks.flight import Result as Flight
 from benchmarks.memory import Result as Memory
 from benchmarks.privacy import Result as Privacy
@@ -44,6 +45,7 @@ class Results(msgspec.Struct):
     recordings: Recordings | None = None
     privacy: Privacy | None = None
     encryption: Encryption | None = None
+    erase: Erase | None = None
     simulated: Simulated | None = None
 
 

@@ -53,6 +53,9 @@ def targets(results: Results) -> list[Target]:
         found += _of_privacy(results.privacy)
     if results.encryption:
         found += _of_encryption(results.encryption)
+    if results.erase:
+        what = f"one person found among {results.erase.rows:,} conversations"
+        found.append(Target(what, results.erase.find_seconds, 3.0, " s of CPU", 2))
     if results.start:
         milliseconds = [1000 * seconds for seconds in results.start.help_seconds]
         found.append(Target("`exporter --help`", milliseconds, 250, " ms", 0))

@@ -1,5 +1,6 @@
 """Encrypted media opens as it was, or not at all: whatever is flipped, cut, added, or put in another order."""
 
+import sys
 from io import BytesIO
 
 import pytest
@@ -113,6 +114,6 @@ def test_a_name_that_would_not_be_read_again_is_refused(name: str) -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
     with pytest.raises(UsageError, match=r"install.*cryptography"):
         check_installed()

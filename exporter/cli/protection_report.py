@@ -42,6 +42,8 @@ def describe_protected(done: "ProtectResult") -> Iterator[str]:
         yield f"nothing to write: all files follow {name}, {count_of(done.all_files, 'file')}"
     if found.odd:
         yield f"  dropped, because their rule cannot read them: {_counted(found.odd)}"
+    if found.unmatched:
+        yield f"  rules that found no value, maybe for a slip in their path: {', '.join(found.unmatched)}"
     if done.withheld_rows:
         yield f"  withheld: {count_of(done.withheld_rows, 'row')} in quarantine, of which a keyed hash is left"
     if done.forgotten:

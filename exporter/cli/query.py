@@ -19,6 +19,9 @@ def describe_reading(summary: "Summary") -> Iterator[str]:
     """Says how to read what a run has left, if reading all files gives what the export holds."""
     if not summary.files or summary.state == "incomplete" or summary.table_kind or summary.kept_files:
         return
+    if summary.key:
+        yield f"  query it  exporter help encryption (with the key {summary.key})"
+        return
     yield "  query it  exporter help read"
     if not is_remote(summary) and re.search(r"[\\\ud800-\udfff]", directory_of(summary)):
         yield "  DuckDB finds no file below a path with a backslash, or with a name that is not UTF-8."

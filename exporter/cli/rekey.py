@@ -22,7 +22,7 @@ def rekey(
     destination: Existing,
     spec: ExportSpec,
     display: Display,
-    to: Annotated[str, flag("Name the new key so.", "NAME", Group.PRIVACY, "--to")],
+    to: Annotated[str, flag("The name of the new key.", "NAME", Group.PRIVACY, "--to")],
     new_key_file: Annotated[
         str | None,
         flag(

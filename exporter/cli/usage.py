@@ -42,7 +42,8 @@ def _what(error: Any) -> str:
             return _no_such_option(error.option_name, error.ctx)
         case "MissingParameter":
             about = (error.param.help or "").rstrip(".")
-            return f"{error.ctx.info_name} needs {error.param.metavar}: {about[:1].lower()}{about[1:]}"
+            flag = f"{error.param.opts[0]} " if error.param.param_type_name == "option" else ""
+            return f"{error.ctx.info_name} needs {flag}{error.param.metavar}: {about[:1].lower()}{about[1:]}"
         case "BadOptionUsage":
             (option,) = [each for each in error.ctx.command.params if error.option_name in each.opts]
             if option.is_flag:

@@ -197,7 +197,7 @@ class _Erasing:
             committed_at=self._now,
             kind="erase",
             change=done.change,
-            forgets=tuple(sorted(found.kept)),
+            forgets=tuple(sorted({*found.kept, *found.spoiled})),
             privacy=PrivacyChange(erasure=erasure),
         )
         return erased, path

@@ -79,7 +79,7 @@ async def expire(
     async with open_store(destination) as store:
         state = await load_state(store)
         _, range_ = stored_export(state, destination)
-        believed = offline_now(state, now)
+        believed = offline_now(state, now, settings.trust_clock)
         check_retention(state, asked, range_, believed)
         cipher_of = find_cipher(keys, destination)
         with using(cipher_of(state)):
@@ -110,7 +110,7 @@ async def _expire(
         if not await is_in_order(store, before):
             await put_in_order(claim, settings, observer, clock, keys=keys)
         state = claim.log.state
-        believed = offline_now(state, now)
+        believed = offline_now(state, now, settings.trust_clock)
         if (
             state.table_format is not None
             and not state.is_whole

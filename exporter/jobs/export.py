@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from exporter.clock import wall_clock
+from exporter.contract import Instant
 from exporter.jobs.recordings import are_all_kept, are_kept, keep_too
 from exporter.jobs.recordings_result import summarize_recordings
 from exporter.jobs.summary import Summary, summarize
@@ -59,7 +60,7 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
         settle_policy(before, asked, destination, context.keys)
         request = settle_request(before, asked, destination)
         if before.range is not None and _has_all(before, asked):
-            check_retention(before, asked.retention, before.range, offline_now(before, wall_clock()))
+            check_retention(before, asked.retention, before.range, _now(before, context))
             # A run that was killed may have read everything, and sealed nothing.
             await put_in_order(
                 claim,
@@ -101,8 +102,12 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
 async def _let_expire(claim: Claim, asked: Selection, context: RunContext) -> int:
     """Takes out what has expired, though the API was asked nothing; returns how many conversations that were."""
     stage = stage_for(claim, context.settings, context.clock, context.keys)
-    now = offline_now(claim.log.state, wall_clock())
+    now = _now(claim.log.state, context)
     return (await let_expire(claim.log, stage, context.observer, now, asked.retention)).conversations
+
+
+def _now(state: State, context: RunContext) -> Instant:
+    return offline_now(state, wall_clock(), context.settings.trust_clock)
 
 
 def _has_all(state: State, asked: Selection) -> bool:
@@ -121,7 +126,7 @@ async def _is_idle(store: Store, found: State, asked: Selection, context: RunCon
         return False
     if asked.retention not in (None, found.privacy.retention):
         return False
-    if await look_for_expired(store, found, offline_now(found, wall_clock())):
+    if await look_for_expired(store, found, _now(found, context)):
         return False
     if are_kept(found, asked) and not are_all_kept(found, context):
         return False

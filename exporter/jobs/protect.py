@@ -14,20 +14,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from exporter.clock import wall_clock
-from exporter.encode.entities import protector_of, with_version
+from exporter.encode.entities import protector_of
+from exporter.encode.protect.paths import parse_path
 from exporter.encode.protect.protector import Protector
-from exporter.errors import DestinationError, ExporterError, ProtectionError, StoreError, UsageError
+from exporter.errors import ExporterError, StoreError
 from exporter.jobs.protection_result import Protection, protection_of
 from exporter.keys import Key, Keys
 from exporter.layout import CONVERSATIONS, DROPPED
 from exporter.log.commits import check_not_overtaken, load_commits, load_state
 from exporter.log.privacy import PrivacyChange
-from exporter.log.state import Commit, State
+from exporter.log.state import Commit
 from exporter.model import Change, DataFile
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE
@@ -40,20 +41,12 @@ from exporter.run.encryption import find_cipher
 from exporter.run.expiry import settle_tables
 from exporter.run.finish import check_whole
 from exporter.run.leftovers import find_leftovers
-from exporter.run.policy_changes import difference, obstacles
-from exporter.run.protection import (
-    check_filters,
-    check_recordings,
-    check_turns,
-    pending_files,
-    tables_of,
-    with_key,
-)
-from exporter.run.reconcile import stored_export
+from exporter.run.policy_changes import difference
+from exporter.run.protection import pending_files, settle_stricter, tables_of
 from exporter.run.record import Run, recorded
 from exporter.settings import Request, RunSettings
 from exporter.store.base import Store
-from exporter.store.location import Location, shell_word
+from exporter.store.location import Location
 from exporter.store.open import open_store
 from exporter.tasks import for_each
 
@@ -103,36 +96,12 @@ async def protect(
     settings = RunSettings(memory_bytes=memory_bytes, concurrency=MERGED_AT_ONCE)
     async with open_store(destination) as store:
         # This comes before the lock, which would be made in any case.
-        settle_protection(await load_state(store), policy, destination, keys)
+        settle_stricter(await load_state(store), policy, destination, keys)
 
         async def work(run: Run) -> ProtectResult:
             return await _protect(store, run, policy, keys, settings, observer, clock)
 
         return await recorded(store, "protect", work)
-
-
-def settle_protection(state: State, asked: Policy | None, destination: Location, keys: Keys) -> Policy:
-    """Returns the policy that all that is stored will follow. Raises as `protect`."""
-    request, _ = stored_export(state, destination)
-    stored = state.privacy.policy
-    wanted = asked or stored
-    if wanted is None:
-        raise UsageError(f"{destination}: stored without a policy. Give one: --policy FILE")
-    wanted = with_key(with_version(wanted), keys, stored)
-    if found := obstacles(stored, wanted):
-        raise ProtectionError(
-            f"{destination}: this policy cannot be made of what is stored ({'; '.join(found)}).\n"
-            "Export to a new destination with it, then delete this one"
-        )
-    if state.table_format is not None and not state.is_whole:
-        raise DestinationError(
-            f"{destination}: its tables cannot follow before the whole range was read. Run first:\n"
-            f"  exporter export {shell_word(destination)}"
-        )
-    check_turns(wanted, request.tables)
-    check_filters(wanted, request.filters)
-    check_recordings(wanted, keeps=bool(state.keeps_recordings or state.has_recordings))
-    return wanted
 
 
 async def _protect(
@@ -147,7 +116,7 @@ async def _protect(
     began = clock()
     async with holding(store, run, find_cipher(keys, store.location)) as claim:
         before = claim.log.state
-        policy = settle_protection(before, asked, store.location, keys)
+        policy = settle_stricter(before, asked, store.location, keys)
         await check_whole(store, before)
         work = _Work.of(claim, policy, await load_commits(store), keys, settings, observer, clock)
         if before.privacy.policy is None or policy != before.privacy.policy:
@@ -162,7 +131,7 @@ async def _protect(
         done = protection_of(after) or Protection(fingerprint=policy.fingerprint)
         return ProtectResult(
             protection=msgspec.structs.replace(
-                done, changed=dict(sorted(work.counted("counts"))), odd=dict(sorted(work.counted("odd")))
+                done, changed=work.counted("counts"), odd=work.counted("odd"), unmatched=work.unmatched()
             ),
             files=work.files,
             bytes=sum(file.size_bytes for file in pending),
@@ -275,12 +244,23 @@ class _Work:
             self.protectors[name] = protector_of(difference(stored, self.policy), self.key)
         return self.protectors[name]
 
-    def counted(self, what: str) -> list[tuple[str, int]]:
-        """Returns what all protectors have counted, by rule."""
+    def counted(self, what: Literal["counts", "odd", "reached"]) -> dict[str, int]:
+        """Returns what all protectors have counted, by rule; never 0."""
         total = Counter[str]()
         for protector in self.protectors.values():
             total += getattr(protector, what)
-        return list(total.items())
+        return dict(sorted(total.items()))
+
+    def unmatched(self) -> tuple[str, ...]:
+        """Returns the rules that were to be applied, and have led to no value."""
+        used = [protector for protector in self.protectors.values() if protector.rows]
+        rules = {path: rule for protector in used for path, rule in protector.policy.rules.items()}
+        reached, columns = self.counted("reached"), self.stage.tables.encoder.schema.names
+        return tuple(
+            path
+            for path, rule in rules.items()
+            if rule.action != "keep" and path not in reached and parse_path(path)[0] in columns
+        )
 
 
 def _batches(pending: Sequence[DataFile]) -> Iterator[list[DataFile]]:

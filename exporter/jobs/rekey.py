@@ -22,6 +22,7 @@ from exporter.log.commits import check_not_overtaken, load_commits
 from exporter.log.fold import fold
 from exporter.log.privacy import PrivacyChange
 from exporter.log.state import Commit, State
+from exporter.media_cipher import check_installed
 from exporter.model import Change, DataFile
 from exporter.parts.cipher import Cipher, current
 from exporter.parts.integrity import as_written
@@ -210,6 +211,8 @@ def _ciphers(state: State, commits: Sequence[Commit], new_key: Key, keys: Keys, 
             "Export to a new destination"
         )
     encryption = _next_encryption(state, new_key, destination)
+    if state.has_recordings and encryption.recordings == "encrypted":
+        check_installed()
     references = _references(commits)
     names = {file.key for file in state.files.values()} - {"", new_key.name}
     old = [keys.data(references.get(name, KeyReference(name=name))) for name in sorted(names)]

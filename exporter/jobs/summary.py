@@ -41,7 +41,8 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     `new_doubts` counts the others. `is_accepted` says that there are none, and that each row is in one place.
     `erased` counts conversations that were served and not taken, because they were erased here; None: nobody ever was.
     `file_mode` says who may read the files on a disk, and `hydrated` what came by id. `protection` is None without a
-    policy. `recordings` is None unless the run also keeps those; the exit status is the worse of both.
+    policy, and `key` names what files are encrypted with. `recordings` is None unless the run also keeps those; the
+    exit status is the worse of both.
     """
 
     state: StateName
@@ -63,6 +64,7 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     kept_files: int = 0
     turns: int | None = None
     table_kind: str | None = None
+    key: str = ""
     file_mode: FileMode = "private"
     organization: str | None = None
     request: Request | None = None
@@ -144,6 +146,7 @@ def summarize(
         kept_files=len(after.kept),
         turns=after.totals.turns,
         file_mode=after.file_mode,
+        key=after.privacy.key_name,
         table_kind=None if after.table_format is None else after.table_format.kind,
         organization=after.organization,
         request=after.request,

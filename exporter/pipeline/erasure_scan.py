@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from anyio import to_thread
 
-from exporter.errors import StoreError
+from exporter.errors import DamagedPartError, StoreError
 from exporter.layout import ALL_TABLES, CONVERSATIONS, DROPPED, QUARANTINE, RECORDINGS, undropped_path
 from exporter.log.quarantine import id_of, row_of
 from exporter.log.state import Commit, State
@@ -128,13 +128,15 @@ def look_into_lines(data: bytes, sought: Sought) -> Look:
 class Findings:
     """Holds what was found, by path: in `live` files, in those `kept` for older readers, and in `dropped` ones.
 
-    `ids` are those of all conversations that were found. `unread` are files that cannot be read.
+    `ids` are those of all conversations that were found. `unread` are dropped files that cannot be read, and `spoiled`
+    ones are kept, but damaged, so that no reader of theirs is left.
     """
 
     live: dict[str, Look] = field(default_factory=dict)
     kept: dict[str, Look] = field(default_factory=dict)
     dropped: dict[str, Look] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
+    spoiled: list[str] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
 
     def __bool__(self) -> bool:
@@ -173,10 +175,15 @@ class Search:
 
     async def _look(self, sought: Sought, dropped: Iterable[str]) -> Findings:
         found = Findings()
-        for files, looks in ((self._live, found.live), (self._kept, found.kept)):
-            for file in files:
+        for file in self._live:
+            if look := await self._look_into(file, sought):
+                found.live[file.path] = look
+        for file in self._kept:
+            try:
                 if look := await self._look_into(file, sought):
-                    looks[file.path] = look
+                    found.kept[file.path] = look
+            except DamagedPartError:
+                found.spoiled.append(file.path)
         for path in dropped:
             try:
                 if look := await look_into(self._store, path, sought):

@@ -17,7 +17,8 @@ from exporter.contract import Instant
 from exporter.coverage import Interval
 from exporter.encode.recordings import RecordingRow
 from exporter.errors import DamagedPartError
-from exporter.layout import media_extension, media_path, partition_text
+from exporter.layout import RECORDINGS, media_extension, media_path, partition_text
+from exporter.log.expiry import row_floor
 from exporter.log.state import State
 from exporter.model import DataFile, ExportFile
 from exporter.partitions import Partition
@@ -68,9 +69,12 @@ async def follow(
     them, or out of the export if they are in none.
 
     A row that finds another one of its conversation there is dropped, as is one whose media is damaged: it is fetched
-    again. Raises `StoreError`, and `DamagedPartError` for a damaged part.
+    again. One whose conversation moves to where recordings have expired goes. Raises `StoreError`, and
+    `DamagedPartError` for a damaged part.
     """
     followed, moving = Followed(), dict[str, tuple[str, RecordingRow]]()
+    floor = row_floor(state.privacy.floors, RECORDINGS)
+    times = {name: created_at for name, created_at in times.items() if created_at >= floor}
     for file in state.recordings:
         text = partition_text(file.partition)
         rows = [

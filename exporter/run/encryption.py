@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from exporter.errors import ProtectionError, UsageError
 from exporter.keys import DATA_VARIABLE, NEW_DATA_VARIABLE, Key, Keys, parse_key, read_private, with_check
 from exporter.log.state import State
+from exporter.media_cipher import check_installed
 from exporter.parts.cipher import Cipher
 from exporter.privacy import Encryption, KeyReference
 from exporter.settings import Selection
@@ -70,13 +71,17 @@ def _described(encryption: Encryption) -> str:
 def find_cipher(keys: Keys, destination: Location, asked: Selection | None = None) -> FindCipher:
     """Returns what finds the cipher of a run that reads and writes parts.
 
-    It raises as `settle_encryption`; `ProtectionError` without the key, and while another key is taking its place.
+    It raises as `settle_encryption`; `UsageError` for recordings without the package that encrypts them, and
+    `ProtectionError` without the key, and while another key is taking its place.
     """
 
     def find(state: State) -> Cipher | None:
-        encryption = settle_encryption(state, asked or Selection(), destination)
+        wanted = asked or Selection()
+        encryption = settle_encryption(state, wanted, destination)
         if encryption is None:
             return None
+        if encryption.recordings == "encrypted" and (wanted.recordings or state.keeps_recordings):
+            check_installed()
         key = keys.data(encryption.key)
         check_one_key(state, destination)
         return Cipher(replace(encryption, key=with_check(encryption.key, key)), key)

@@ -10,7 +10,7 @@ It goes in this order, so that a run that is killed anywhere leaves nothing that
 Before the first of these nothing has changed, and after the second nothing comes back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, SECOND, Instant, format_instant
@@ -36,7 +36,7 @@ from exporter.progress import Observer
 from exporter.run.claim import Claim
 from exporter.run.protection import stored_tables
 from exporter.run.reconcile import stored_export
-from exporter.settings import RunSettings
+from exporter.settings import RunSettings, TrustedClock
 from exporter.store.base import Store
 
 
@@ -46,13 +46,15 @@ def stage_for(claim: Claim, settings: RunSettings, clock: Callable[[], float], k
     return PartStage.of(claim.store, tables, claim.run, settings, clock)
 
 
-def offline_now(state: State, machine: Instant) -> Instant:
-    """Returns the time that a run goes by that asks the API nothing.
+def offline_now(state: State, machine: Instant, trusted: TrustedClock | None = None) -> Instant:
+    """Returns the time that a run goes by that asks the API nothing. `trusted` is the only clock to believe.
 
     This machine's clock may be ahead. So it counts only up to where the API's has borne it out when the export was last
     read, and beyond that a day late.
     """
     known = max((instant for instant, _ in state.reads), default=BEGINNING)
+    if trusted is not None:
+        return machine if trusted == "local" else known
     return min(machine, max(known, machine - DOUBT))
 
 
@@ -92,15 +94,13 @@ async def let_expire(
     state, store = log.state, stage.store
     found = await look_for_expired(store, state, now, asked)
     retention = None if asked is None or dict(asked) == dict(state.privacy.retention) else dict(asked)
-    if is_to_read and not found:
-        found.raised = {name: floor for name, floor in found.raised.items() if _is_to_read(state, floor)}
-    if not found and retention is None and not (is_to_read and found.raised):
-        return found
     if found and state.table_format is not None and not state.is_whole:
         observer.warn("nothing has expired yet: the tables cannot follow before the whole range was read")
         found = Expired(state.privacy.floors, {})
-    raised = found.raised if found or is_to_read else {}
-    if not (raised or found or retention is not None):
+    elif not found:
+        # Where nothing lies, a floor has nothing to say, unless something would come to lie there.
+        found = await find_expired(store, state, _of_unread(state, found.raised) if is_to_read else {})
+    if not (found or found.raised or retention is not None):
         return found
     await check_free_space(store)
     if found.cut or found.recorded:
@@ -109,7 +109,7 @@ async def let_expire(
         await store.delete(SUCCESS)
     change = await cut_expired(found, state, stage)
     _, range_ = stored_export(state, store.location)
-    if (floor := row_floor(raised)) > range_.start:
+    if (floor := row_floor(found.raised)) > range_.start:
         range_ = Interval(floor, range_.end)
     after = await log.append(
         committed_at=wall_clock(),
@@ -117,7 +117,7 @@ async def let_expire(
         range=range_,
         change=change,
         forgets=tuple(found.forgotten),
-        privacy=PrivacyChange(retention=retention, floors=raised),
+        privacy=PrivacyChange(retention=retention, floors=found.raised),
     )
     if found:
         observer.note("expired", conversations=found.conversations, recordings=found.recordings, files=len(found.gone))
@@ -131,9 +131,10 @@ async def let_expire(
     return found
 
 
-def _is_to_read(state: State, floor: Instant) -> bool:
+def _of_unread(state: State, raised: Mapping[str, Instant]) -> dict[str, Instant]:
+    """Returns those of the raised floors below which a run is about to read."""
     left = state.left.intervals
-    return bool(left) and left[0].start < floor
+    return {name: floor for name, floor in raised.items() if left and left[0].start < floor}
 
 
 async def settle_tables(store: Store, state: State, observer: Observer | None = None) -> None:

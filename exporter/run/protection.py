@@ -11,13 +11,13 @@ from exporter.contract import FILTERS_BY_NAME
 from exporter.encode.batch import NO_FLOORS
 from exporter.encode.entities import protector_of, with_version
 from exporter.encode.tables import Tables
-from exporter.errors import ProtectionError
+from exporter.errors import DestinationError, ProtectionError, UsageError
 from exporter.keys import Keys, with_check
 from exporter.layout import RECORDINGS, TURNS
 from exporter.log.state import State
 from exporter.model import DataFile
 from exporter.privacy import Floors, Policy
-from exporter.run.policy_changes import differences, is_inside, takes_turns
+from exporter.run.policy_changes import differences, is_inside, obstacles, takes_turns
 from exporter.settings import Filters, Request, Selection
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of
@@ -34,7 +34,7 @@ def settle_policy(state: State, asked: Selection, destination: Location, keys: K
     there is no export yet.
 
     Raises `ProtectionError` if they differ, if the export is stored without one, if its key is missing or another, or
-    if filters or recordings would keep what it protects, and as `with_version`.
+    if filters or recordings would keep what it protects. Raises also as `with_version`.
     """
     wanted, stored = asked.policy, state.privacy.policy
     if state.request is not None and stored is None and wanted is not None:
@@ -45,9 +45,8 @@ def settle_policy(state: State, asked: Selection, destination: Location, keys: K
     policy = stored or wanted
     if policy is None:
         return None
-    with_version(policy)
     if wanted is not None:
-        wanted = with_key(with_version(wanted), keys, stored)
+        wanted = resolved(wanted, keys, stored)
         # Its key may lie elsewhere now.
         policy = wanted
         if stored is not None and (found := differences(stored, wanted)):
@@ -57,7 +56,7 @@ def settle_policy(state: State, asked: Selection, destination: Location, keys: K
                 f"{shell_word(destination)} --policy FILE"
             )
     else:
-        with_key(policy, keys)
+        resolved(policy, keys)
     check_turns(policy, (state.request or Request(tables=asked.tables or Request().tables)).tables)
     filters = asked.filters if state.request is None else state.request.filters
     check_filters(policy, filters or {})
@@ -66,9 +65,44 @@ def settle_policy(state: State, asked: Selection, destination: Location, keys: K
     return policy
 
 
-def with_key(policy: Policy, keys: Keys, stored: Policy | None = None) -> Policy:
-    """Returns the policy with what tells another key. Raises `ProtectionError` without the key, or with another than
-    the one that is `stored` under its name."""
+def settle_stricter(state: State, asked: Policy | None, destination: Location, keys: Keys) -> Policy:
+    """Returns the policy that all that is stored will follow: the one that is asked for, or else the stored one.
+
+    Raises `DestinationError` if there is no export, or its tables could not follow, `UsageError` without any policy,
+    and `ProtectionError` for one that cannot be made of what is stored, or whose key is missing or another.
+    """
+    request, stored = state.request, state.privacy.policy
+    if request is None:
+        raise DestinationError(f"{destination}: no export here; check the path, or run exporter export first")
+    wanted = asked or stored
+    if wanted is None:
+        raise UsageError(f"{destination}: stored without a policy. Give one: --policy FILE")
+    wanted = resolved(wanted, keys, stored)
+    if found := obstacles(stored, wanted):
+        raise ProtectionError(
+            f"{destination}: this policy cannot be made of what is stored ({'; '.join(found)}).\n"
+            "Export to a new destination with it, then delete this one"
+        )
+    if state.table_format is not None and not state.is_whole:
+        raise DestinationError(
+            f"{destination}: its tables cannot follow before the whole range was read. Run first:\n"
+            f"  exporter export {shell_word(destination)}"
+        )
+    check_turns(wanted, request.tables)
+    check_filters(wanted, request.filters)
+    check_recordings(wanted, keeps=bool(state.keeps_recordings or state.has_recordings))
+    return wanted
+
+
+def resolved(policy: Policy, keys: Keys, stored: Policy | None = None) -> Policy:
+    """Returns the policy with what tells another key, and other versions of what finds entities.
+
+    Raises `ProtectionError` without the key, or with another than the one that is `stored` under its name, and as
+    `with_version` for both policies.
+    """
+    if stored is not None:
+        with_version(stored)
+    policy = with_version(policy)
     reference = policy.key
     if reference is None or not policy.needs_key:
         return policy

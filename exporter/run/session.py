@@ -7,7 +7,6 @@ from typing import Self
 
 import msgspec
 
-from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
 from exporter.coverage import Coverage, Interval
 from exporter.errors import ExporterError, StoreError
@@ -37,6 +36,7 @@ from exporter.run.claim import Claim
 from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
+from exporter.run.declaration import declare
 from exporter.run.expiry import catch_up, check_retention, let_expire
 from exporter.run.finish import check_whole
 from exporter.run.protection import settle_policy, tables_of
@@ -101,7 +101,7 @@ class Session:
         tables = tables_of(request, policy, context.keys)
         await check_whole(store, before)
         await catch_up(store, before)
-        await _declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy)
+        await declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy)
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
         await committer.sweep()
         if expires:
@@ -287,37 +287,3 @@ async def schedule(
         return BEGINNING if interval is None else interval.start
 
     return Scheduler(windows, start, partition_start, page_size, density)
-
-
-async def _declare(
-    claim: Claim,
-    connection: Connection,
-    range_: Interval,
-    keep_generations: int | None,
-    table_format: TableFormat | None,
-    file_mode: FileMode | None,
-    keeps_recordings: bool | None,
-    privacy: PrivacyChange | None,
-) -> None:
-    """Puts into the log what this export will become, and that this run now holds it.
-
-    A run that was overtaken because locks do not reach it fails at its next commit; what it has published until then is
-    swept. Without a commit at the start, it could still commit files that the sweep has deleted.
-    """
-    log = claim.log
-    append = partial(
-        log.append,
-        committed_at=wall_clock(),
-        keep_generations=keep_generations,
-        table_format=table_format if log.state.table_format is None else None,
-        file_mode=await claim.set_file_mode(file_mode),
-        keeps_recordings=None if keeps_recordings == log.state.keeps_recordings else keeps_recordings,
-    )
-    if log.state.range is None:
-        await append(kind="begin", request=connection.request, range=range_, privacy=privacy)
-    elif log.state.range != range_:
-        await append(kind="widen", range=range_)
-    else:
-        await append(kind="resume")
-    if log.state.number > 1 and log.state.left:
-        connection.context.observer.note("going on", commits=log.state.number, files=len(log.state.files))

@@ -744,6 +744,11 @@ def test_the_summary_says_why_there_is_less_than_was_expected() -> None:
         assert nothing not in summarize(**changes)
 
 
+def test_the_hint_for_an_encrypted_export_leads_to_how_it_is_read() -> None:
+    assert "DuckDB" not in summarize(key="d1")
+    assert "exporter help encryption (with the key d1)" in summarize(key="d1")
+
+
 def test_a_hint_at_all_files_is_not_given_where_older_ones_are_kept() -> None:
     assert "DuckDB" in summarize()
     assert "DuckDB" not in summarize(kept_files=2)

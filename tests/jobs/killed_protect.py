@@ -1,7 +1,7 @@
-"""Kills a protection before its n-th step on the file system, for every n.
+"""Kills a protection before its n-th step on the file system, for every eleventh n.
 
-    python killed_protect.py EXPORT DIRECTORY     prints, for each n, the copy of EXPORT that it was killed in; the last
-                                                  one was not killed
+    python killed_protect.py EXPORT DIRECTORY     prints, for each of these n, the copy of EXPORT that it was
+                                                  killed in; the last one was not killed
 
 Each is a process of its own that kills itself with SIGKILL, so nothing can clean up behind it.
 """
@@ -19,9 +19,9 @@ from tests.store.local.crashing_run import kill_before
 
 
 def main(export: Path, directory: Path) -> None:
-    step, killed = 0, True
+    step, killed = 1, True
     while killed:
-        step += 1
+        step += 11
         root = Path(shutil.copytree(export, directory / str(step)))
         process = os.fork()
         if process == 0:

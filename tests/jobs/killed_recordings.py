@@ -3,9 +3,9 @@
     python killed_recordings.py WHAT EXPORT DIRECTORY STRIDE      prints, for each n, the copy of EXPORT that it was
                                                                   killed in; the last one was not killed
 
-WHAT is `repair`, a repair by `exporter verify --media`, or `move`, which lets the recordings of the oldest
-conversations follow these: one out of the export, one to another partition. Each is a process of its own that kills
-itself with SIGKILL, so nothing can clean up behind it.
+WHAT is `repair`, a repair by `exporter verify --media`; `move`, which lets the recordings of the oldest conversations
+follow these: one out of the export, one to another partition; or `rekey`, which encrypts it all with `KEY`. Each is a
+process of its own that kills itself with SIGKILL, so nothing can clean up behind it.
 """
 
 import asyncio
@@ -18,7 +18,9 @@ from typing import Any, Final
 
 from exporter.contract import DAY
 from exporter.encode.tables import Tables
+from exporter.jobs.rekey import rekey
 from exporter.jobs.verify import verify
+from exporter.keys import KEY_BYTES, Key, Keys
 from exporter.layout import partition_text
 from exporter.model import Change
 from exporter.pipeline.committer import Committer
@@ -32,6 +34,8 @@ from exporter.store.local.store import LocalStore
 from tests.jobs.made import NOW
 from tests.store.local.crashing_run import kill_before
 from tests.toolkit.recorded import Done, ids_and_times
+
+KEY: Final = Key("d1", bytes([1]) * KEY_BYTES)
 
 
 async def repair(root: Path) -> None:
@@ -66,7 +70,11 @@ async def _move(claim: Claim) -> None:
     await committer.sweep()
 
 
-WORK: Final[dict[str, Callable[[Path], Coroutine[Any, Any, None]]]] = {"repair": repair, "move": move}
+async def encrypt(root: Path) -> None:
+    await rekey(root, new_key=KEY, keys=Keys(), memory_bytes=1 << 28, observer=Quiet())
+
+
+WORK: Final[dict[str, Callable[[Path], Coroutine[Any, Any, None]]]] = {"repair": repair, "move": move, "rekey": encrypt}
 
 
 def main(what: str, export: Path, directory: Path, stride: int) -> None:

@@ -18,7 +18,7 @@ from exporter.model import TABLES
 from exporter.privacy import KeyReference, Policy, Rule
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
-from exporter.sandbox import TOKEN, Row, make_conversations, serve
+from exporter.sandbox import TOKEN, Behaviour, Row, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
 
 T0 = 1_770_000_000 * SECOND
@@ -59,12 +59,13 @@ def run(
     keys: Keys = KEYS,
     rows: list[Row] = ROWS,
     job: Callable[..., Any] = export,
+    behaviour: Behaviour | None = None,
     **asked: Any,
 ) -> Any:
     """Runs a job against a sandbox that serves `rows`, and returns its result."""
 
     async def work() -> Any:
-        async with serve(rows) as server:
+        async with serve(rows, behaviour) as server:
             bounds = {"since": SINCE, "until": UNTIL, "tables": TABLES} if job is export else {}
             wanted = Selection(policy=protection, **{**bounds, **asked})
             settings = RunSettings(base_url=server.url, concurrency=2, page_size=20)

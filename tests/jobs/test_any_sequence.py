@@ -468,7 +468,7 @@ class Sequences(RuleBasedStateMachine):
         self.doubtful -= listed.keys()
         self.doubtful |= self._beside_what_was_read()
 
-    @precondition(lambda self: self.coverage and self.there)
+    @precondition(lambda self: self.coverage and self.there and not self.lost)
     @rule(which=choices, by_user=st.booleans(), future=st.booleans())
     def erase(self, which: int, by_user: bool, future: bool) -> None:
         name = sorted(self.there)[which % len(self.there)]

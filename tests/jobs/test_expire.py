@@ -193,3 +193,16 @@ async def test_what_has_expired_is_not_read_by_a_first_run(tmp_path: Path) -> No
         before = state.number
         summary = await place.export(tables=TABLES, retention=state.privacy.retention)
         assert (summary.changed, (await place.state()).number) == (False, before)
+
+
+@pytest.mark.anyio
+async def test_an_age_that_nothing_has_reached_takes_nothing_out(tmp_path: Path) -> None:
+    async with serve(rows_of()) as server:
+        place = Place(tmp_path / "out", server)
+        await place.export(tables=TABLES)
+        before = await place.state()
+        assert (await place.expire({"conversations": 400 * 86_400, "summary": 300 * 86_400})).changed
+        after = await place.state()
+        assert (after.coverage, after.range, after.privacy.floors) == (before.coverage, before.range, {})
+        assert after.files == before.files
+        assert not (await place.expire()).changed

@@ -29,7 +29,7 @@ from exporter.model import TABLES, TURNS
 from exporter.privacy import KeyReference, Pattern, Rule
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
-from exporter.sandbox import TOKEN, Row, make_conversations, serve
+from exporter.sandbox import TOKEN, Behaviour, Row, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.records import records
 from tests.jobs.protected import (
@@ -49,6 +49,7 @@ from tests.jobs.protected import (
     run,
 )
 
+REDACT_ALL = Rule(action="redact", patterns=("email", "phone"), everywhere=True)
 KEEP, MASK = Rule(action="keep"), Rule(action="mask", keep=4)
 SPOKEN = policy({"user_id": HASH, "conversation.items[*].content": REDACT}, patterns=PATTERNS)
 repair = partial(audit, now=wall_clock(), repair=True)
@@ -245,6 +246,21 @@ def test_a_sync_finds_equal_rows_equal_and_protects_fresh_ones_once(root: Path) 
     assert set(before) - set(column(root, "user_id")) <= {before[number] for number in range(len(before))}
     assert manifest(root)["protection"]["pending_files"] == 0
     assert anyio.run(partial(verify, root, now=wall_clock())).exit_status == 0
+
+
+def test_rows_that_are_completed_by_id_are_protected_once(tmp_path: Path) -> None:
+    root, fresh = tmp_path / "out", tmp_path / "fresh"
+    omits = Behaviour(list_omits=("conversation", "custom_metadata"))
+    rules = {"user_id": HASH, "custom_metadata": REDACT_ALL, "conversation.items[*].content": REDACT}
+    protection = policy(rules, patterns=PATTERNS, turns={"tool_name": HASH})
+    run(root, protection, rows=ROWS[:40], behaviour=omits)
+    rows = [changed(row) if number < 5 or number >= 40 else row for number, row in enumerate(ROWS)]
+    run(root, job=sync, rows=rows, behaviour=omits)
+    run(root, job=sync, rows=rows, behaviour=omits)
+    run(fresh, protection, rows=rows)
+    for name in ("user_id", "custom_metadata", "conversation", "summary"):
+        assert column(root, name) == column(fresh, name)
+    assert column(root, "tool_name", TURNS) == column(fresh, "tool_name", TURNS)
 
 
 def test_an_audit_finds_no_difference_and_repairs_with_the_policy(root: Path) -> None:

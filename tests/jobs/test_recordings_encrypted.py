@@ -1,6 +1,7 @@
 """Encrypted recordings: no file ever holds their audio, the key alone gives it back, and another key can take over."""
 
 import base64
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
@@ -31,11 +33,14 @@ from exporter.pipeline import recording_reseal
 from exporter.privacy import Encryption, KeyReference
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
-from exporter.sandbox import TOKEN, MediaBehaviour, MediaHost, Row, Sandbox, serve
+from exporter.sandbox import TOKEN, MediaBehaviour, MediaHost, Row, Sandbox, make_conversations, serve
 from exporter.settings import Credentials, RecordingSettings, RunSettings, Selection
 from exporter.store.local.store import LocalStore
 from tests.jobs.damage import flip
-from tests.jobs.made import NOW
+from tests.jobs.killed_recordings import encrypt
+from tests.jobs.made import NOW, UNTIL, make_export
+from tests.jobs.test_recordings_kept import killed
+from tests.toolkit.recorded import audio, conversations, record
 from tests.toolkit.recordings import SMALL, call, media_files
 
 pytestmark = pytest.mark.anyio
@@ -185,9 +190,12 @@ async def test_without_the_key_nothing_is_fetched(tmp_path: Path) -> None:
 
 async def test_without_the_package_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(tmp_path, [call(1)]) as source:
-        await source.export()
         with monkeypatch.context() as patch:
-            patch.setitem(__import__("sys").modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+            patch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+            with pytest.raises(UsageError, match=r"install.*cryptography"):
+                await source.export(recordings=True)
+            assert not source.root.exists()
+            await source.export()
             with pytest.raises(UsageError, match=r"install.*cryptography"):
                 await source.keep()
         assert source.media.count == 0
@@ -246,11 +254,19 @@ async def test_another_key_takes_over(tmp_path: Path) -> None:
         assert source.media.count == count
 
 
-async def test_audio_that_was_kept_plain_is_encrypted_with_a_first_key(tmp_path: Path) -> None:
+async def test_audio_that_was_kept_plain_is_encrypted_with_a_first_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [call(number) for number in range(6)]
     async with world(tmp_path, rows, encryption=None) as source:
         await source.export()
         await source.keep()
+        before = await load_state(LocalStore(source.root))
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+            with pytest.raises(UsageError, match=r"install.*cryptography"):
+                await source.rekey("d1", None)
+        assert await load_state(LocalStore(source.root)) == before
         await source.rekey("d1", None)
         await source.check(rows)
 
@@ -279,3 +295,24 @@ async def test_a_change_of_keys_that_was_cut_short_is_finished(tmp_path: Path, m
             await source.audio("c1", "d2")
         await source.rekey("d2")
         await source.check(rows, "d2")
+
+
+def test_a_first_key_is_taken_whenever_that_is_killed(tmp_path: Path) -> None:
+    since = UNTIL - 2 * DAY
+    root = make_export(tmp_path / "small", make_conversations(12, since, UNTIL, transcripts=False), since)
+    names = [*conversations(root)][:6]
+    record(root, dict.fromkeys(names, "") | {names[4]: "the same", names[5]: "the same"})
+    kept = {name: audio("the same" if name in names[4:] else name) for name in names}
+    roots = killed("rekey", root, tmp_path / "killed")
+    assert len(roots) > 5
+    for number, each in enumerate(roots):
+        for path in (path for path in (each / "_exporter/staging").rglob("*") if path.is_file()):
+            assert not any(content in path.read_bytes() for content in kept.values())
+        anyio.run(encrypt, each)
+        assert all(path.suffix == ".enc" for path in media_files(each))
+        if number % 5 and each != roots[-1]:
+            continue
+        source = World(None, None, each, ENCRYPTED)  # type: ignore[arg-type]
+        rows = anyio.run(source.rows)
+        assert {each / row["path"] for row in rows.values()} == media_files(each)
+        assert {name: anyio.run(source.audio, name) for name in names} == kept

@@ -13,6 +13,8 @@ OPTIONS = PAGES["options"]
 #: The options of an export, by which the manual describes those of other commands.
 OF_AN_EXPORT = [names_in(option) for option, *_ in OPTIONS.table_headed("option", "export")]
 OF_RECORDINGS = set(OF_AN_EXPORT[OF_AN_EXPORT.index(names_in("--recordings")) : OF_AN_EXPORT.index(names_in("--json"))])
+#: What is said once of an export, and is no option of the commands that work on it later.
+OF_EXPORTS_ALONE = {names_in("--policy"), names_in("--expire")}
 FROM_CONCURRENCY_ON = set(OF_AN_EXPORT[OF_AN_EXPORT.index(names_in("--concurrency")) :])
 
 
@@ -28,8 +30,8 @@ def beside(command: str) -> set[frozenset[str]]:
 @pytest.mark.parametrize(
     "command",
     [
-        *("export", "demo", "status", "verify", "accept", "compact", "rekey", "vacuum", "expire", "policy", "schema"),
-        "sandbox",
+        *("export", "demo", "status", "verify", "accept", "erase", "compact", "rekey", "vacuum", "expire", "policy"),
+        *("schema", "sandbox"),
     ],
 )
 def test_options(command: str) -> None:
@@ -52,16 +54,18 @@ def test_options_of_a_sync() -> None:
 
 @pytest.mark.parametrize("command", ["audit", "reread"])
 def test_options_of_commands_that_read_again(command: str) -> None:
-    said, without = " ".join(OPTIONS.section(command).split()), {*OF_RECORDINGS, names_in("--expire")}
-    assert (
-        "takes [`--lag`](#the-lag), all from `--concurrency` on except `--expire` and those of recordings, and:" in said
+    said, without = " ".join(OPTIONS.section(command).split()), {*OF_RECORDINGS, *OF_EXPORTS_ALONE}
+    taken = (
+        "takes [`--lag`](#the-lag), all from `--concurrency` on except `--policy`, `--expire` and those of recordings,"
     )
+    assert taken in said
     assert help_names(command) == {names_in("--lag"), *FROM_CONCURRENCY_ON} - without | beside(command)
 
 
 def test_options_of_recordings() -> None:
-    assert "except `--part-size`, `--expire` and `--recordings`" in " ".join(OPTIONS.section("recordings").split())
-    without = {names_in("--part-size"), names_in("--expire"), names_in("--recordings")}
+    said = " ".join(OPTIONS.section("recordings").split())
+    assert "except `--part-size`, `--policy`, `--expire` and `--recordings`" in said
+    without = {names_in("--part-size"), *OF_EXPORTS_ALONE, names_in("--recordings")}
     assert help_names("recordings") == {names_in("--lag"), *FROM_CONCURRENCY_ON} - without | beside("recordings")
 
 

@@ -15,6 +15,7 @@ from benchmarks.results import load as load_results
 from benchmarks.targets import table as targets_table
 from exporter.contract import BASE_URL_VARIABLE, DEFAULT_BASE_URL, ORGANIZATION_VARIABLE, TOKEN_VARIABLE
 from exporter.encode.schema import arrow_schema
+from exporter.keys import DATA_VARIABLE, NEW_DATA_VARIABLE, PRIVACY_VARIABLE
 from exporter.layout import RUNS
 from exporter.pipeline.committer import RESERVED_BYTES
 from exporter.run.record import Command
@@ -92,6 +93,9 @@ def test_variables() -> None:
         [TOKEN_VARIABLE],
         [ORGANIZATION_VARIABLE],
         [BASE_URL_VARIABLE],
+        [PRIVACY_VARIABLE],
+        [DATA_VARIABLE],
+        [NEW_DATA_VARIABLE],
         ["HTTPS_PROXY", "https_proxy"],
         ["http_proxy"],
         ["NO_PROXY", "no_proxy"],

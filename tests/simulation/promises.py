@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,24 @@ from unittest.mock import patch
 import anyio.to_thread
 import pyarrow.parquet as pq
 
-from exporter.contract import HIDDEN_STATUS, SECOND, Instant, format_instant
+from exporter.contract import BEGINNING, END_OF_TIME, HIDDEN_STATUS, SECOND, Instant, format_instant
+from exporter.encode.exact import NO_ID
 from exporter.layout import TURNS, is_part
 from exporter.log.commits import load_state
 from exporter.log.state import State, state_name
+from exporter.privacy import Policy
 from exporter.store.local.store import LocalStore
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SimulatedLoop, run_sync
 from tests.simulation.source import Source, Version
+from tests.toolkit.protected import protected
 from tests.toolkit.turns_model import alike, read_turns, turns_of
 
 #: A part is open for a minute at most; then it must be closed and committed, even on a slow disk.
 MOST_SECONDS_AT_STAKE = 60.0 + 5.0
 
 _HARDLY_ANY = 3
+_IDS_AND_TIMES = ("id", "created_at", "conversation_id", "conversation_created_at")
 
 
 def check_order(disk: SimulatedDisk, destination: Path, file: Path, name: Path) -> None:
@@ -36,6 +40,9 @@ def check_order(disk: SimulatedDisk, destination: Path, file: Path, name: Path) 
     for named in (*commit["change"].get("adds", ()), *commit["change"].get("quarantines", ())):
         data = disk.durable_bytes(destination / named["path"])
         assert data is not None and len(data) == named["size_bytes"], f"{named['path']} is committed, not durable"
+    if erasure := (commit.get("privacy") or {}).get("erasure"):
+        certificate = disk.durable_bytes(destination / erasure["certificate"])
+        assert certificate is not None, f"{name.name} names a certificate that is not durable"
     if commit["number"] > 1:
         before = name.with_name(f"{commit['number'] - 1:08d}.json")
         assert disk.durable_bytes(before) is not None, f"{before.name} is not durable, its successor is made"
@@ -65,6 +72,31 @@ def check_sound(destination: Path) -> State:
         assert manifest["state"] == state_name(state) == "complete", "_SUCCESS without a complete export"
         assert named == {path for path in there if is_part(path)} - state.kept, "_SUCCESS beside files of no commit"
     return state
+
+
+def check_nobody_is_back(destination: Path, state: State, erased: Collection[str], *, is_at_rest: bool = False) -> None:
+    """Checks that no file of the export has anything of who was erased, nor anything below the floor.
+
+    `is_at_rest` says that a run has ended by itself: then no file at all has any of it.
+    """
+    floor = state.privacy.floors.get("conversations", BEGINNING)
+    if not destination.is_dir():
+        return
+    live = {destination / path for path in (*state.files, *state.quarantine)}
+    for path in destination.rglob("*"):
+        if not path.is_file() or not (is_at_rest or path in live):
+            continue
+        found: dict[str, Instant] = {}
+        if path.suffix == ".parquet":
+            with pq.ParquetFile(path) as part:
+                names = [name for name in part.schema_arrow.names if name in _IDS_AND_TIMES]
+                table = part.read(names, use_threads=False)
+            ids, times = table[0].to_pylist(), table[1].cast("int64").to_pylist()
+            found = dict(zip(ids, times, strict=True))
+        elif "quarantine" in path.parts:
+            found = {line["id"]: END_OF_TIME for line in map(json.loads, path.read_bytes().splitlines())}
+        assert not (back := found.keys() & set(erased)), f"{back} were erased, and are in {path}"
+        assert not (old := [one for one, at in found.items() if at < floor]), f"{old} expired, and are in {path}"
 
 
 def check_turns(destination: Path, state: State) -> None:
@@ -130,7 +162,7 @@ def check_exact(destination: Path, state: State, source: Source) -> None:
         is_there = (
             identity in source.stable and all(time in state.range for time in latest) and not _is_doubted(state, latest)
         )
-        _check_version(record, source, known, state.read_since if is_there else None)
+        _check_version(record, source, known, state.read_since if is_there else None, state.privacy.policy)
 
 
 def _is_doubted(state: State, served: Iterable[Instant]) -> bool:
@@ -149,10 +181,14 @@ def check_doubts(state: State, source: Source, span: Instant) -> None:
 
 
 def _check_version(
-    record: dict[str, Any], source: Source, versions: Sequence[Version], updates_since: Instant | None
+    record: dict[str, Any],
+    source: Source,
+    versions: Sequence[Version],
+    updates_since: Instant | None,
+    policy: Policy | None,
 ) -> None:
     def is_alike(version: Version) -> bool:
-        fields = version.row.fields
+        fields = protected(dict(version.row.fields), policy)
         alike = fields["summary"] == record["summary"] and fields["status"] == record["status"]
         return alike and record["created_at"] in source.served(version.row)
 
@@ -183,12 +219,19 @@ def _exported(destination: Path, state: State) -> list[dict[str, Any]]:
     return records
 
 
+def stored_ids(destination: Path) -> set[str]:
+    """Returns the ids of all conversations of an export; none if there is no export yet."""
+    state = _state(destination) if (destination / "_exporter").is_dir() else State()
+    if state.range is None:
+        return set()
+    return {str(record["id"]) for record in _exported(destination, state)} | set(_quarantined(destination, state))
+
+
 def _quarantined(destination: Path, state: State) -> list[str]:
     lines = [
         json.loads(line)
         for file in state.quarantine.values()
         for line in (destination / file.path).read_bytes().splitlines()
     ]
-    rows = [json.loads(line["row"]) for line in lines]
     # An element that is no conversation has no id.
-    return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row]
+    return [line["id"] for line in lines if not line["id"].startswith(NO_ID)]

@@ -15,6 +15,7 @@ import aiohttp
 import anyio.to_thread
 
 from exporter import signals
+from exporter.contract import DAY, SECOND
 from exporter.errors import (
     AccessError,
     DestinationError,
@@ -24,19 +25,25 @@ from exporter.errors import (
     StoreError,
     TransientError,
 )
+from exporter.jobs.erase import erase
+from exporter.jobs.erase_result import EraseResult
+from exporter.jobs.expire import ExpireResult, expire
 from exporter.jobs.export import export
 from exporter.jobs.summary import Summary
 from exporter.jobs.sync import sync
 from exporter.pipeline import attempts
 from exporter.pipeline.part_sink import WindowWriter
 from exporter.pipeline.spool_sink import SpoolSink
+from exporter.privacy import Retention
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
+from exporter.run.erasure_wish import Wish
 from exporter.sandbox import TOKEN
 from exporter.settings import Credentials
 from exporter.store.local import lock
 from tests.simulation.loop import SimulatedLoop, run_sync
 from tests.simulation.network import Network
+from tests.toolkit.protected import KEYS
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -45,7 +52,9 @@ Fate: TypeAlias = Literal[
     "calm", "kill", "power", "kill-at-write", "power-at-write", "stop", "disk", "full", "outage", "revoked", "two"
 ]
 FATES: Final[tuple[Fate, ...]] = get_args(Fate)
-Job: TypeAlias = Callable[[], Awaitable[Summary]]
+#: What ends well: exports and syncs, and what takes rows away for good.
+Result: TypeAlias = Summary | EraseResult | ExpireResult
+Job: TypeAlias = Callable[[], Awaitable[Result]]
 
 #: The limit of a run in simulated time, which includes outages that are waited out.
 LONGEST_RUN_SECONDS: Final = 24 * 3600.0
@@ -79,7 +88,7 @@ class Run:
     def was_shared(self) -> bool:
         return self._fate == "two"
 
-    def live(self, jobs: Sequence[Job] = ()) -> Summary | ExporterError | None:
+    def live(self, jobs: Sequence[Job] = ()) -> Result | ExporterError | None:
         """Runs `jobs`, or what chance says, to the end; returns None when the run was killed."""
         world, fate, chance = self._world, self._fate, self._chance
         self._disk.boot()
@@ -110,7 +119,7 @@ class Run:
             self._disk.cut_power()
         return None if self._disk.is_dead else ended
 
-    def _simulate(self, network: Network, loop: SimulatedLoop, jobs: Sequence[Job]) -> Summary | ExporterError | None:
+    def _simulate(self, network: Network, loop: SimulatedLoop, jobs: Sequence[Job]) -> Result | ExporterError | None:
         with self._in_place(network, loop):
             delays = [0.0, self._some_seconds()]
             tasks = [loop.create_task(self._work(job, delay)) for job, delay in zip(jobs, delays, strict=False)]
@@ -136,11 +145,11 @@ class Run:
         if told_at and isinstance(ends[0], InterruptedExportError):
             assert loop.time() - told_at[0] <= STOP_SECONDS, "it took long to stop"
         last = ends[-1]
-        assert isinstance(last, Summary | ExporterError)
+        assert isinstance(last, Result | ExporterError)
         return last
 
     def _context(self) -> RunContext:
-        return RunContext(self._world.settings, Credentials(TOKEN), Quiet(), self._world.now)
+        return RunContext(self._world.settings, Credentials(TOKEN), Quiet(), self._world.now, KEYS)
 
     async def export(self) -> Summary:
         return await export(self._world.destination, self._world.asked, self._context())
@@ -156,7 +165,24 @@ class Run:
         )
         return synced.summary
 
-    async def _work(self, job: Job, delay: float) -> Summary:
+    async def erase(self) -> EraseResult:
+        world = self._world
+        wish = Wish(ids=(world.chosen,))
+        return await erase(world.destination, wish, KEYS, Quiet(), now=world.wall_clock(), clock=world.now)
+
+    async def expire(self) -> ExpireResult:
+        world = self._world
+        asked: Retention = {"conversations": world.age_days * DAY // SECOND}
+        return await expire(
+            world.destination,
+            now=world.wall_clock(),
+            asked=asked,
+            settings=world.settings,
+            observer=Quiet(),
+            clock=world.now,
+        )
+
+    async def _work(self, job: Job, delay: float) -> Result:
         await asyncio.sleep(delay)
         try:
             return await job()
@@ -164,7 +190,7 @@ class Run:
             # Before the pipeline listens, a signal ends the process where it is.
             raise InterruptedExportError("interrupted") from None
 
-    def _foretell(self, loop: SimulatedLoop, run: "asyncio.Task[Summary]") -> list[float]:
+    def _foretell(self, loop: SimulatedLoop, run: "asyncio.Task[Result]") -> list[float]:
         """Sets the timers of what will happen. Returns a list that will hold when the run is told to stop."""
         told_at: list[float] = []
 
@@ -231,5 +257,5 @@ class Run:
             self._unhandled.append(str(context))
 
 
-def _told(end: Summary | ExporterError | None) -> str:
-    return "killed" if end is None else end.state if isinstance(end, Summary) else f"{type(end).__name__}: {end}"
+def _told(end: Result | ExporterError | None) -> str:
+    return "killed" if end is None else f"{type(end).__name__}: {end}" if isinstance(end, ExporterError) else end.state

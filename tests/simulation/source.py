@@ -67,6 +67,10 @@ class Source:
         """Returns each `created_at` that a row may have been served with."""
         return {served_instant(row.created_at, *style) for style in self._styles}
 
+    def times_of(self, identity: str) -> set[Instant]:
+        """Returns each `created_at` that a conversation may ever have been served with."""
+        return set().union(*(self.served(version.row) for version in self.versions.get(identity, ())))
+
     def most_rows(self) -> int:
         """Returns how many rows the server shows at once, whatever is asked for."""
         return min(self.behaviour.page_cap or 1000, 3 if self.behaviour.page_bytes else 1000)

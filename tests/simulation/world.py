@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from exporter.contract import DAY, HOUR, SECOND, Instant
+import msgspec
+
+from exporter.contract import BEGINNING, DAY, HOUR, SECOND, Instant
 from exporter.errors import ContradictionError, ExporterError, UsageError
 from exporter.jobs.summary import Summary
 from exporter.log.state import State, state_name
 from exporter.model import TABLES
+from exporter.privacy import Policy
 from exporter.settings import PartitionBy, RunSettings, Selection
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SimulatedLoop
@@ -24,14 +27,29 @@ from tests.simulation.promises import (
     check_exact,
     check_journal,
     check_little_is_lost,
+    check_nobody_is_back,
     check_order,
     check_sound,
+    stored_ids,
 )
 from tests.simulation.quirks import Ending, Quirks
-from tests.simulation.run import FATES, Run
+from tests.simulation.run import FATES, Fate, Run
 from tests.simulation.source import Source
+from tests.toolkit.protected import POLICY, tag_of
 
 NOW: Final = T0 + 10 * DAY
+#: How a run ends that takes rows away for good.
+FATES_OF_ERASURES: Final[tuple[Fate, ...]] = (
+    "calm",
+    "kill",
+    "kill-at-write",
+    "kill-at-write",
+    "power-at-write",
+    "power-at-write",
+    "disk",
+    "full",
+)
+TAKING_AWAY_LIKELIHOOD: Final = float(os.environ.get("EXPORTER_WORLDS_TAKING_AWAY", "0.4"))
 LISTS_LIKELIHOOD: Final = float(os.environ.get("EXPORTER_WORLDS_IN_LISTS", "0.2"))
 
 
@@ -63,8 +81,17 @@ class World:
         tables = self.chance.choice((None, None, TABLES))
         # All values of a filter, which is every conversation, as lists between which they move while they are read.
         is_in_lists = random.Random(f"lists {self.seed}").random() < LISTS_LIKELIHOOD
+        # Drawn apart, so that the worlds that a test names have none of it, and are as they were.
+        private = random.Random(f"privacy 61 {self.seed}")
+        policy: Policy | None = private.choice((None, POLICY))
+        self.takes_away = private.random() < TAKING_AWAY_LIKELIHOOD
+        self.age_days = private.choice((8, 9))
+        self.chosen = ""
+        self.erased: set[str] = set()
         filters = {"status": tuple(sorted(STATUSES))} if is_in_lists else None
-        self.asked = Selection(since=since, until=until, filters=filters, partition_by=partition_by, tables=tables)
+        self.asked = Selection(
+            since=since, until=until, filters=filters, partition_by=partition_by, tables=tables, policy=policy
+        )
         self.settings = RunSettings(
             base_url="http://127.0.0.1:1",
             concurrency=self.chance.choice((1, 2, 3, 6)),
@@ -90,6 +117,8 @@ class World:
             run = Run(self, self.chance.choice(FATES))
             run.live()
             self._check(run)
+            if self.takes_away:
+                self._take_away()
         for _ in range(3):
             if self._has_ended(Run(self, "calm")):
                 break
@@ -101,12 +130,33 @@ class World:
             self.moves = False
             assert self._has_ended(Run(self, "calm"), syncs=True), "a sync in peace did not finish"
 
+    def _take_away(self) -> None:
+        """Erases a conversation that is there, or lets the older ones expire; it may be cut short anywhere."""
+        there = stored_ids(self.destination)
+        if not there:
+            return
+        self.chosen = self.chance.choice(sorted(there))
+        run = Run(self, self.chance.choice(FATES_OF_ERASURES))
+        range_ = check_sound(self.destination).range
+        # All of it would be refused.
+        some_stay = range_ is not None and range_.end > self.wall_clock() - self.age_days * DAY + HOUR
+        run.live([run.expire if some_stay and self.chance.random() < 0.3 else run.erase])
+        self._check(run)
+
+    def _ask_for_what_is_kept(self, state: State) -> None:
+        """Leaves out of the request what is refused, because it has expired."""
+        floor, asked = state.privacy.floors.get("conversations", BEGINNING), self.asked
+        since = asked.since if asked.since is None or asked.since >= floor else None
+        until = asked.until if asked.until is None or asked.until > floor else None
+        self.asked = msgspec.structs.replace(asked, since=since, until=until)
+
     def _has_ended(self, run: Run, *, syncs: bool = False) -> bool:
         """Returns whether `run`, in peace, is the last one that is needed; it must end as is right for this world."""
         end = run.live([run.sync] if syncs else ())
         state = self._check(run)
         if isinstance(end, Summary):
             check_journal(self.destination, state, end.exit_status)
+            check_nobody_is_back(self.destination, state, self.erased, is_at_rest=True)
         if state_name(state) != "incomplete":
             check_exact(self.destination, state, self.source)
             if "bounds" in self.quirks and self._worst() == "exact":
@@ -115,7 +165,7 @@ class World:
             self.ending = "refused" if self.is_refusal(end) else self.ending
             return self.is_refusal(end)
         self.ending = "named" if state.unproven else "exact"
-        return end is not None and end.state != "incomplete"
+        return isinstance(end, Summary) and end.state != "incomplete"
 
     def _worst(self) -> Ending:
         # How the server reads bounds and cursor cannot be told if it ignores one of them.
@@ -130,7 +180,19 @@ class World:
     def _check(self, run: Run) -> State:
         """Checks what holds after any run, such as `run`, which was the last one."""
         state = check_sound(self.destination)
+        known = self.source.versions.keys()
+        self.erased = {one for one in known if tag_of("tombstone", one) in state.privacy.tombstones}
+        self._ask_for_what_is_kept(state)
+        # Nobody waits for them any longer.
+        self.source.stable -= self.erased
+        check_nobody_is_back(self.destination, state, self.erased)
         # What an overtaken run has read, the other run reads again.
         if run.settled and not run.was_shared:
-            check_little_is_lost(self.destination, state, run.settled, run.ended_at)
+            floor = state.privacy.floors.get("conversations", BEGINNING)
+            settled = {
+                row: at
+                for row, at in run.settled.items()
+                if row not in self.erased and min(self.source.times_of(row)) >= floor
+            }
+            check_little_is_lost(self.destination, state, settled, run.ended_at)
         return state
