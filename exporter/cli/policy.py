@@ -1,6 +1,7 @@
 """`exporter policy check`."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,7 +14,7 @@ from exporter.errors import ProtectionError, UsageError
 from exporter.keys import Key, Keys
 from exporter.options.option import Group
 from exporter.options.parse import to_choice
-from exporter.options.policy import load_policy
+from exporter.options.policy import PolicyFile, load_policy
 from exporter.privacy import KeyReference
 
 _ACTIONS: Final = ("check",)
@@ -37,15 +38,27 @@ def policy(
 ) -> None:
     """Check a policy file, and show what each rule means. Needs no token, no network and no key."""
     to_choice(action, _ACTIONS, "policy")
-    loaded = load_policy(Path(file))
+    loaded, why_no_entities = _find_entities(load_policy(Path(file)))
     trial = None
     if rows is not None:
         from exporter.jobs.policy import try_policy
 
-        trial = try_policy(loaded.policy, Path(rows))
-    key, why_not = _find_key(loaded.policy.key)
-    lines = describe_policy(loaded, Path(file), key, why_not, trial)
-    show(lines, policy_figures(loaded, Path(file), key, trial), as_json=as_json)
+        trial = try_policy(loaded.policy, Path(rows), finds_entities=not why_no_entities)
+    key, why_no_key = _find_key(loaded.policy.key)
+    lines = describe_policy(loaded, Path(file), key, why_no_key, why_no_entities, trial)
+    show(lines, policy_figures(loaded, Path(file), key, why_no_entities, trial), as_json=as_json)
+
+
+def _find_entities(loaded: PolicyFile) -> tuple[PolicyFile, str]:
+    """Returns the policy with the versions of what finds its entities, or else why that is not here."""
+    if loaded.policy.entities is None:
+        return loaded, ""
+    from exporter.encode.entities import with_version
+
+    try:
+        return replace(loaded, policy=with_version(loaded.policy)), ""
+    except UsageError as error:
+        return loaded, str(error)
 
 
 def _find_key(reference: KeyReference | None) -> tuple[Key | None, str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def describe_policy(
-    loaded: PolicyFile, file: Path, key: Key | None, why_no_key: str, trial: "Trial | None"
+    loaded: PolicyFile, file: Path, key: Key | None, why_no_key: str, why_no_entities: str, trial: "Trial | None"
 ) -> list[str]:
     """Returns lines for people: each rule, the patterns, what else holds, and what is worth a look."""
     policy = loaded.policy
@@ -35,20 +35,23 @@ def describe_policy(
     lines += ["", *_columns(_settings(loaded, key, why_no_key))]
     if trial is not None:
         lines += ["", *_describe_trial(trial)]
-    return [*lines, *(f"warning: {warning}" for warning in _warnings(policy, trial))]
+    return [*lines, *(f"warning: {warning}" for warning in _warnings(policy, why_no_entities, trial))]
 
 
-def policy_figures(loaded: PolicyFile, file: Path, key: Key | None, trial: "Trial | None") -> dict[str, Any]:
-    """Returns the same for programs. `fingerprint` is null unless the key is here, because it depends on the key."""
+def policy_figures(
+    loaded: PolicyFile, file: Path, key: Key | None, why_no_entities: str, trial: "Trial | None"
+) -> dict[str, Any]:
+    """Returns the same for programs. `fingerprint` is null unless all is here that it depends on: the key, and what
+    finds entities."""
     policy, encryption = loaded.policy, loaded.encryption
     return {
         "file": str(file),
-        "fingerprint": _fingerprint(policy, key),
+        "fingerprint": None if why_no_entities else _fingerprint(policy, key),
         "key": None if policy.key is None else {"name": policy.key.name, "is_here": key is not None},
         "rules": {path: str(rule) for path, rule in policy.rules.items()},
         "turns": {path: str(rule) for path, rule in policy.turns.items()},
         "patterns": msgspec.to_builtins(policy.patterns),
-        "entities": msgspec.to_builtins(policy.entities),
+        "entities": _entities(policy, why_no_entities),
         "extra": policy.extra,
         "quarantine": policy.quarantine,
         "odd": policy.odd,
@@ -89,7 +92,8 @@ def _settings(loaded: PolicyFile, key: Key | None, why_no_key: str) -> Iterator[
     if policy.recordings is not None:
         yield "recordings", "may lie beside redacted text as they are"
     if (entities := policy.entities) is not None:
-        yield "entities", f"{', '.join(entities.types)}, by {entities.engine} with {entities.model}"
+        version = f" ({entities.version})" if entities.version else ""
+        yield "entities", f"{', '.join(entities.types)}, by {entities.engine} with {entities.model}{version}"
     if encryption is not None:
         plain = f", except {', '.join(encryption.plain_columns)}" if encryption.plain_columns else ""
         yield "encryption", f"{encryption.mode}{plain}, with {_place(encryption.key)}; media {encryption.recordings}"
@@ -112,6 +116,10 @@ def _fingerprint(policy: Policy, key: Key | None) -> str | None:
     return None if key is None else msgspec.structs.replace(policy, key=with_check(policy.key, key)).fingerprint
 
 
+def _entities(policy: Policy, why_not: str) -> dict[str, Any] | None:
+    return None if policy.entities is None else {**msgspec.to_builtins(policy.entities), "is_here": not why_not}
+
+
 def _describe_trial(trial: "Trial") -> Iterator[str]:
     aside = f", {trial.quarantined:,} of which fit no column" if trial.quarantined else ""
     yield f"{count_of(trial.rows, 'conversation')}{aside}; values that each rule was for, changed, and dropped as odd:"
@@ -119,14 +127,16 @@ def _describe_trial(trial: "Trial") -> Iterator[str]:
     yield from _columns([("rule", "reached", "changed", "odd"), *counts])
 
 
-def _warnings(policy: Policy, trial: "Trial | None") -> Iterator[str]:
+def _warnings(policy: Policy, why_no_entities: str, trial: "Trial | None") -> Iterator[str]:
     if without := _without_rule(policy):
         yield (
             f"no rule for {', '.join(without)}: written as served, with the personal data in "
             f'{"it" if len(without) == 1 else "them"}. A rule "keep" says that this is meant'
         )
-    if trial is not None and policy.entities is not None:
-        yield "entities were not looked for in these conversations, so more may change than was counted"
+    if why_no_entities:
+        yield f"a run with this policy would be refused here: {why_no_entities}"
+        if trial is not None:
+            yield "entities were not looked for in these conversations, so more may change than was counted"
     for path, each in ({} if trial is None else trial.rules).items():
         if not each.reached and path not in FIELD_NAMES:
             yield f"{path}: nothing lies there in these conversations; is it spelt right?"

@@ -8,6 +8,7 @@ from typing import Final
 
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
+from exporter.encode.entities import protector_of
 from exporter.encode.protect.protector import Protector
 from exporter.errors import SourceError, UsageError
 from exporter.keys import KEY_BYTES, Key
@@ -37,12 +38,14 @@ class Trial:
     rules: dict[str, RuleTrial]
 
 
-def try_policy(policy: Policy, path: Path) -> Trial:
+def try_policy(policy: Policy, path: Path, *, finds_entities: bool = True) -> Trial:
     """Returns what a policy does to the rows of a file. Values are hashed with a key that is made up and forgotten.
 
-    Raises `UsageError` if the file holds no rows as the API serves them.
+    Unless it `finds_entities`, what they would change is not counted. Raises `UsageError` if the file holds no rows
+    as the API serves them.
     """
-    protector = Protector(policy, Key("trial", secrets.token_bytes(KEY_BYTES)))
+    key = Key("trial", secrets.token_bytes(KEY_BYTES))
+    protector = protector_of(policy, key) if finds_entities else Protector(policy, key, list)
     decoder, encoder = Decoder(None), Encoder(None)
     rows = quarantined = 0
     for body in _bodies(path):

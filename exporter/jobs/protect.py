@@ -19,6 +19,7 @@ from typing import Final, Literal
 import msgspec
 
 from exporter.clock import wall_clock
+from exporter.encode.entities import protector_of
 from exporter.encode.protect.paths import parse_path
 from exporter.encode.protect.protector import Protector
 from exporter.errors import ExporterError, StoreError
@@ -240,7 +241,7 @@ class _Work:
     def _protector(self, stored: Policy | None) -> Protector:
         name = "" if stored is None else stored.fingerprint
         if name not in self.protectors:
-            self.protectors[name] = Protector(difference(stored, self.policy), self.key)
+            self.protectors[name] = protector_of(difference(stored, self.policy), self.key)
         return self.protectors[name]
 
     def counted(self, what: Literal["counts", "odd", "reached"]) -> dict[str, int]:

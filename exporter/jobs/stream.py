@@ -25,7 +25,7 @@ from exporter.progress import Observer
 from exporter.run.connect import connected
 from exporter.run.context import RunContext
 from exporter.run.observer_guard import observed
-from exporter.run.protection import check_turns, tables_of, with_key
+from exporter.run.protection import check_turns, resolved, tables_of
 from exporter.run.reconcile import known_end, settle_range, without_dropped
 from exporter.run.session import schedule
 from exporter.settings import Credentials, Filters, Request, RunSettings, Selection
@@ -113,7 +113,7 @@ def stream(
     `asked.policy` protects the rows, with the key that `keys` finds. The work is done inside the context that `around`
     returns. Raises `ProtectionError`; the stream raises `ExporterError`, and what the observer raises.
     """
-    policy = None if asked.policy is None else with_key(asked.policy, keys)
+    policy = None if asked.policy is None else resolved(asked.policy, keys)
     fields = (*ALWAYS_FIELDS, TRANSCRIPT_FIELD) if table == TURNS else without_dropped(asked.fields, policy)
     request = Request(filters=asked.filters or {}, fields=fields, tables=(CONVERSATIONS, table))
     if policy is not None:

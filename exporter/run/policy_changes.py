@@ -11,7 +11,7 @@ import msgspec
 
 from exporter.contract import TRANSCRIPT_FIELD
 from exporter.encode.protect.paths import Segment, Step, Target, parse_path
-from exporter.privacy import Pattern, Policy, Rule
+from exporter.privacy import Entities, Pattern, Policy, Rule
 
 _KEEP: Final = Rule(action="keep")
 
@@ -63,12 +63,23 @@ def _differences(stored: Policy, wanted: Policy) -> Iterator[str]:
         if stored.patterns.get(name) != wanted.patterns.get(name):
             found, asked = (_pattern(each.patterns.get(name)) for each in (stored, wanted))
             yield _both(f"pattern {name}", found, asked)
-    for what in ("extra", "quarantine", "odd", "entities", "version"):
+    yield from _entities(stored.entities, wanted.entities)
+    for what in ("extra", "quarantine", "odd", "version"):
         if (found := getattr(stored, what)) != (asked := getattr(wanted, what)):
             yield _both(what, _plain(found), _plain(asked))
     names = [None if each.key is None else each.key.name for each in (stored, wanted)]
     if names[0] != names[1]:
         yield _both("key", names[0] or "none", names[1] or "none")
+
+
+def _entities(stored: Entities | None, wanted: Entities | None) -> Iterator[str]:
+    if stored is None or wanted is None:
+        if stored is not wanted:
+            yield _both("entities", *("none" if each is None else ", ".join(each.types) for each in (stored, wanted)))
+        return
+    for what in ("language", "model", "types", "version"):
+        if (found := getattr(stored, what)) != (asked := getattr(wanted, what)):
+            yield _both(f"entities.{what}", _plain(found), _plain(asked))
 
 
 def _both(what: str, stored: str, wanted: str) -> str:
@@ -108,8 +119,8 @@ def _obstacles(stored: Policy, wanted: Policy) -> Iterator[str]:
     for name in sorted({name for rule in applied for name in rule.patterns} & wanted.patterns.keys()):
         if (found := stored.patterns.get(name)) != (asked := wanted.patterns[name]):
             yield _both(f"pattern {name}", _pattern(found), _pattern(asked))
-    if stored.entities is not None and wanted.entities != stored.entities:
-        yield _both("entities", _plain(stored.entities), _plain(wanted.entities))
+    if stored.entities is not None:
+        yield from _entities(stored.entities, wanted.entities)
     if stored.needs_key and wanted.needs_key and _key(stored) != _key(wanted):
         yield _both("key", *(f"{name} ({check})" for name, check in (_key(stored), _key(wanted))))
     for what, strict in (("extra", "drop"), ("quarantine", "withhold")):

@@ -9,7 +9,7 @@ import msgspec
 
 from exporter.contract import FILTERS_BY_NAME
 from exporter.encode.batch import NO_FLOORS
-from exporter.encode.protect.protector import Protector
+from exporter.encode.entities import protector_of, with_version
 from exporter.encode.tables import Tables
 from exporter.errors import DestinationError, ProtectionError, UsageError
 from exporter.keys import Keys, with_check
@@ -34,7 +34,7 @@ def settle_policy(state: State, asked: Selection, destination: Location, keys: K
     there is no export yet.
 
     Raises `ProtectionError` if they differ, if the export is stored without one, if its key is missing or another, or
-    if filters or recordings would keep what it protects.
+    if filters or recordings would keep what it protects. Raises also as `with_version`.
     """
     wanted, stored = asked.policy, state.privacy.policy
     if state.request is not None and stored is None and wanted is not None:
@@ -46,7 +46,7 @@ def settle_policy(state: State, asked: Selection, destination: Location, keys: K
     if policy is None:
         return None
     if wanted is not None:
-        wanted = with_key(wanted, keys, stored)
+        wanted = resolved(wanted, keys, stored)
         # Its key may lie elsewhere now.
         policy = wanted
         if stored is not None and (found := differences(stored, wanted)):
@@ -56,7 +56,7 @@ def settle_policy(state: State, asked: Selection, destination: Location, keys: K
                 f"{shell_word(destination)} --policy FILE"
             )
     else:
-        with_key(policy, keys)
+        resolved(policy, keys)
     check_turns(policy, (state.request or Request(tables=asked.tables or Request().tables)).tables)
     filters = asked.filters if state.request is None else state.request.filters
     check_filters(policy, filters or {})
@@ -77,7 +77,7 @@ def settle_stricter(state: State, asked: Policy | None, destination: Location, k
     wanted = asked or stored
     if wanted is None:
         raise UsageError(f"{destination}: stored without a policy. Give one: --policy FILE")
-    wanted = with_key(wanted, keys, stored)
+    wanted = resolved(wanted, keys, stored)
     if found := obstacles(stored, wanted):
         raise ProtectionError(
             f"{destination}: this policy cannot be made of what is stored ({'; '.join(found)}).\n"
@@ -94,9 +94,15 @@ def settle_stricter(state: State, asked: Policy | None, destination: Location, k
     return wanted
 
 
-def with_key(policy: Policy, keys: Keys, stored: Policy | None = None) -> Policy:
-    """Returns the policy with what tells another key. Raises `ProtectionError` without the key, or with another than
-    the one that is `stored` under its name."""
+def resolved(policy: Policy, keys: Keys, stored: Policy | None = None) -> Policy:
+    """Returns the policy with what tells another key, and other versions of what finds entities.
+
+    Raises `ProtectionError` without the key, or with another than the one that is `stored` under its name, and as
+    `with_version` for both policies.
+    """
+    if stored is not None:
+        with_version(stored)
+    policy = with_version(policy)
     reference = policy.key
     if reference is None or not policy.needs_key:
         return policy
@@ -111,13 +117,13 @@ def tables_of(
     """Returns the tables of a request, which protect what is encoded; `floors` are as in `Tables.of`.
 
     Unless the caller `reads` from the API, it rewrites stored rows, of which only turns are made again; then the key is
-    needed for these alone. Raises `ProtectionError` if it is missing.
+    needed for these alone. Raises `ProtectionError` if it is missing, and as `with_version`.
     """
     if policy is None:
         return Tables.of(request, floors=floors)
     applied = policy if reads else msgspec.structs.replace(policy, rules={}, quarantine="keep")
     key = keys.privacy(policy.key) if applied.needs_key and policy.key is not None else None
-    return replace(Tables.of(request, Protector(applied, key), floors), policy=policy.fingerprint)
+    return replace(Tables.of(request, protector_of(applied, key), floors), policy=policy.fingerprint)
 
 
 def stored_tables(state: State, keys: Keys) -> Tables:

@@ -51,10 +51,11 @@ def test_the_names_of_the_library() -> None:
         "Accept",
         "Verify",
         "Compact",
-        "Protect",
         "Rekey",
         "Vacuum",
         "Expire",
+        "Protect",
+        "Erase",
     )
     returned |= {f"{result}Result" for result in results}
     assert described | returned | {"__version__"} == set(exporter.__all__)

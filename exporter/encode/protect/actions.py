@@ -20,7 +20,7 @@ ENTITIES = "entities"
 
 
 def action_of(rule: Rule, policy: Policy, key: Key | None, recognize: Recognizer | None) -> Action:
-    """Returns what the rule does to texts. Raises `ProtectionError` if it needs a key and there is none."""
+    """Returns what the rule does to texts. Raises `ProtectionError` if the key or the recognizer is missing."""
     match rule.action:
         case "hash":
             return partial(_on_distinct, Hasher(needed(key), rule.domain, rule.normalise).all)
@@ -30,7 +30,11 @@ def action_of(rule: Rule, policy: Policy, key: Key | None, recognize: Recognizer
             return partial(_on_distinct, partial(_each, without_query))
         case "redact":
             names = [name for name in rule.patterns if name != ENTITIES]
-            return Redactor(_found(names, policy.patterns), recognize if ENTITIES in rule.patterns else None)
+            if ENTITIES not in rule.patterns:
+                return Redactor(_found(names, policy.patterns))
+            if recognize is None:
+                raise ProtectionError("a rule of the policy names entities, and nothing is there that finds them")
+            return Redactor(_found(names, policy.patterns), recognize)
     return lambda texts: texts
 
 

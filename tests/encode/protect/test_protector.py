@@ -135,6 +135,18 @@ def test_a_policy_with_hashes_needs_its_key() -> None:
     Protector(Policy(rules={"summary": Rule(action="drop")}, quarantine="keep"), None)
 
 
+def test_a_policy_with_entities_needs_what_finds_them() -> None:
+    finds = Rule(action="redact", patterns=("email", "entities"))
+    for policy in (
+        _policy({"summary": finds}),
+        _policy({"custom_metadata.**.note": finds}),
+        _policy({}, turns={"content": finds}),
+    ):
+        with pytest.raises(ProtectionError, match="names entities, and nothing is there that finds them"):
+            Protector(policy, KEY)
+        Protector(policy, KEY, list)
+
+
 @pytest.mark.parametrize(
     ("path", "rule"),
     [
