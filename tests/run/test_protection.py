@@ -10,12 +10,12 @@ from exporter.log.privacy import Privacy
 from exporter.log.state import State
 from exporter.model import TURNS
 from exporter.privacy import Policy, Rule
-from exporter.run.protection import settle_policy, settle_stricter, stored_tables, tables_of, with_key
+from exporter.run.protection import resolved, settle_policy, settle_stricter, stored_tables, tables_of
 from exporter.settings import Request, Selection
 from tests.jobs.protected import DROP, HASH, KEYS, OTHER_KEYS, policy
 
 OUT = Path("out")
-ONE = with_key(policy(), KEYS)
+ONE = resolved(policy(), KEYS)
 STORED = State(request=Request(), privacy=Privacy(policy=ONE))
 
 
@@ -46,7 +46,7 @@ def test_tables_name_the_policy_and_need_the_key_for_what_they_make() -> None:
     assert stored_tables(STORED, NO_KEYS).policy == ONE.fingerprint
     with pytest.raises(ProtectionError, match="k1"):
         tables_of(Request(), ONE, NO_KEYS)
-    hashed = with_key(policy(turns={"tool_name": HASH}), KEYS)
+    hashed = resolved(policy(turns={"tool_name": HASH}), KEYS)
     with pytest.raises(ProtectionError, match="k1"):
         stored_tables(State(request=Request(), privacy=Privacy(policy=hashed)), NO_KEYS)
 
