@@ -1,6 +1,6 @@
 """Measures what a policy costs: hashes and redaction beside the standard library, and exports beside those without one.
 
-`privacy_clocks` measures the engine alone. The exports take turns, each as a process (`protected`).
+`privacy_clocks` measures the engine alone. The exports take turns, each as a process.
 """
 
 import shutil
@@ -11,8 +11,9 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.exports import check, environment, export_command
+from benchmarks.exports import run_export
 from benchmarks.measurement import Cost, ratios, run, spread
+from benchmarks.policies import OTHER_RULES, TRANSCRIPT_RULES, write_key, write_policy
 from benchmarks.privacy_rows import protected_conversations
 from benchmarks.server import serving
 from benchmarks.size import Size
@@ -59,6 +60,12 @@ class Result(msgspec.Struct, frozen=True):
 
 def measure(size: Size, work: Path) -> Result:
     target, file = work / "target", work / "clocks"
+    key = ("--privacy-key-file", str(write_key(work / "key")))
+    policies = {
+        "other": write_policy(work / "other.toml", OTHER_RULES),
+        "all": write_policy(work / "all.toml", OTHER_RULES, TRANSCRIPT_RULES),
+    }
+    options = {name: ("--policy", str(policy), *key) for name, policy in policies.items()}
     engine: list[Engine] = []
     exports: dict[str, list[Cost]] = {name: [] for name in EXPORTS}
     clocks: list[str | Path] = [sys.executable, "-m", "benchmarks.privacy_clocks", file]
@@ -67,9 +74,7 @@ def measure(size: Size, work: Path) -> Result:
             run([*clocks, str(size.privacy_hashes), str(size.privacy_transcripts)])
             engine.append(msgspec.json.decode(file.read_bytes(), type=Engine))
             for name, costs in exports.items():
-                program = [sys.executable, "-m", "benchmarks.protected", name]
-                costs.append(run([*program, *export_command(target)[3:]], environment(server.url)))
-                check(target, size.cost_rows)
+                costs.append(run_export(target, server.url, size.cost_rows, *options.get(name, ())))
                 shutil.rmtree(target)
     return Result(size.privacy_hashes, size.cost_rows, engine, exports)
 

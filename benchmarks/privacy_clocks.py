@@ -19,42 +19,22 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchmarks.policies import KEY, TRANSCRIPT_RULES, write_policy
 from benchmarks.privacy_rows import protected_conversations
 from exporter.encode.protect.checks import CHECKS
 from exporter.encode.protect.patterns import BUILT_IN
 from exporter.encode.protect.protector import Protector
 from exporter.encode.protect.values import Hasher
 from exporter.encode.schema import arrow_schema
-from exporter.keys import Key
-from exporter.privacy import KeyReference, Pattern, Policy, Rule
+from exporter.options.policy import load_policy
+from exporter.privacy import Pattern
 
-KEY: Final = Key("k1", bytes(range(32)))
-_ALL: Final = tuple(BUILT_IN)
 _TEXTS: Final = ("content", "arguments", "output")
 _EXPRESSIONS: Final = {
     "email": r"[\w.!#$%'*+^{|}~-]+[@＠](?:[\w-]+\.)+[^\W\d_][\w-]+",
     "spoken-digits": BUILT_IN["spoken-digits"].regex.replace(r"\p{Nd}", r"\d"),
 }
 _BATCH_ROWS: Final = 1000
-
-#: Rules for transcripts, and for everything else that may be personal.
-TRANSCRIPT_RULES: Final = {
-    "conversation.items[*].content": Rule(action="redact", patterns=_ALL),
-    "conversation.items[*].arguments": Rule(action="redact", patterns=_ALL, inside="json"),
-    "conversation.items[*].output": Rule(action="redact", patterns=_ALL, inside="json"),
-}
-OTHER_RULES: Final = {
-    "user_id": Rule(action="hash", domain="person", normalise=("phone:US", "lower")),
-    "agent_number": Rule(action="mask"),
-    "custom_metadata.email": Rule(action="hash", domain="email", normalise=("lower",)),
-    "summary": Rule(action="redact", patterns=_ALL),
-    "initial_context": Rule(action="redact", patterns=_ALL, everywhere=True),
-    "recording_details.recording_url": Rule(action="no-query"),
-}
-
-
-def policy_of(rules: dict[str, Rule]) -> Policy:
-    return Policy(rules=rules, patterns=dict(BUILT_IN), key=KeyReference(name=KEY.name, check=KEY.check))
 
 
 def main() -> None:
@@ -66,7 +46,8 @@ def main() -> None:
         pa.RecordBatch.from_arrays([pa.array(texts[start : start + _BATCH_ROWS])], schema=schema)
         for start in range(0, len(texts), _BATCH_ROWS)
     ]
-    protector = Protector(policy_of(TRANSCRIPT_RULES), KEY)
+    policy = load_policy(write_policy(file.with_suffix(".toml"), TRANSCRIPT_RULES)).policy
+    protector = Protector(policy, KEY)
     protected, redact = _clock(lambda: [protector.protect(batch).column(0) for batch in batches])
     changed = sum(pc.not_equal(batch.column(0), new).true_count for batch, new in zip(batches, protected, strict=True))
     _, naive = _clock(lambda: list(map(_naive, texts)))

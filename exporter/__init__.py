@@ -11,10 +11,7 @@ if TYPE_CHECKING:
     from exporter import blocking as blocking
     from exporter import errors as errors
     from exporter import sandbox as sandbox
-    from exporter.api.calls import accept as accept
     from exporter.api.calls import audit as audit
-    from exporter.api.calls import compact as compact
-    from exporter.api.calls import expire as expire
     from exporter.api.calls import export as export
     from exporter.api.calls import recordings as recordings
     from exporter.api.calls import reread as reread
@@ -22,11 +19,14 @@ if TYPE_CHECKING:
     from exporter.api.calls import status as status
     from exporter.api.calls import stream as stream
     from exporter.api.calls import sync as sync
-    from exporter.api.calls import vacuum as vacuum
-    from exporter.api.calls import verify as verify
-    from exporter.api.erasure import erase as erase
+    from exporter.api.privacy import erase as erase
+    from exporter.api.privacy import expire as expire
     from exporter.api.privacy import protect as protect
     from exporter.api.privacy import rekey as rekey
+    from exporter.api.upkeep import accept as accept
+    from exporter.api.upkeep import compact as compact
+    from exporter.api.upkeep import vacuum as vacuum
+    from exporter.api.upkeep import verify as verify
     from exporter.coverage import Period as Period
     from exporter.errors import ExporterError as ExporterError
     from exporter.jobs.accept import AcceptResult as AcceptResult
@@ -57,15 +57,15 @@ _NAMES: Final[dict[str, str | None]] = {
     "AcceptResult": "exporter.jobs.accept",
     "AuditResult": "exporter.jobs.audit",
     "CompactResult": "exporter.jobs.compact",
-    "ExpireResult": "exporter.jobs.expire",
     "EraseResult": "exporter.jobs.erase_result",
+    "ExpireResult": "exporter.jobs.expire",
     "ExportSpec": "exporter.options.spec",
     "ExporterError": "exporter.errors",
     "Observer": "exporter.progress",
     "Period": "exporter.coverage",
+    "ProtectResult": "exporter.jobs.protect",
     "Quiet": "exporter.progress",
     "RecordingsResult": "exporter.jobs.recordings_result",
-    "ProtectResult": "exporter.jobs.protect",
     "RekeyResult": "exporter.jobs.rekey",
     "RereadResult": "exporter.jobs.reread",
     "Snapshot": "exporter.progress",
@@ -77,17 +77,17 @@ _NAMES: Final[dict[str, str | None]] = {
     "VacuumResult": "exporter.jobs.vacuum",
     "VerifyResult": "exporter.jobs.verify",
     "__version__": "exporter.version",
-    "accept": "exporter.api.calls",
+    "accept": "exporter.api.upkeep",
     "audit": "exporter.api.calls",
     "blocking": None,
-    "compact": "exporter.api.calls",
-    "erase": "exporter.api.erasure",
+    "compact": "exporter.api.upkeep",
+    "erase": "exporter.api.privacy",
     "errors": None,
-    "expire": "exporter.api.calls",
+    "expire": "exporter.api.privacy",
     "export": "exporter.api.calls",
     "open_dataset": "exporter.jobs.dataset",
-    "recordings": "exporter.api.calls",
     "protect": "exporter.api.privacy",
+    "recordings": "exporter.api.calls",
     "rekey": "exporter.api.privacy",
     "reread": "exporter.api.calls",
     "sandbox": None,
@@ -95,8 +95,8 @@ _NAMES: Final[dict[str, str | None]] = {
     "status": "exporter.api.calls",
     "stream": "exporter.api.calls",
     "sync": "exporter.api.calls",
-    "vacuum": "exporter.api.calls",
-    "verify": "exporter.api.calls",
+    "vacuum": "exporter.api.upkeep",
+    "verify": "exporter.api.upkeep",
 }
 __all__ = [*_NAMES]
 

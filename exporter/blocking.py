@@ -16,7 +16,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 import pyarrow as pa
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from exporter.api import calls, erasure, privacy
+from exporter.api import calls, privacy, upkeep
 from exporter.errors import UsageError
 from exporter.jobs.stream import Stream, StreamReport
 from exporter.model import CONVERSATIONS
@@ -68,11 +68,11 @@ def _refuse_a_loop(name: str) -> None:
     raise UsageError(f"an event loop runs in this thread: use exporter.{name} with await, not exporter.blocking.{name}")
 
 
-accept: Final = _plain(calls.accept)
+accept: Final = _plain(upkeep.accept)
 audit: Final = _plain(calls.audit)
-compact: Final = _plain(calls.compact)
-expire: Final = _plain(calls.expire)
-erase: Final = _plain(erasure.erase)
+compact: Final = _plain(upkeep.compact)
+expire: Final = _plain(privacy.expire)
+erase: Final = _plain(privacy.erase)
 export: Final = _plain(calls.export)
 recordings: Final = _plain(calls.recordings)
 protect: Final = _plain(privacy.protect)
@@ -81,8 +81,8 @@ reread: Final = _plain(calls.reread)
 schema: Final = _plain(calls.schema)
 status: Final = _plain(calls.status)
 sync: Final = _plain(calls.sync)
-vacuum: Final = _plain(calls.vacuum)
-verify: Final = _plain(calls.verify)
+vacuum: Final = _plain(upkeep.vacuum)
+verify: Final = _plain(upkeep.verify)
 
 
 class BatchIterator:

@@ -4,7 +4,7 @@ A call that is cancelled loses what is not committed yet, as if it were killed; 
 """
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,17 +15,11 @@ from anyio import to_thread
 
 from exporter.api.arguments import check_arguments, checked
 from exporter.clock import wall_clock
-from exporter.contract import SECOND, to_datetime
+from exporter.contract import to_datetime
 from exporter.errors import UsageError
-from exporter.jobs.accept import AcceptResult
-from exporter.jobs.accept import accept as run_accept
 from exporter.jobs.audit import AuditResult
 from exporter.jobs.audit import audit as run_audit
-from exporter.jobs.compact import CompactResult
-from exporter.jobs.compact import compact as run_compact
 from exporter.jobs.dataset import load_schema, table_schema
-from exporter.jobs.expire import ExpireResult
-from exporter.jobs.expire import expire as run_expire
 from exporter.jobs.export import export as run_export
 from exporter.jobs.recordings import recordings as run_recordings
 from exporter.jobs.recordings_result import RecordingsResult
@@ -39,22 +33,16 @@ from exporter.jobs.stream import stream as run_stream
 from exporter.jobs.summary import Summary
 from exporter.jobs.sync import SyncResult
 from exporter.jobs.sync import sync as run_sync
-from exporter.jobs.vacuum import VacuumResult
-from exporter.jobs.vacuum import vacuum as run_vacuum
-from exporter.jobs.verify import VerifyResult
-from exporter.jobs.verify import verify as run_verify
 from exporter.model import CONVERSATIONS, TABLES, TURNS
 from exporter.options.dialect import for_caller
 from exporter.options.parse import choose_fields, parse_share
-from exporter.options.privacy import KeyOptions
 from exporter.options.recordings import choose_retried, to_retention
-from exporter.options.retention import to_ages
 from exporter.options.spec import ExportSpec
-from exporter.options.times import to_age, to_seconds
+from exporter.options.times import to_age
 from exporter.progress import Observer
 from exporter.run.context import RunContext
 from exporter.run.observer_guard import observed
-from exporter.settings import RunSettings, Selection
+from exporter.settings import Selection
 from exporter.store.location import Location, parse_location
 from exporter.words import did_you_mean
 from exporter.zones import UTC_NAME
@@ -148,26 +136,6 @@ async def audit(
 
 
 @checked
-async def compact(spec: ExportSpec, *, observer: Observer | None = None) -> CompactResult:
-    """Merges small files at `spec.destination`, as `exporter compact` does. It needs no token.
-
-    Only `part_size`, `memory` and where keys are found count in the spec. Raises `ExporterError`.
-    """
-    settings, destination = spec.settings(), destination_of(spec)
-
-    def job(told: Observer) -> Awaitable[CompactResult]:
-        return run_compact(
-            destination,
-            target_bytes=settings.target_part_bytes,
-            memory_bytes=settings.memory_bytes,
-            observer=told,
-            keys=spec.keys(os.environ),
-        )
-
-    return await observed(observer, job)
-
-
-@checked
 async def status(
     destination: str | Path,
     *,
@@ -191,85 +159,6 @@ async def status(
         updated_after=updated_after,
         retention_seconds=None if recording_retention is None else to_retention(recording_retention),
     )
-
-
-@checked
-async def accept(destination: str | Path, *, note: str | None = None, dry_run: bool = False) -> AcceptResult:
-    """Records that what an export has in doubt is known, by this process's user, as `exporter accept` does.
-
-    `note` says why, in one line. It needs no token. Raises `ExporterError`, such as `DestinationError` if there is no
-    export.
-    """
-    return await run_accept(parse_location(str(destination)), now=wall_clock(), note=note, dry_run=dry_run)
-
-
-@checked
-async def verify(
-    destination: str | Path,
-    *,
-    sample: str = "100%",
-    media: bool = False,
-    repair: bool = False,
-    bytes_only: bool = False,
-    data_key_file: str | Path | None = None,
-) -> VerifyResult:
-    """Checks every file of an export against its log, as `exporter verify` does. It needs no token.
-
-    `sample` is the share of the files whose content is read; `media` also reads the recordings that these name.
-    `repair` takes out what is wrong, so that the next export reads it again. Without the key of an encrypted export, or
-    with `bytes_only`, files are compared with their sums, and not looked into. The result tells what was found: no
-    exception says that something is damaged. Raises `DestinationError` if there is no export, and `StoreError`.
-    """
-    share, keys = parse_share(sample), KeyOptions(data_key_file=data_key_file).keys(os.environ)
-    if bytes_only and (repair or media):
-        raise UsageError(f"bytes_only: does not go with {'repair' if repair else 'media'}")
-    return await run_verify(
-        parse_location(str(destination)),
-        now=wall_clock(),
-        share=share,
-        media=media,
-        repair=repair,
-        bytes_only=bytes_only,
-        keys=keys,
-    )
-
-
-@checked
-async def vacuum(
-    destination: str | Path,
-    *,
-    older_than: str | int | timedelta = "7d",
-    dry_run: bool = False,
-    data_key_file: str | Path | None = None,
-) -> VacuumResult:
-    """Deletes files that were replaced longer ago than `older_than`, and recordings that no row names, as `exporter
-    vacuum` does. It needs no token.
-
-    `older_than` is a text such as `36h`, a number of seconds or a timedelta. Raises `ExporterError`.
-    """
-    seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else to_seconds(older_than, "older_than")
-    now = wall_clock()
-    # So that 0 seconds also delete what was replaced in this very microsecond.
-    before = now + 1 - round(seconds * SECOND)
-    keys = KeyOptions(data_key_file=data_key_file).keys(os.environ)
-    return await run_vacuum(parse_location(str(destination)), before=before, now=now, dry_run=dry_run, keys=keys)
-
-
-@checked
-async def expire(
-    destination: str | Path,
-    ages: Mapping[str, int | str] | Sequence[str] | str | None = None,
-    *,
-    dry_run: bool = False,
-    observer: Observer | None = None,
-) -> ExpireResult:
-    """Deletes what is older than `destination` keeps it, as `exporter expire` does. It needs no token.
-
-    `ages` are those to keep from now on, as in the spec's `expire`: `90d`, or `{"conversations": "3y"}`, or `never`.
-    Without them, the stored ones count. Raises `ExporterError`, and what `observer` raises.
-    """
-    job = partial(run_expire, now=wall_clock(), asked=to_ages(ages), dry_run=dry_run, settings=RunSettings())
-    return await observed(observer, lambda told: job(parse_location(str(destination)), observer=told))
 
 
 @checked

@@ -1,21 +1,30 @@
-"""Runs the commands that change how an export is protected as awaitable calls, as `calls` does with all others."""
+"""Runs the commands of privacy as awaitable calls, as `calls` does with all others."""
 
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 
 from anyio import to_thread
 
 from exporter.api.arguments import checked
 from exporter.api.calls import destination_of
+from exporter.clock import wall_clock
+from exporter.jobs.erase import erase as run_erase
+from exporter.jobs.erase_result import EraseResult
+from exporter.jobs.expire import ExpireResult
+from exporter.jobs.expire import expire as run_expire
 from exporter.jobs.protect import ProtectResult
 from exporter.jobs.protect import protect as run_protect
 from exporter.jobs.rekey import RekeyResult
 from exporter.jobs.rekey import rekey as run_rekey
-from exporter.options.privacy import find_new_key
+from exporter.options.privacy import KeyOptions, find_new_key
+from exporter.options.retention import to_ages
 from exporter.options.spec import ExportSpec
 from exporter.progress import Observer
+from exporter.run.erasure_wish import Wish
 from exporter.run.observer_guard import observed
+from exporter.settings import RunSettings
+from exporter.store.location import parse_location
 
 
 @checked
@@ -51,3 +60,71 @@ async def rekey(
         return run_rekey(destination, new_key=new_key, keys=keys, memory_bytes=memory_bytes, observer=told)
 
     return await observed(observer, job)
+
+
+@checked
+async def expire(
+    destination: str | Path,
+    ages: Mapping[str, int | str] | Sequence[str] | str | None = None,
+    *,
+    dry_run: bool = False,
+    privacy_key_file: str | Path | None = None,
+    data_key_file: str | Path | None = None,
+    observer: Observer | None = None,
+) -> ExpireResult:
+    """Deletes what is older than `destination` keeps it, as `exporter expire` does. It needs no token, and keys
+    only for an export that is protected.
+
+    `ages` are those to keep from now on, as in the spec's `expire`: `90d`, or `{"conversations": "3y"}`, or `never`.
+    Without them, the stored ones count. Raises `ExporterError`, and what `observer` raises.
+    """
+    keys = KeyOptions(privacy_key_file=privacy_key_file, data_key_file=data_key_file).keys(os.environ)
+    settings, place, asked = RunSettings(), parse_location(str(destination)), to_ages(ages)
+
+    def job(told: Observer) -> Awaitable[ExpireResult]:
+        return run_expire(
+            place, now=wall_clock(), asked=asked, dry_run=dry_run, settings=settings, observer=told, keys=keys
+        )
+
+    return await observed(observer, job)
+
+
+@checked
+async def erase(
+    destination: str | Path,
+    *,
+    by: str | None = None,
+    values: Sequence[str] | str = (),
+    ids: Sequence[str] | str = (),
+    digits: bool = False,
+    future: bool = False,
+    mentions: bool = False,
+    reference: str | None = None,
+    dry_run: bool = False,
+    privacy_key_file: str | Path | None = None,
+    data_key_file: str | Path | None = None,
+    observer: Observer | None = None,
+) -> EraseResult:
+    """Erases somebody from an export for good, and proves that nothing is left, as `exporter erase` does.
+
+    Whose conversations these are is said by `values` of the column or path `by`, and by `ids` of conversations. It
+    needs the privacy key, but no token. The result tells what was erased, and what is left: no exception says that.
+    Raises `ExporterError`, such as `ProtectionError` without the key; none holds a value.
+    """
+    wish = Wish(
+        by=by,
+        values=_several(values),
+        ids=_several(ids),
+        digits=digits,
+        future=future,
+        mentions=mentions,
+        reference=reference,
+    )
+    keys = KeyOptions(privacy_key_file=privacy_key_file, data_key_file=data_key_file).keys(os.environ)
+    place = parse_location(str(destination))
+    return await observed(observer, lambda told: run_erase(place, wish, keys, told, now=wall_clock(), dry_run=dry_run))
+
+
+def _several(values: Sequence[str] | str) -> tuple[str, ...]:
+    several = (values,) if isinstance(values, str) else values
+    return tuple(dict.fromkeys(text for value in several if (text := value.strip())))

@@ -122,6 +122,18 @@ ABOUT: Final[dict[str, About]] = {
             ("Read again what an earlier token was not shown", "exporter reread calls --withheld"),
         ),
     ),
+    "erase": About(
+        section=Section.UPKEEP,
+        topic="erase",
+        examples=(
+            (
+                "One person, whose value is read from a file, for a request",
+                "exporter erase calls --by user_id --values-from FILE --reference DSR-14",
+            ),
+            ("Only say what would be erased", "exporter erase calls --by user_id --values-from FILE --dry-run"),
+            ("Go on with an erasure that was cut short", "exporter erase calls"),
+        ),
+    ),
     "compact": About(
         section=Section.UPKEEP,
         topic="compact",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @with_options(
     *OPTIONS.keys() - {"part_size", "memory", "trust_clock", *KEYS},
-    helps={"trust_clock": "Believe this clock alone: server (as of the last run that read), local (this machine's)."},
+    helps={"trust_clock": "Believe this clock alone: server (at the last run that read), local (this machine's)."},
     trust_clock="this machine's up to the last run that read, and a day late beyond",
 )
 def expire(

@@ -73,6 +73,7 @@ def apply(state: State, commit: Commit) -> State:
         export_id=commit.export_id,
         request=state.request or commit.request,
         range=range_,
+        first_start=min(state.first_start, range_.start),
         coverage=coverage,
         live=next_live(state.live, change),
         unproven=(*left_of(state.unproven, dropped | proven | doubted, range_), *change.unproven),

@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from exporter.contract import Instant
+from exporter.contract import END_OF_TIME, Instant
 from exporter.coverage import Coverage, Interval
 from exporter.layout import CONVERSATIONS, RECORDINGS, turns_path
 from exporter.log.acceptance import Acceptance, Doubts, new_doubts, withheld_rows
@@ -113,7 +113,8 @@ class State:
     except what they had written themselves. `dropped` is what each repair has taken out. `unsettled` is where rows lie
     that may also be elsewhere, which no run has checked yet. `acceptances` name those of the doubts that somebody has
     accepted. `data_start` is roughly where the data of the range begins, if a run has found that out.
-    `hydrated_fields` came by id because the list lacked them.
+    `hydrated_fields` came by id because the list lacked them. `first_start` is the earliest start that the range has
+    ever had.
 
     An export `has_recordings` once a run has kept some or was asked to. By partition, as `layout.partition_text` names
     it, `changed_at` is the last commit that added conversations, unless it only merged them, and `looked_at` is the
@@ -124,6 +125,7 @@ class State:
     export_id: str = ""
     request: Request | None = None
     range: Interval | None = None
+    first_start: Instant = END_OF_TIME
     coverage: Coverage = field(default_factory=Coverage)
     live: Mapping[str, ExportFile] = field(default_factory=dict)
     unproven: tuple[Unproven, ...] = ()

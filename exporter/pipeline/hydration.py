@@ -17,6 +17,7 @@ from exporter.encode.batch import NO_FLOORS
 from exporter.encode.rows import EncodeRow, Misfit, ServedRow
 from exporter.errors import TooLargeError
 from exporter.model import Counters, Rows
+from exporter.pipeline.admission import Admission
 from exporter.pipeline.memory import Room, Shares
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.single import Absence
@@ -51,7 +52,8 @@ class Piece:
 
 
 class Hydrator:
-    """Completes rows of one run. `fields` are those that it asks for, and `filled` those that came.
+    """Completes rows of one run. `fields` are those that it asks for, and `filled` those that came. The `admission` is
+    that of the run.
 
     `wanted` may be asked for; with `always`, all of them are, without a look. `known` is as in `plan.hydration.decide`.
     What lies below the `floors` of fields, by name, has expired, and is not asked for. At most `at_once` conversations
@@ -71,6 +73,7 @@ class Hydrator:
     ) -> None:
         self.fields: frozenset[str] = frozenset(wanted) if always else frozenset()
         self.filled: set[str] = set()
+        self.admission: Admission | None = None
         self._reader = reader
         self._wanted = frozenset(wanted)
         self._known = frozenset(known)
@@ -173,6 +176,10 @@ class Hydrator:
         except BaseException:
             room.release()
             raise
+
+    def admits(self, row: EncodeRow) -> bool:
+        """Returns whether a row that came may be taken: it may say what the list has left out, and whose it is."""
+        return self.admission is None or bool(self.admission.admit(Rows([row], [0], [None])))
 
     async def hold(self) -> Room:
         """Takes room for a piece, even if there is none: pages wait until it is released."""

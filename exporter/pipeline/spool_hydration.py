@@ -109,7 +109,8 @@ class _Completion:
             patch = await self._ask(rest, lacking)
             if patch.misfits:
                 await self._put_aside(patch.misfits)
-                rest = rest.filter(pc.invert(_with_ids(rest, {misfit.id for misfit in patch.misfits})))
+            if leaving := patch.refused.union(misfit.id for misfit in patch.misfits):
+                rest = rest.filter(pc.invert(_with_ids(rest, leaving)))
             floors = self.stage.tables.encoder.floors
             completed = await to_thread.run_sync(patch.apply, rest, lacking, floors, limiter=self.stage.working)
             if completed.num_rows:
@@ -131,11 +132,12 @@ class _Completion:
         asked = rows.filter(lacks)
         ids, times = asked.column(ID_COLUMN).to_pylist(), asked.column(SORT_COLUMN).cast(pa.int64()).to_pylist()
         came = await self.hydrator.ask(ids)
-        patch = _Patch(rows.slice(0, 0), rows.slice(0, 0))
+        refused = {identity for identity, row in came.items() if not self.hydrator.admits(row)}
+        patch = _Patch(rows.slice(0, 0), rows.slice(0, 0), refused=refused)
         fitting: list[ServedRow] = []
         fitting_at: list[Instant] = []
         for identity, at in zip(ids, times, strict=True):
-            match came.get(identity):
+            match None if identity in refused else came.get(identity):
                 case Misfit() as misfit:
                     patch.misfits.append(Misfit(misfit.id, at, misfit.reason, misfit.text))
                 case ServedRow() as row:
@@ -201,7 +203,8 @@ class _Patch:
     """Holds what fills the gaps of a few rows: rows that `came`, and `stored` ones for those that did not.
 
     `brought` says which of those that came have a field, by the position of their ids, and `null` in how many of these
-    it is null. `misfits` turned out to fit no column.
+    it is null. `misfits` turned out to fit no column, and those `refused` to be of
+    somebody who was erased.
     """
 
     came: pa.RecordBatch
@@ -209,6 +212,7 @@ class _Patch:
     brought: dict[str, dict[str, int]] = field(default_factory=dict)
     null: Counter[str] = field(default_factory=Counter)
     misfits: list[Misfit] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
 
     def apply(self, rows: pa.RecordBatch, names: Iterable[str], floors: Mapping[str, Instant]) -> pa.RecordBatch:
         """Returns the rows with values in the place of nulls in these columns, above their `floors`."""

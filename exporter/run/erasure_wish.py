@@ -15,6 +15,8 @@ from exporter.run.erasure_subject import subject_of_values
 from exporter.settings import Request
 
 _REFERENCE_CHARACTERS: Final = 200
+#: A filter that holds a value of at least this many characters names somebody; a shorter one may be in any text.
+_LEAST_PART: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,4 +80,6 @@ class Wish:
         if subject is not None and subject.digits:
             return any(value in digits_of(text) for text in texts for value in subject.values)
         wanted = [one.casefold() for one in (*self.values, *self.all_ids)]
-        return any(value in text.casefold() for text in texts for value in wanted)
+        found = [text.casefold() for text in texts]
+        parts = [value for value in wanted if len(value) >= _LEAST_PART]
+        return any(value in found for value in wanted) or any(value in text for value in parts for text in found)

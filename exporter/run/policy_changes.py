@@ -133,13 +133,27 @@ def _key(policy: Policy) -> tuple[str, str]:
 
 
 def _overlaps(stored: Mapping[str, Rule], wanted: Mapping[str, Rule]) -> Iterator[str]:
-    """Names new rules for values that an older rule has changed, which had no other rule then."""
-    old = [_target(path, rule) for path, rule in stored.items() if _is_applied(rule)]
-    for path in _changed(stored, wanted):
-        new = _target(path, wanted[path])
-        for other in old if new[1].rule.action != "drop" else ():
-            if other[0] == new[0] and other[1].rank < new[1].rank and _may_meet(other[1], new[1].steps):
-                yield f"{path}: some of it is {_in_words(other[1].rule)} already, by {other[1].path}"
+    """Names rules for values that had another rule: new ones whose values a wider rule has changed, and old exceptions
+    from a wider rule, which it has left alone."""
+    new = {path: rule for path, rule in wanted.items() if stored.get(path) != rule and rule.action != "drop"}
+    for path, rule in new.items():
+        for wide in _wider(path, rule, stored):
+            yield f"{path}: some of it is {_in_words(stored[wide])} already, by {wide}"
+    left = {path: rule for path, rule in stored.items() if not (_is_applied(rule) or path in wanted)}
+    for path, rule in left.items():
+        for wide in _wider(path, rule, stored):
+            if not _is_dropped(path, wanted):
+                yield f"{path}: is kept, and {_in_words(stored[wide])} was not applied to it, by {wide}"
+
+
+def _wider(path: str, rule: Rule, rules: Mapping[str, Rule]) -> Iterator[str]:
+    """Returns the paths of rules that have changed values at a path, unless this has a rule of its own."""
+    column, target = _target(path, rule)
+    for other, theirs in rules.items():
+        their_column, wide = _target(other, theirs)
+        is_wider = _is_applied(theirs) and their_column == column and wide.rank < target.rank
+        if is_wider and _may_meet(wide, target.steps):
+            yield other
 
 
 def _changed(stored: Mapping[str, Rule], wanted: Mapping[str, Rule]) -> set[str]:

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import msgspec
+
 from exporter.contract import BEGINNING, FIELD_NAMES, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
 from exporter.coverage import Coverage, Interval
 from exporter.errors import DestinationError, UsageError
@@ -27,9 +29,14 @@ def stored_export(state: State, destination: Location) -> tuple[Request, Interva
 def in_stored_zone(state: State, asked: Selection) -> Selection:
     """Returns what is asked for with times in the stored time zone, or in UTC, unless they are in one that was given.
 
-    Raises `UsageError` for a range that is empty there.
+    A start that the export has had, and has let expire since, becomes the start that is left: the command that began it
+    also goes on. Raises `UsageError` for a range that is empty there.
     """
-    return asked.within((state.request or Request()).timezone)
+    asked = asked.within((state.request or Request()).timezone)
+    floor, first = row_floor(state.privacy.floors), state.first_start
+    if asked.since is None or state.range is None or not BEGINNING < first <= asked.since < floor:
+        return asked
+    return msgspec.structs.replace(asked, since=state.range.start)
 
 
 def settle_request(state: State, asked: Selection, destination: Location) -> Request:

@@ -123,7 +123,7 @@ class Session:
         guard = Guard(before.organization, role, asked_organization=asked, refuses_withheld=refuses_withheld)
         hydrator = Hydrator.of(reader, request, context.settings, log.state.hydrated_fields, floors)
         if hydrator is not None:
-            committer.hydrated = hydrator.filled
+            committer.hydrated, hydrator.admission = hydrator.filled, connection.admission
         opening, began = connection.opening, context.clock()
         return cls(
             claim.run,

@@ -7,7 +7,7 @@ from inspect import getmembers, iscoroutinefunction
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import exporter
-from exporter.api import calls
+from exporter.api import calls, privacy, upkeep
 from exporter.contract import BEGINNING, DAY, to_datetime
 from exporter.coverage import Interval, Period
 
@@ -19,9 +19,10 @@ ENDINGS = ("_at", "_since", "_since_before", "_start", "_end", "_ahead")
 def results() -> set[type]:
     """Returns what calls return, and what an observer is told."""
     found = {exporter.StreamReport, exporter.Snapshot}
-    for _, call in getmembers(calls, iscoroutinefunction):
-        if call.__module__ == calls.__name__ and not call.__name__.startswith("_"):
-            found.add(get_type_hints(call)["return"])
+    for module in (calls, privacy, upkeep):
+        for _, call in getmembers(module, iscoroutinefunction):
+            if call.__module__ == module.__name__ and not call.__name__.startswith("_"):
+                found.add(get_type_hints(call)["return"])
     return {kind for kind in found if kind.__module__.startswith("exporter.")}
 
 
@@ -43,7 +44,7 @@ def fields_of(kind: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def test_every_call_has_a_result() -> None:
     names = {"Summary", "SyncResult", "RereadResult", "AuditResult", "CompactResult", "VacuumResult", "VerifyResult"}
-    names |= {"RecordingsResult"}
+    names |= {"RecordingsResult", "ExpireResult", "EraseResult", "ProtectResult", "RekeyResult"}
     assert {kind.__name__ for kind in results()} == {*names, "AcceptResult", "Status", "StreamReport", "Snapshot"}
     assert all(getattr(exporter, kind.__name__) is kind for kind in results())
 

@@ -758,7 +758,7 @@ def test_a_hint_at_all_files_is_not_given_where_older_ones_are_kept() -> None:
         assert f"read the {kind} table, not the files" in summarize(table_kind=kind.lower(), kept_files=2)
 
 
-STATUS = {
+STATUS: dict[str, Any] = {
     "erasures": None,
     "committed_at": to_datetime(1_000_000),
     "updates_since": to_datetime(500_000),
@@ -787,6 +787,8 @@ STATUS = {
     "unsettled": False,
     "file_mode": "private",
     "hydrated": Hydrated(),
+    "retention": {},
+    "expired_before": {},
     "recordings": None,
     "exit_status": 1,
     "reason": "a part of the range is missing",

@@ -25,7 +25,7 @@ from exporter.log.commits import load_state
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.run.erasure_wish import Wish
-from exporter.sandbox import TOKEN
+from exporter.sandbox import TOKEN, Behaviour
 from exporter.settings import Credentials, Selection
 from exporter.store.local.store import LocalStore
 from tests.jobs.erasing import KEYS, ids, names, rows
@@ -282,3 +282,17 @@ async def test_every_other_command_goes_on_as_before(tmp_path: Path) -> None:
         await synced(tmp_path, source)
         assert ids(tmp_path) == ids(tmp_path, "turns") == kept
         assert (await verified(tmp_path)).problems == ()
+
+
+async def test_what_the_list_leaves_out_also_tells_whose_a_row_is(tmp_path: Path) -> None:
+    async with moving_source(11, Behaviour(list_omits=("user_id",))) as source:
+        fill(source, 20, user_id="somebody")
+        put_ann(source, 2)
+        await synced(tmp_path, source)
+        await erased(tmp_path, by="user_id", values=[ANN], future=True)
+        kept = ids(tmp_path)
+        assert len(kept) == 20
+        put_ann(source, 2)
+        result = await synced(tmp_path, source)
+        assert result.summary.erased
+        assert ids(tmp_path) == kept

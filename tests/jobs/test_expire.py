@@ -8,6 +8,7 @@ import pytest
 
 from exporter.clock import wall_clock
 from exporter.contract import DAY, HOUR, Instant
+from exporter.errors import UsageError
 from exporter.jobs.audit import audit
 from exporter.jobs.compact import compact
 from exporter.jobs.expire import ExpireResult, expire
@@ -206,3 +207,15 @@ async def test_an_age_that_nothing_has_reached_takes_nothing_out(tmp_path: Path)
         assert (after.coverage, after.range, after.privacy.floors) == (before.coverage, before.range, {})
         assert after.files == before.files
         assert not (await place.expire()).changed
+
+
+@pytest.mark.anyio
+async def test_the_command_that_began_an_export_goes_on_after_its_start_has_expired(tmp_path: Path) -> None:
+    async with serve(rows_of()) as server:
+        place = Place(tmp_path / "out", server)
+        await place.export(since=NOW - 9 * DAY, retention={CONVERSATIONS: 5 * 86_400})
+        assert await place.floor() > NOW - 9 * DAY
+        synced = await place.sync(since=NOW - 9 * DAY)
+        assert (synced.summary.state, synced.removed) == ("complete", 0)
+        with pytest.raises(UsageError, match=r"expired: rows before .* are not kept"):
+            await place.sync(since=NOW - 10 * DAY)

@@ -17,9 +17,10 @@ from exporter.errors import StoreError
 from exporter.layout import part_path
 from exporter.log.fold import apply, fold
 from exporter.log.manifest import render_manifest
-from exporter.log.recordings import count_recordings, partitions_to_look_at
+from exporter.log.recordings import count_recordings, hides_recordings, partitions_to_look_at
 from exporter.log.state import FORMAT_VERSION, Author, Commit, State, state_name
 from exporter.model import CONVERSATIONS, RECORDINGS, Change, DataFile
+from exporter.privacy import Policy, Rule
 from exporter.settings import Request
 
 AUTHOR = Author(run="r1", host="here", pid=1, software={})
@@ -236,3 +237,18 @@ def test_a_part_of_an_older_exporter_says_that_nobody_counted() -> None:
         del old[name]
     assert msgspec.convert(old, DataFile).recorded_rows is None
     assert msgspec.convert({}, Change).looked_at == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "action", "hides"),
+    [
+        ("recording_details", "drop", True),
+        ("recording_details.recording_url", "drop", True),
+        ("recording_details.recording_url", "hash", True),
+        ("recording_details.recording_url", "no-query", False),
+        ("recording_details", "keep", False),
+        ("summary", "drop", False),
+    ],
+)
+def test_rules_that_hide_which_conversations_have_a_recording(path: str, action: Any, hides: bool) -> None:
+    assert hides_recordings(Policy(rules={path: Rule(action=action)})) == hides

@@ -79,11 +79,12 @@ def policy(rules: dict[str, Rule], **more: object) -> Policy:
 
 
 @settings(deadline=None)
-@given(RULES, RULES, st.sampled_from(("drop", "keep")), st.sampled_from(("drop", "keep")))
+@given(RULES, RULES, st.sets(st.sampled_from(PATHS)), st.sampled_from(("drop", "keep")))
 def test_stored_rows_become_what_served_ones_would(
-    old: dict[str, Rule], new: dict[str, Rule], extra: str, later_extra: str
+    old: dict[str, Rule], new: dict[str, Rule], left: set[str], extra: str
 ) -> None:
-    stored, wanted = policy(old, extra=extra), policy({**old, **new}, extra=later_extra)
+    kept = {path: rule for path, rule in old.items() if path not in left}
+    stored, wanted = policy(old, extra=extra), policy({**kept, **new})
     try:
         fresh, before = Protector(wanted, KEY).protect(ROWS), Protector(stored, KEY).protect(ROWS)
     except UsageError:
