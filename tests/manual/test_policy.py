@@ -21,7 +21,7 @@ from tests.toolkit.manual import PAGES, in_code
 from tests.toolkit.policies import EVERYTHING
 
 PAGE = PAGES["policy"]
-(EXAMPLE,) = (text for language, text in PAGE.snippets if language == "toml")
+EXAMPLE, ENTITIES = (text for language, text in PAGE.snippets if language == "toml")
 
 
 def names(texts: Iterable[str]) -> list[str]:
@@ -50,6 +50,14 @@ def test_the_example_of_a_refusal(policy: Path, capsys: pytest.CaptureFixture[st
     policy.write_text(EXAMPLE.replace("user_id  ", "user"))
     assert main(["policy", "check", str(policy)]) == 2
     assert undated(capsys.readouterr().err) == f"exporter: {refusal}"
+
+
+def test_the_example_of_entities_goes_with_the_other(policy: Path) -> None:
+    policy.write_text(f"{EXAMPLE}\n{ENTITIES}")
+    loaded = load_policy(policy).policy
+    assert loaded.entities is not None
+    assert loaded.entities.model in PAGE.section("The other tables")
+    assert loaded.rules["conversation.items[*].content"].patterns[-1] == "entities"
 
 
 def test_actions() -> None:
