@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from anyio import to_thread
 
-from exporter.errors import DamagedPartError, StoreError
+from exporter.errors import DamagedPartError, StoreError, UnreadableFileError
 from exporter.layout import ALL_TABLES, CONVERSATIONS, DROPPED, QUARANTINE, RECORDINGS, undropped_path
 from exporter.log.quarantine import id_of, row_of
 from exporter.log.state import Commit, State
@@ -212,7 +212,11 @@ async def look_into(store: Store, path: str, sought: Sought) -> Look:
     was = undropped_path(path) or path
     async with store.fetched(path) as there:
         if was.startswith(f"{QUARANTINE}/"):
-            return look_into_lines(await to_thread.run_sync(lines_in, there, path, store.location), sought)
+            lines = await to_thread.run_sync(lines_in, there, path, store.location)
+            try:
+                return look_into_lines(lines, sought)
+            except ValueError as error:  # also msgspec's
+                raise UnreadableFileError(store.location / path, "its lines were cut or changed") from error
         return await to_thread.run_sync(look_into_part, there, was.partition("/")[0], sought)
 
 

@@ -19,7 +19,7 @@ from exporter.pipeline import quarantine_files
 from exporter.pipeline.quarantine_files import lines_in
 from exporter.privacy import EncryptionMode
 from exporter.sandbox import Row
-from tests.jobs.damage import flip, quarantine, tell
+from tests.jobs.damage import flip, quarantine, tell, truncate
 from tests.jobs.made import NOW
 from tests.jobs.sealed import (
     SECRETS,
@@ -135,6 +135,17 @@ def test_what_a_repair_puts_aside_stays_sealed(tmp_path: Path) -> None:
     assert ids_in(root) == [other for other in IDS if other != name]
     anyio.run(partial(vacuum, root, before=NOW, now=NOW, keys=keys()))
     assert telling(root) == []
+
+
+@pytest.mark.parametrize("mode", [None, "uniform"])
+def test_an_erasure_names_damaged_lines_that_were_put_aside(mode: EncryptionMode | None, tmp_path: Path) -> None:
+    root = made(tmp_path / "out", mode)
+    path = quarantine(root)[0]
+    truncate(root, path)
+    assert check(root, repair=True).sound
+    done = erased(root, "misfit-0")
+    assert done.exit_status == 3
+    assert [path in left for left in done.left] == [True]
 
 
 def test_lines_that_stay_beside_lost_ones_are_sealed(tmp_path: Path) -> None:
