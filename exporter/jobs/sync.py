@@ -21,9 +21,10 @@ from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.summary import Summary, summarize
 from exporter.lake.follow import settle_table_format
 from exporter.parts.ids import ids_in
-from exporter.parts.integrity import opened, read_as_written
+from exporter.parts.integrity import opened
 from exporter.parts.versions import open_rows
 from exporter.pipeline.probe import find_margin
+from exporter.pipeline.quarantine_files import read_lines
 from exporter.pipeline.quarantine_merge import nameless_times
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.spool_sink import Spool, SpoolSink
@@ -242,7 +243,7 @@ async def _nameless(session: Session, homes: Homes) -> Coverage:
     """Returns windows around rows without an id: only a reading of everything there shows whether they have one now."""
     times: list[tuple[Instant, float]] = []
     for _, file in sorted(session.log.state.quarantine.items()):
-        for created_at in nameless_times(await read_as_written(session.stage.store, file)):
+        for created_at in nameless_times(await read_lines(session.stage.store, file)):
             part = homes.of(created_at).file
             times.append((created_at, 1.0 if part is None else density_of(part)))
     return windows_around(times)

@@ -116,7 +116,8 @@ def _read_quarantine(defaults: Mapping[str, Node]) -> Literal["withhold", "keep"
     node = defaults.get("quarantine")
     if node is not None and node.value == "encrypt":
         raise node.error(
-            'rows that fit no column are not encrypted. Write "withhold", or "keep" to have them as served'
+            'rows that fit no column are encrypted with all others, if [encryption] is there. Write "withhold", or '
+            '"keep" to have them as served'
         )
     return cast(Literal["withhold", "keep"], _default(defaults, "quarantine", ("withhold", "keep")))
 

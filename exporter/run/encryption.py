@@ -71,7 +71,7 @@ def _described(encryption: Encryption) -> str:
 def find_cipher(keys: Keys, destination: Location, asked: Selection | None = None) -> FindCipher:
     """Returns what finds the cipher of a run that reads and writes parts.
 
-    It raises as `settle_encryption`; `UsageError` for recordings without the package that encrypts them, and
+    It raises as `settle_encryption`; `UsageError` without the package that encrypts what is no part, and
     `ProtectionError` without the key, and while another key is taking its place.
     """
 
@@ -80,8 +80,8 @@ def find_cipher(keys: Keys, destination: Location, asked: Selection | None = Non
         encryption = settle_encryption(state, wanted, destination)
         if encryption is None:
             return None
-        if encryption.recordings == "encrypted" and (wanted.recordings or state.keeps_recordings):
-            check_installed()
+        # A row that fits no column may come at any time.
+        check_installed()
         key = keys.data(encryption.key)
         check_one_key(state, destination)
         return Cipher(replace(encryption, key=with_check(encryption.key, key)), key)

@@ -178,7 +178,7 @@ BAD = [
     (HEAD + '[defaults]\nodd = "keep"', '4:1: defaults.odd: must be "drop"'),
     (
         HEAD + '[defaults]\nquarantine = "encrypt"',
-        "4:1: defaults.quarantine: rows that fit no column are not encrypted. "
+        "4:1: defaults.quarantine: rows that fit no column are encrypted with all others, if [encryption] is there. "
         'Write "withhold", or "keep" to have them as served',
     ),
     # Columns and paths
