@@ -90,13 +90,13 @@ class JsonRules:
 
     def _gather(self, column: pa.Array, texts: Sequence[memoryview]) -> _Gathered:
         gathered = _Gathered({target.path: [] for target in self._targets})
-        escaped = [False] * len(texts) if self._shape is None else self._shape.escaped(column)
+        counts = [0] * len(texts) if self._shape is None else self._shape.counts(column)
         for row, text in enumerate(texts):
             if not text or bytes(text[:5]) == _NULL:
                 continue
             plain = None
-            if self._shape is not None and not escaped[row]:
-                plain = self._plain(self._shape.gather(text), gathered.inside)
+            if self._shape is not None and counts[row] >= 0:
+                plain = self._plain(self._shape.gather(text, counts[row]), gathered.inside)
             if plain is None:
                 self._scan(row, bytes(text), gathered)
                 continue
