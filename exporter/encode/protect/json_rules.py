@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Raw
 
-from exporter.encode.protect.actions import Action
+from exporter.encode.protect.actions import Action, Work
 from exporter.encode.protect.leaves import Edit, Found, Leaf, find_leaves
 from exporter.encode.protect.nested import changed_inside, spliced, texts_inside, texts_of_tokens, tokens_of
 from exporter.encode.protect.paths import Routes, Target
@@ -26,6 +27,7 @@ _NULL: Final = b"null"
 
 #: The new texts, by those that change.
 Changed = Mapping[str, str]
+_NOTHING: Final[Changed] = MappingProxyType({})
 
 
 class _Plain(NamedTuple):
@@ -65,11 +67,12 @@ class JsonRules:
         self._routes = Routes(targets)
         self._shape = Shape.of(targets)
 
-    def __call__(self, column: pa.Array) -> pa.Array:
-        """Returns the column, which is the same if nothing changes. A text that nobody can read becomes null."""
+    def __call__(self, column: pa.Array) -> Work:
+        """Changes the column, which is the same if nothing changes. A text that nobody can read becomes null."""
         texts = texts_of(column)
         gathered = self._gather(column, texts)
-        changed = self._change(gathered.texts)
+        old = self._by_action(gathered.texts)
+        changed = self._changed(gathered.texts, old, (yield old))
         new: dict[int, bytes | None] = dict.fromkeys(gathered.unreadable)
         for row, found in gathered.scanned.items():
             edits = [edit for leaf in found.leaves if (edit := _leaf_edit(leaf, changed, gathered.inside)) is not None]
@@ -87,13 +90,13 @@ class JsonRules:
 
     def _gather(self, column: pa.Array, texts: Sequence[memoryview]) -> _Gathered:
         gathered = _Gathered({target.path: [] for target in self._targets})
-        escaped = [False] * len(texts) if self._shape is None else self._shape.escaped(column)
+        counts = [0] * len(texts) if self._shape is None else self._shape.counts(column)
         for row, text in enumerate(texts):
             if not text or bytes(text[:5]) == _NULL:
                 continue
             plain = None
-            if self._shape is not None and not escaped[row]:
-                plain = self._plain(self._shape.gather(text), gathered.inside)
+            if self._shape is not None and counts[row] >= 0:
+                plain = self._plain(self._shape.gather(text, counts[row]), gathered.inside)
             if plain is None:
                 self._scan(row, bytes(text), gathered)
                 continue
@@ -141,20 +144,29 @@ class JsonRules:
                     self._tally.add(odd={leaf.target.path: 1})
             gathered.texts[leaf.target.path] += _expanded(leaf.target, [leaf.text], gathered.inside)
 
-    def _change(self, texts: Mapping[str, Sequence[str]]) -> dict[str, Changed]:
-        """Returns, by path, the new texts of those that change. What has the same action is done at once."""
-        changed: dict[str, Changed] = {path: {} for path in texts}
-        for action in {id(self._actions[path]): self._actions[path] for path in texts}.values():
-            paths = [path for path, values in texts.items() if self._actions[path] is action and values]
-            if not paths:
+    def _by_action(self, texts: Mapping[str, Sequence[str]]) -> list[tuple[Action, pa.Array]]:
+        """Returns the texts of all paths that have the same action, one path after the other."""
+        by_action: dict[Action, list[str]] = {}
+        for path, some in texts.items():
+            by_action.setdefault(self._actions[path], []).extend(some)
+        return [(action, pa.array(some, pa.string())) for action, some in by_action.items()]
+
+    def _changed(
+        self,
+        texts: Mapping[str, Sequence[str]],
+        old: Sequence[tuple[Action, pa.Array]],
+        new: Sequence[pa.Array],
+    ) -> dict[str, Changed]:
+        """Returns, by path, the new texts of those that change."""
+        changed: dict[str, Changed] = {}
+        self._tally.add(reached={path: len(some) for path, some in texts.items()})
+        for (action, before), after in zip(old, new, strict=True):
+            paths = [path for path in texts if self._actions[path] is action]
+            if after is before:
+                changed.update(dict.fromkeys(paths, _NOTHING))
                 continue
-            old = pa.array([text for path in paths for text in texts[path]], pa.string())
-            new = action(old)
-            self._tally.add(reached={path: len(texts[path]) for path in paths})
-            if new is old:
-                continue
-            differs = pc.not_equal(old, new)
-            pairs = dict(zip(old.filter(differs).to_pylist(), new.filter(differs).to_pylist(), strict=True))
+            differs = pc.not_equal(before, after)
+            pairs = dict(zip(before.filter(differs).to_pylist(), after.filter(differs).to_pylist(), strict=True))
             start = 0
             for path in paths:
                 changed[path] = pairs
