@@ -146,6 +146,7 @@ def test_a_policy_with_hashes_needs_its_key() -> None:
         ("agent.nmae", Rule(action="mask")),
         ("agent.**", Rule(action="mask")),
         ("custom_metadata..a", Rule(action="mask")),
+        (".custom_metadata.a", Rule(action="mask")),
         ("user_id", Rule(action="hash", domain="x", normalise=("upper",))),
     ],
 )
