@@ -138,11 +138,19 @@ class JsonRules:
         gathered.scanned[row] = found
         self._tally.add(reached=found.dropped + found.odd, changed=found.dropped, odd=found.odd)
         for leaf in found.leaves:
+            if leaf.target.rule.action == "round":
+                self._round(leaf, found)
             if leaf.target.rule.inside == "json":
                 _look_inside([leaf.text], gathered.inside)
                 if gathered.inside[leaf.text] is None:
                     self._tally.add(odd={leaf.target.path: 1})
             gathered.texts[leaf.target.path] += _expanded(leaf.target, [leaf.text], gathered.inside)
+
+    def _round(self, leaf: Leaf, found: Found) -> None:
+        new = str(rounded(int(leaf.text), leaf.target.rule.to))
+        if new != leaf.text:
+            found.edits.append(Edit(leaf.start, leaf.end, new.encode()))
+            self._tally.add(changed={leaf.target.path: 1})
 
     def _by_action(self, texts: Mapping[str, Sequence[str]]) -> list[tuple[Action, pa.Array]]:
         """Returns the texts of all paths that have the same action, one path after the other."""
@@ -220,9 +228,6 @@ def _new_text(target: Target, text: str, changed: Changed, inside: Mapping[str, 
 
 
 def _leaf_edit(leaf: Leaf, changed: Mapping[str, Changed], inside: Mapping[str, list[str] | None]) -> Edit | None:
-    if leaf.target.rule.action == "round":
-        new_number = str(rounded(int(leaf.text), leaf.target.rule.to))
-        return None if new_number == leaf.text else Edit(leaf.start, leaf.end, new_number.encode())
     new = _new_text(leaf.target, leaf.text, changed[leaf.target.path], inside)
     return None if new == leaf.text else Edit(leaf.start, leaf.end, msgspec.json.encode(new))
 

@@ -158,6 +158,7 @@ def test_a_policy_with_entities_needs_what_finds_them() -> None:
         ("agent.nmae", Rule(action="mask")),
         ("agent.**", Rule(action="mask")),
         ("custom_metadata..a", Rule(action="mask")),
+        (".custom_metadata.a", Rule(action="mask")),
         ("user_id", Rule(action="hash", domain="x", normalise=("upper",))),
     ],
 )
