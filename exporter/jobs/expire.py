@@ -22,7 +22,7 @@ from exporter.run.claim import holding
 from exporter.run.encryption import find_cipher
 from exporter.run.expiry import check_retention, let_expire, look_for_expired, offline_now, stage_for
 from exporter.run.finish import check_whole, is_in_order, put_in_order
-from exporter.run.reconcile import stored_export
+from exporter.run.reconcile import settle_retention, stored_export
 from exporter.run.record import Run, recorded
 from exporter.settings import RunSettings
 from exporter.store.base import Store
@@ -80,6 +80,7 @@ async def expire(
         state = await load_state(store)
         _, range_ = stored_export(state, destination)
         believed = offline_now(state, now, settings.trust_clock)
+        asked = settle_retention(state, asked)
         check_retention(state, asked, range_, believed)
         cipher_of = find_cipher(keys, destination)
         with using(cipher_of(state)):

@@ -59,13 +59,15 @@ def offline_now(state: State, machine: Instant, trusted: TrustedClock | None = N
 
 
 def check_retention(state: State, asked: Retention | None, range_: Interval, now: Instant) -> None:
-    """Raises `UsageError` for an age that is asked for, and that all conversations of the range have reached."""
-    if asked is None or CONVERSATIONS not in asked or dict(asked) == dict(state.privacy.retention):
+    """Raises `UsageError` for a new age that all conversations have reached, or the whole range."""
+    age_seconds = None if asked is None else asked.get(CONVERSATIONS)
+    if age_seconds is None or age_seconds == state.privacy.retention.get(CONVERSATIONS):
         return
-    if (floor := now - asked[CONVERSATIONS] * SECOND) >= range_.end:
+    newest = max((file.created_at_max for file in state.conversations), default=range_.end - 1)
+    if (floor := now - age_seconds * SECOND) > newest:
         raise UsageError(
-            f"--expire: keeps conversations from {format_instant(floor)} on, and the range of this export ends at "
-            f"{format_instant(range_.end)}: all of it would go. Give a longer age, or delete the export"
+            f"--expire: keeps conversations from {format_instant(floor)} on, and the newest here is of "
+            f"{format_instant(newest)}: all would go. Give a longer age, or delete the export"
         )
 
 

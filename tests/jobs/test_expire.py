@@ -219,3 +219,28 @@ async def test_the_command_that_began_an_export_goes_on_after_its_start_has_expi
         assert (synced.summary.state, synced.removed) == ("complete", 0)
         with pytest.raises(UsageError, match=r"expired: rows before .* are not kept"):
             await place.sync(since=NOW - 10 * DAY)
+
+
+@pytest.mark.anyio
+async def test_an_age_that_all_conversations_have_reached_is_refused(tmp_path: Path) -> None:
+    async with serve(rows_of()) as server:
+        place = Place(tmp_path / "out", server)
+        await place.export()
+        with pytest.raises(UsageError, match="all would go"):
+            await place.expire({CONVERSATIONS: 3600}, now=NOW + DAY)
+        with pytest.raises(UsageError, match="all would go"):
+            await place.sync(retention={CONVERSATIONS: 3600})
+        assert len(await place.rows()) == len(rows_of())
+
+
+@pytest.mark.anyio
+async def test_an_age_leaves_those_of_other_names_as_they_are(tmp_path: Path) -> None:
+    async with serve(rows_of()) as server:
+        place = Place(tmp_path / "out", server)
+        await place.export(retention={CONVERSATIONS: 20 * 86_400, "summary": 8 * 86_400})
+        done = await place.expire({"conversation": 9 * 86_400})
+        assert done.retention == {CONVERSATIONS: 20 * 86_400, "summary": 8 * 86_400, "conversation": 9 * 86_400}
+        await place.sync(retention={"summary": 0})
+        assert (await place.state()).privacy.retention == {CONVERSATIONS: 20 * 86_400, "conversation": 9 * 86_400}
+        await place.sync(retention={})
+        assert (await place.state()).privacy.retention == {}
