@@ -47,7 +47,7 @@ from exporter.run.erasure_subject import erasure_key
 from exporter.run.erasure_wish import Wish
 from exporter.run.finish import check_whole
 from exporter.run.leftovers import find_leftovers
-from exporter.run.protection import stored_tables
+from exporter.run.protection import check_settled, stored_tables
 from exporter.run.reconcile import stored_export
 from exporter.run.record import Run, recorded
 from exporter.settings import RunSettings
@@ -79,6 +79,7 @@ async def erase(
     async with open_store(destination) as store:
         state = await load_state(store)
         request, _ = stored_export(state, destination)
+        check_settled(state, "erase", destination)
         subject, cipher_of = wish.subject(state, keys), find_cipher(keys, destination)
         if not (wish.values or wish.ids or state.privacy.unfinished):
             raise UsageError("nobody is named: give --by with --values-from, or --id")

@@ -8,7 +8,7 @@ from exporter.encode.protect.paths import parse_path, routes_of, rule_at
 from exporter.encode.protect.protector import Protector
 from exporter.encode.protect.withheld import tag_of
 from exporter.encode.schema import EXTRA, arrow_schema
-from exporter.errors import UsageError
+from exporter.errors import ProtectionError, UsageError
 from exporter.keys import PRIVACY_VARIABLE, Key, Keys, with_check
 from exporter.log.privacy import Privacy
 from exporter.parts.subjects import Stored, Subject, as_served, steps_of
@@ -28,7 +28,15 @@ def erasure_key(privacy: Privacy, keys: Keys) -> tuple[Key, KeyReference]:
         reference = privacy.policy.key
     if reference is None:
         reference = KeyReference(name=_KEY_NAME, env=PRIVACY_VARIABLE)
-    key = keys.privacy(reference)
+    try:
+        key = keys.privacy(reference)
+    except ProtectionError as error:
+        if privacy.erasures:
+            raise ProtectionError(
+                f"{error}.\nThe key of the first erasure is that of all later ones, because the log knows who was "
+                "erased by its hashes alone"
+            ) from error
+        raise
     return key, with_check(reference, key)
 
 

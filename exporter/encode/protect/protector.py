@@ -102,10 +102,19 @@ class Protector:
         """
         return self._hashed(*parse_path(path), value)
 
-    def _stored(self, place: Place, value: str) -> str:
+    def _stored(self, place: Place, value: str) -> str | None:
+        column = place[0]
+        if column == EXTRA and self.policy.extra == "drop":
+            return None
         steps = tuple(Step.ELEMENT if step == Step.ELEMENT.value else step for step in place[1:])
-        hashed = self._hashed(place[0], steps, value)
-        return value if hashed is None else hashed
+        for end in range(len(steps), -1, -1):
+            rule = rule_at(self._routes, column, steps[:end])
+            if rule is not None and rule.action != "keep":
+                # Of what a rule hashes, others inside would be dropped.
+                return self._hashed(column, steps, value) if end == len(steps) else None
+            if rule is not None:
+                break
+        return value
 
     def _hashed(self, column: str, steps: tuple[Segment, ...], value: str) -> str | None:
         rule = rule_at(self._routes, column, steps)

@@ -53,10 +53,10 @@ def tag_of(key: Key, steps: Sequence[str], value: str, *, digits: bool = False) 
     return key.tag(_PURPOSE, text)[:_TAG_DIGITS]
 
 
-def tags_of(served: bytes, key: Key, stored: Callable[[Place, str], str]) -> list[str] | None:
+def tags_of(served: bytes, key: Key, stored: Callable[[Place, str], str | None]) -> list[str] | None:
     """Returns the tags of the values of a row, given as it was served; None if they cannot be told.
 
-    `stored` makes of a value what would be stored of it.
+    `stored` makes of a value what would be stored of it; None if a rule changes it so that it tells nobody apart.
     """
     try:
         row = msgspec.json.decode(served)
@@ -68,7 +68,8 @@ def tags_of(served: bytes, key: Key, stored: Callable[[Place, str], str]) -> lis
     tags = set[str]()
     for place, value in leaves:
         places = [place] if len(place) == 1 else [place, (place[0], _DEEP)]
-        kept = stored(place, value)
+        if (kept := stored(place, value)) is None:
+            continue
         tags.update(tag_of(key, one, kept) for one in places)
         if kept == value and len(digits := ascii_digits(value)) >= _LEAST_DIGITS:
             tags.update(tag_of(key, one, digits, digits=True) for one in places)

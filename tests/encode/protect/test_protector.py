@@ -10,7 +10,6 @@ from exporter.encode.decode import Decoder
 from exporter.encode.exact import NO_ID
 from exporter.encode.protect.patterns import BUILT_IN
 from exporter.encode.protect.protector import Protector
-from exporter.encode.protect.withheld import tag_of
 from exporter.encode.rows import Misfit
 from exporter.encode.schema import arrow_schema, turns_schema
 from exporter.encode.tables import Tables
@@ -205,7 +204,7 @@ def test_a_withheld_row_keeps_its_reason_its_times_and_its_id() -> None:
         "created_at": "2026-02-02T02:40:00Z",
         "updated_at": "2026-02-02T03:00:00.500Z",
         "withheld": f"hmac:k1.{KEY.tag('quarantined row', served)}",
-        "tags": sorted([tag_of(KEY, ["summary"], "4155550100"), tag_of(KEY, ["summary"], "4155550100", digits=True)]),
+        "tags": [],
     }
     assert (withheld.id, withheld.reason, withheld.created_at) == (
         "c1",

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from exporter.encode.protect.patterns import BUILT_IN
 from exporter.encode.protect.protector import Protector
 from exporter.encode.protect.withheld import has_tags, is_withheld, tag_of, tags_in, tags_of
 from exporter.encode.rows import Misfit
@@ -25,7 +26,7 @@ SERVED = msgspec.json.encode(
 )
 
 
-def served(_place: tuple[str, ...], value: str) -> str:
+def served(_place: tuple[str, ...], value: str) -> str | None:
     return value
 
 
@@ -90,6 +91,26 @@ def test_what_is_stored_is_tagged() -> None:
     assert inside is not None and tag_of(KEY, ["initial_context", "customers", "[*]", "id"], inside) in tags
     assert tag_of(KEY, ["custom_metadata", "email"], "ann@example.com") in tags
     assert tag_of(KEY, ["custom_metadata", "a.b"], "dotted") in tags
+
+
+def test_what_a_rule_takes_away_leaves_no_tag() -> None:
+    rules = {
+        "user_id": Rule(action="mask", keep=4),
+        "custom_metadata": Rule(action="drop"),
+        "custom_metadata.n": Rule(action="keep"),
+        "initial_context.**": Rule(action="redact", patterns=("email",)),
+        "agent.id": Rule(action="hash", domain="agent"),
+    }
+    reference = KeyReference(name="k1", check=KEY.check)
+    protector = Protector(Policy(rules=rules, patterns=dict(BUILT_IN), key=reference), KEY)
+    tags = tags_in(msgspec.json.decode(protector.withhold(Misfit("c1", 0, "odd", SERVED)).text))
+    hashed = protector.hashed("agent.id", "a7")
+    assert hashed is not None
+    kept = [(("custom_metadata", "n"), "7"), (("custom_metadata", "**"), "7"), (("agent", "id"), hashed)]
+    assert tags is not None and {*tags} == {
+        *(tag_of(KEY, steps, value) for steps, value in kept),
+        tag_of(KEY, ("agent", "**"), hashed),
+    }
 
 
 @pytest.mark.parametrize("text", [b"[[", b"base64:AAAA", msgspec.json.encode({"custom_metadata": list(range(300))})])
