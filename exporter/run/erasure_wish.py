@@ -47,7 +47,8 @@ class Wish:
             raise UsageError("--values-from: give --by, the column or path that has the values")
         if self.by is not None and not self.values:
             raise UsageError(f"--by {self.by}: give --values-from, a file with a value a line, or - for stdin")
-        if self.future and self.by is not None and steps_of(self.by)[0] == EXTRA:
+        column = None if self.by is None else steps_of(self.by)[0]
+        if self.future and column == EXTRA:
             raise UsageError(
                 f"--future: later runs do not always read what no column holds ({self.by}), so that they cannot tell. "
                 "Leave --future out, and erase again when more has come"
