@@ -122,7 +122,7 @@ async def _rekey(
             privacy = PrivacyChange(encryption=claim.encryption)
             await claim.log.append(committed_at=wall_clock(), kind="rekey", privacy=privacy, forgets=forgotten)
             await committer.sweep()
-            stage = PartStage.of(store, tables, claim.run, settings, clock)
+            stage = claim.stage(tables, settings, clock)
             await _rewrite_all(claim, stage, committer, pending, observer)
             await committer.sweep()
         after = claim.log.state
