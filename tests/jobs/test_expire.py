@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from exporter.cli.report import describe_synced
 from exporter.clock import wall_clock
 from exporter.contract import DAY, HOUR, Instant
 from exporter.errors import UsageError
@@ -244,3 +245,21 @@ async def test_an_age_leaves_those_of_other_names_as_they_are(tmp_path: Path) ->
         assert (await place.state()).privacy.retention == {CONVERSATIONS: 20 * 86_400, "conversation": 9 * 86_400}
         await place.sync(retention={})
         assert (await place.state()).privacy.retention == {}
+
+
+@pytest.mark.anyio
+async def test_a_run_that_cuts_a_part_and_adds_to_its_partition_tells_of_both(tmp_path: Path) -> None:
+    rows = rows_of()
+    old = [row for row in rows if row.created_at < NOW - 2 * DAY]
+    async with serve(rows) as server:
+        place = Place(tmp_path / "out", server)
+        await place.export(partition_by="none", until=NOW - 2 * DAY)
+        done = await place.sync(retention={"conversations": 6 * 86_400})
+        floor = await place.floor()
+        assert await place.ids() == newer(rows, floor)
+        gone = len(old) - len(newer(old, floor))
+        assert gone
+        summary = done.summary
+        assert (summary.expired_rows, summary.new_rows, done.inserted) == (gone, len(rows) - len(old), summary.new_rows)
+        assert f"inserted, {gone} expired · " in "\n".join(describe_synced(done))
+        assert await place.is_sound()
