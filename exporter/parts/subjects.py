@@ -64,6 +64,11 @@ def values_at(value: Any, steps: Sequence[str]) -> Iterator[Any]:
             for each in value:
                 yield from values_at(each, steps)
         return
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        value = decode(value)  # JSON in a text of JSON
+        if isinstance(value, Literals):
+            yield from value
+            return
     step, rest = steps[0], steps[1:]
     members = value if isinstance(value, Members) else value.items() if isinstance(value, dict) else ()
     inside = value if isinstance(value, list) else [each for _, each in members]
