@@ -14,7 +14,7 @@ from exporter.words import count_of
 from exporter.zones import UTC_NAME
 
 if TYPE_CHECKING:
-    from exporter.jobs.audit import AuditResult, AuditSample, RepairResult
+    from exporter.jobs.audit_result import AuditResult, AuditSample, RepairResult
     from exporter.jobs.doubts import Doubt
 
 _COLUMNS: Final = ("listed", "kept", *KINDS)
