@@ -762,6 +762,7 @@ def test_a_hint_at_all_files_is_not_given_where_older_ones_are_kept() -> None:
 
 STATUS: dict[str, Any] = {
     "erasures": None,
+    "protection": None,
     "committed_at": to_datetime(1_000_000),
     "updates_since": to_datetime(500_000),
     "last_run": None,
