@@ -14,7 +14,7 @@
       _exporter/
         commits/00000001.json
         staging/….partial
-        quarantine/….jsonl
+        quarantine/….jsonl      rows that fit no column; `….jsonl.enc` if they are encrypted
         erasures/00000017.json  the certificate of what commit 17 erased
         dropped/RUN/….dropped   what a repair has taken out, below the path that it had
         lock
@@ -50,7 +50,7 @@ RUNS: Final = f"{PRIVATE}/runs.jsonl"
 SCRATCH: Final = f"{PRIVATE}/scratch"
 
 MEDIA: Final = "media"
-#: How the name of encrypted media ends, behind the extension that tells what it holds.
+#: How the name of an encrypted file ends that is no part, behind the extension that tells what it holds.
 ENCRYPTED: Final = ".enc"
 ICEBERG: Final = "_iceberg"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
@@ -148,7 +148,7 @@ def media_partition(path: str) -> str:
 
 
 def is_encrypted(path: str) -> bool:
-    """Returns whether a media file is encrypted."""
+    """Returns whether a media file, or one of the quarantine, is encrypted."""
     return path.endswith(ENCRYPTED)
 
 
@@ -192,9 +192,9 @@ def staging_path(name: str) -> str:
     return f"{STAGING}/{_checked(name)}.partial"
 
 
-def quarantine_path(name: str) -> str:
+def quarantine_path(name: str, *, encrypted: bool = False) -> str:
     """Returns the final path of a quarantine file, which holds a JSON object a line."""
-    return f"{QUARANTINE}/{_checked(name)}.jsonl"
+    return f"{QUARANTINE}/{_checked(name)}.jsonl{ENCRYPTED if encrypted else ''}"
 
 
 def dropped_path(run: str, path: str) -> str:

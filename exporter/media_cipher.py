@@ -116,7 +116,8 @@ def check_installed() -> None:
         import cryptography.hazmat.primitives.ciphers.aead  # noqa: F401 - whether it is there
     except ImportError as error:
         raise UsageError(
-            "recordings cannot be encrypted without a package that is not installed. To install it:\n"
+            "recordings, and rows that fit no column, cannot be encrypted without a package that is not installed. "
+            "To install it:\n"
             f"{install_command('cryptography')}"
         ) from error
 

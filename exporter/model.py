@@ -166,10 +166,12 @@ class DataFile(ExportFile, frozen=True, kw_only=True):
 class QuarantineFile(ExportFile, frozen=True, kw_only=True):
     """Describes a file of rows that do not fit the column types, a JSON object a line: see `log.quarantine`.
 
-    `rest_of` is the path of the file in whose place this one holds the rows that stay.
+    `rest_of` is the path of the file in whose place this one holds the rows that stay. The file is encrypted with the
+    `key` of this name, if there is one.
     """
 
     rest_of: str | None = None
+    key: str = ""
 
 
 class TableFormat(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ def test_paths_are_those_of_the_design() -> None:
     assert part_path("turns", none, "a-b_1") == "turns/part-a-b_1.parquet"
     assert staging_path("7") == "_exporter/staging/7.partial"
     assert quarantine_path("7") == "_exporter/quarantine/7.jsonl"
+    assert quarantine_path("7", encrypted=True) == "_exporter/quarantine/7.jsonl.enc"
     assert commit_path(1) == "_exporter/commits/00000001.json"
 
 
@@ -51,6 +52,7 @@ def test_every_part_path_is_known_as_one(instant: int, by: PartitionBy, zone: st
     assert is_part(path)
     assert is_export_file(path)
     assert is_export_file(quarantine_path(name))
+    assert is_encrypted(quarantine_path(name, encrypted=True))
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a.b", "_a", "-a", "a\n", "é", "a b", "x" * 129])

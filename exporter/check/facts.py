@@ -15,9 +15,7 @@ import pyarrow.parquet as pq
 from exporter.contract import Instant
 from exporter.layout import CONVERSATIONS, TURNS
 from exporter.parts.columns import ID_COLUMN, ID_COLUMNS, INDEX_COLUMN, SORT_COLUMNS, is_of
-from exporter.parts.integrity import chunks_of
 from exporter.parts.reader import open_part
-from exporter.store.disk import reading
 
 _BATCH_ROWS: Final = 65_536
 
@@ -36,12 +34,6 @@ class Content:
     descends: bool = True
     oldest: Instant | None = None
     newest: Instant | None = None
-
-
-def count_lines(path: Path) -> int:
-    """Returns the number of lines of a text file. Raises `UnreadableFileError`."""
-    with reading(path):
-        return sum(bytes(chunk).count(b"\n") for chunk in chunks_of(path))
 
 
 def read_content(

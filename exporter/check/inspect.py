@@ -43,9 +43,10 @@ from exporter.log.fold import fold
 from exporter.log.journal import has_ended
 from exporter.log.manifest import render_manifest
 from exporter.log.publish import list_files
-from exporter.model import DataFile
+from exporter.model import DataFile, QuarantineFile
 from exporter.parts.ids import Hashes, Suspects, hash_ids, read_ids
 from exporter.parts.integrity import as_written, missized, opened
+from exporter.pipeline.quarantine_files import lines_in
 from exporter.store.base import Store
 from exporter.tasks import for_each
 
@@ -71,7 +72,7 @@ async def inspect(
     store: Store, sample: Sample, *, alone: bool, reads_media: bool = False, decodes: bool = True
 ) -> Inspection:
     """Looks at names and sizes of all files, and into those parts that are in `sample`; `reads_media` also reads what
-    recordings among them name. Unless it `decodes`, parts are only compared with their sums, and media is left out.
+    recordings among them name. Unless it `decodes`, files are only compared with their sums, and media is left out.
 
     `alone` says that this process holds the lock. Raises the errors of `load_findings`, and `StoreError` if the store
     cannot be read.
@@ -116,7 +117,8 @@ async def _inspect_files(store: Store, findings: Inspection, sample: Sample, dec
     findings.problems += check_places(state)
     suspicious = await missized(store, state.live.values())
     for quarantined in state.quarantine.values():
-        lines = await look(store, findings, quarantined, facts.count_lines)
+        count = partial(_count_lines, store, quarantined) if decodes else _read_nothing
+        lines = await look(store, findings, quarantined, count)
         findings.problems += () if lines is None else check_lines(quarantined, lines)
     parts = [file for path, file in state.files.items() if path in suspicious or path in sample]
     decoded: list[DataFile] = []
@@ -173,8 +175,12 @@ def _read_part(findings: Inspection, file: DataFile, by_table: Mapping[str, Hash
     return facts.read_content(path, findings.schemas.get(file.table), take_ids, file.table)
 
 
+def _count_lines(store: Store, file: QuarantineFile, path: Path) -> int:
+    return len(lines_in(path, file.path, store.location))
+
+
 def _read_nothing(_: Path) -> None:
-    """Stands for a reader where it is enough that a part has the bytes that were written."""
+    """Stands for a reader where it is enough that a file has the bytes that were written."""
 
 
 def _look_for_ids(suspects: Suspects, file: DataFile, path: Path) -> None:

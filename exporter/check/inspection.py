@@ -26,7 +26,7 @@ class Inspection:
     """Holds what the log says, and how the destination differs from it.
 
     `writer` is the run that was at work, if there was one. `place` and `schemas` are those of the tables. `parts_read`,
-    `bytes_read` and `ids_compared` count what was looked into. `closed` are the encrypted parts that no key here opens:
+    `bytes_read` and `ids_compared` count what was looked into. `closed` are the encrypted files that no key here opens:
     only their bytes were checked.
     """
 

@@ -63,9 +63,9 @@ def quarantine_origins(commits: Iterable[Commit]) -> dict[str, Coverage]:
     return origins
 
 
-def keep_lines(data: bytes, lost: Coverage) -> bytes:
+def keep_lines(lines: Iterable[bytes], lost: Coverage) -> list[bytes]:
     """Returns the lines of a sound quarantine file whose `created_at` is not in `lost`."""
-    return b"".join(line for line in data.splitlines(keepends=True) if created_at_of(line) not in lost)
+    return [line for line in lines if created_at_of(line) not in lost]
 
 
 def _overlaps(coverage: Coverage, window: Interval) -> bool:

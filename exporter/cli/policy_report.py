@@ -32,7 +32,7 @@ def describe_policy(
     if policy.patterns:
         found = [(name, each.to, _describe_pattern(name, each)) for name, each in policy.patterns.items()]
         lines += ["", *_columns([("pattern", "becomes", "finds"), *found])]
-    lines += ["", *_columns(_settings(loaded, key, why_no_key))]
+    lines += ["", *_columns(_settings(loaded, key, why_no_key, why_no_entities))]
     if trial is not None:
         lines += ["", *_describe_trial(trial)]
     return [*lines, *(f"warning: {warning}" for warning in _warnings(policy, why_no_entities, trial))]
@@ -84,25 +84,25 @@ def _describe_pattern(name: str, pattern: Pattern) -> str:
     return ("built in" if name in BUILT_IN else pattern.regex) + checked
 
 
-def _settings(loaded: PolicyFile, key: Key | None, why_no_key: str) -> Iterator[tuple[str, str]]:
+def _settings(loaded: PolicyFile, key: Key | None, why_no_key: str, why_no_entities: str) -> Iterator[tuple[str, str]]:
     policy, encryption = loaded.policy, loaded.encryption
     yield "unknown fields", policy.extra
     yield "rows that fit no column", policy.quarantine
     yield "values that a rule cannot read", policy.odd
-    if policy.recordings is not None:
-        yield "recordings", "may lie beside redacted text as they are"
+    audio = encryption.recordings if encryption is not None else policy.recordings
+    if audio is not None:
+        yield "recordings", {"encrypted": "encrypted", "plain": "plain: as they were served, not encrypted"}[audio]
     if (entities := policy.entities) is not None:
-        version = f" ({entities.version})" if entities.version else ""
-        yield "entities", f"{', '.join(entities.types)}, by {entities.engine} with {entities.model}{version}"
+        yield "entities", f"{', '.join(entities.types)}, by {entities.engine} with {entities.version or entities.model}"
     if encryption is not None:
         plain = f", except {', '.join(encryption.plain_columns)}" if encryption.plain_columns else ""
-        yield "encryption", f"{encryption.mode}{plain}, with {_place(encryption.key)}; media {encryption.recordings}"
+        yield "encryption", f"{encryption.mode}{plain}, with {_place(encryption.key)}"
     if policy.key is not None:
         yield "key", f"{_place(policy.key)}{'' if key else f'; not read: {why_no_key}'}"
-    if fingerprint := _fingerprint(policy, key):
-        yield "fingerprint", fingerprint
-    else:
-        yield "fingerprint", f"depends on the key; without it, {policy.fingerprint}"
+    fingerprint = _fingerprint(policy, key)
+    missing = [*([] if fingerprint else ["the key"]), *(["what finds entities"] if why_no_entities else [])]
+    known = fingerprint or policy.fingerprint
+    yield "fingerprint", f"depends on {' and '.join(missing)}; without it, {known}" if missing else known
 
 
 def _place(reference: KeyReference) -> str:
@@ -117,7 +117,10 @@ def _fingerprint(policy: Policy, key: Key | None) -> str | None:
 
 
 def _entities(policy: Policy, why_not: str) -> dict[str, Any] | None:
-    return None if policy.entities is None else {**msgspec.to_builtins(policy.entities), "is_here": not why_not}
+    entities = policy.entities
+    if entities is None:
+        return None
+    return {**msgspec.to_builtins(entities), "version": entities.version or None, "is_here": not why_not}
 
 
 def _describe_trial(trial: "Trial") -> Iterator[str]:

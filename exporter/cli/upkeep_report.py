@@ -33,7 +33,7 @@ def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[
         files = f"{count_of(found.files, 'file')} of {all_bytes}"
         yield f"{verdict}; {count_of(found.rows, 'conversation')} in {files}, by {count_of(found.generation, 'commit')}"
         share = "all" if found.files_read == found.files else f"{found.files_read:,} of them"
-        of = "sums" if found.bytes_only or found.closed == found.files_read else "content"
+        of = "sums" if found.bytes_only or found.closed >= found.files_read else "content"
         yield f"  names and sizes of all files; {of} of {share}, {bytes_read}"
         if found.closed:
             yield f"  contents not looked at: {count_of(found.closed, 'file')} encrypted with a key that is not here"
@@ -91,9 +91,11 @@ def describe_compacted(done: "CompactResult") -> Iterator[str]:
 
 
 def describe_rekeyed(done: "RekeyResult") -> Iterator[str]:
-    """Says how many files were written again, and what is not encrypted."""
-    if done.files:
+    """Says how many files were written again, and which could not be."""
+    if done.files or done.quarantine_files:
         yield f"{count_of(done.files, 'file')} of {format_size(done.bytes)} written again, with the key {done.key}"
+        if done.quarantine_files:
+            yield f"  also {count_of(done.quarantine_files, 'file')} of rows in quarantine"
         yield f"  took {format_seconds(done.seconds)}"
     else:
         yield f"nothing to do: {done.key} is the key of all, {count_of(done.all_files, 'file')}"
@@ -103,8 +105,6 @@ def describe_rekeyed(done: "RekeyResult") -> Iterator[str]:
     if done.dropped:
         yield f"  not changed: {count_of(done.dropped, 'file')} in {DROPPED} that repairs have put aside;"
         yield "    once nothing needs them, exporter vacuum deletes them"
-    if done.quarantine_files:
-        yield f"  not encrypted: {count_of(done.quarantine_files, 'file')} of rows in quarantine"
 
 
 def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool) -> Iterator[str]:

@@ -37,7 +37,6 @@ from exporter.pipeline.admission import subject_of, tombstone_of
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.erasure_rewrite import put_rest_aside, rewrite
 from exporter.pipeline.erasure_scan import Findings, Search, find_mentions
-from exporter.pipeline.part_stage import PartStage
 from exporter.privacy import Erasure
 from exporter.progress import Observer
 from exporter.run.claim import Claim, holding
@@ -116,7 +115,7 @@ class _Erasing:
         tables = stored_tables(state, keys)
         self._schemas = tables.schemas
         self._committer = Committer(self._store, self._log, tables.schemas, observer, clock)
-        self._stage = PartStage.of(self._store, tables, claim.run, RunSettings(), clock)
+        self._stage = claim.stage(tables, RunSettings(), clock)
 
     async def run(self) -> EraseResult:
         store, log, wish = self._store, self._log, self._wish

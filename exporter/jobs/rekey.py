@@ -1,6 +1,7 @@
-"""`exporter rekey` encrypts all parts of an export with another key. It asks the API nothing, and changes no row.
+"""`exporter rekey` encrypts all files of an export with another key. It asks the API nothing, and changes no row.
 
-A first commit says which key is to be; each further one puts some parts in place of others. What is left is what names
+A first commit says which key is to be, and puts the quarantine under it, which is small; each further one puts some
+parts in place of others. What is left is what names
 another key, or none, so that the same command finishes what was cut short. Until then other runs are refused, because
 each would need both keys.
 """
@@ -31,6 +32,7 @@ from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.quarantine_files import reseal_lines
 from exporter.pipeline.recording_reseal import reseal
 from exporter.privacy import Encryption, KeyReference
 from exporter.progress import Observer
@@ -50,11 +52,11 @@ _TWICE_BYTES: Final = 1024**3
 
 
 class RekeyResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts the `files` that were written again with the `key` of this name, and their `bytes`; `all_files` are those
-    of the export.
+    """Counts the parts, as `files`, that were written again with the `key` of this name, and their `bytes`; `all_files`
+    are those of the export. `quarantine_files` were written again as well.
 
     `forgotten` counts the replaced files that were kept, and are deleted, because they had another key or none;
-    `dropped` those that repairs have put aside, which stay as they are. `quarantine_files` are never encrypted.
+    `dropped` those that repairs have put aside, which stay as they are.
     """
 
     key: str
@@ -114,20 +116,26 @@ async def _rekey(
         stored_export(before, store.location)
         await check_whole(store, before)
         pending = [file for file in before.files.values() if file.key != new_key.name]
-        # As long as a part is pending, all that is kept for readers of older manifests has another key.
-        forgotten = tuple(sorted(before.kept)) if pending else ()
+        quarantine = [file for file in before.quarantine.values() if file.key != new_key.name]
+        # As long as a file is pending, what is kept for readers of older manifests has another key.
+        forgotten = tuple(sorted(before.kept)) if pending or quarantine else ()
         tables = stored_tables(before, keys)
         committer = Committer(store, claim.log, tables.schemas, observer, clock)
-        if pending or claim.encryption != before.privacy.encryption:
-            privacy = PrivacyChange(encryption=claim.encryption)
-            await claim.log.append(committed_at=wall_clock(), kind="rekey", privacy=privacy, forgets=forgotten)
+        if pending or quarantine or claim.encryption != before.privacy.encryption:
+            stage = claim.stage(tables, settings, clock)
+            await claim.log.append(
+                committed_at=wall_clock(),
+                kind="rekey",
+                privacy=PrivacyChange(encryption=claim.encryption),
+                change=await reseal_lines(stage, quarantine),
+                forgets=forgotten,
+            )
             await committer.sweep()
-            stage = PartStage.of(store, tables, claim.run, settings, clock)
             await _rewrite_all(claim, stage, committer, pending, observer)
-            await committer.sweep()
+        # What was cut short may have left files, of either key or of none, that no commit names.
+        await committer.sweep()
         after = claim.log.state
         if after.has_recordings:
-            # What was cut short may have left media of either key that no row names.
             garbage = await find_media_garbage(store, after, None)
             await check_not_overtaken(store, after)
             await store.delete(*garbage)
@@ -138,7 +146,7 @@ async def _rekey(
             all_files=after.totals.files,
             forgotten=len(forgotten),
             dropped=len(await store.list(DROPPED)),
-            quarantine_files=len(after.quarantine),
+            quarantine_files=len(quarantine),
             generation=after.number,
             seconds=round(clock() - began, 3),
         )
@@ -211,10 +219,10 @@ def _ciphers(state: State, commits: Sequence[Commit], new_key: Key, keys: Keys, 
             "Export to a new destination"
         )
     encryption = _next_encryption(state, new_key, destination)
-    if state.has_recordings and encryption.recordings == "encrypted":
-        check_installed()
+    check_installed()
     references = _references(commits)
-    names = {file.key for file in state.files.values()} - {"", new_key.name}
+    names = {file.key for file in state.files.values()} | {file.key for file in state.quarantine.values()}
+    names -= {"", new_key.name}
     old = [keys.data(references.get(name, KeyReference(name=name))) for name in sorted(names)]
     if any(key.secret == new_key.secret for key in old):
         raise UsageError("the new key is the old one: exporter keygen makes another")

@@ -21,9 +21,10 @@ from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.summary import Summary, summarize
 from exporter.lake.follow import settle_table_format
 from exporter.parts.ids import ids_in
-from exporter.parts.integrity import opened, read_as_written
+from exporter.parts.integrity import opened
 from exporter.parts.versions import open_rows
 from exporter.pipeline.probe import find_margin
+from exporter.pipeline.quarantine_files import read_lines
 from exporter.pipeline.quarantine_merge import nameless_times
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.spool_sink import Spool, SpoolSink
@@ -242,7 +243,7 @@ async def _nameless(session: Session, homes: Homes) -> Coverage:
     """Returns windows around rows without an id: only a reading of everything there shows whether they have one now."""
     times: list[tuple[Instant, float]] = []
     for _, file in sorted(session.log.state.quarantine.items()):
-        for created_at in nameless_times(await read_as_written(session.stage.store, file)):
+        for created_at in nameless_times(await read_lines(session.stage.store, file)):
             part = homes.of(created_at).file
             times.append((created_at, 1.0 if part is None else density_of(part)))
     return windows_around(times)
@@ -267,7 +268,7 @@ def _synced(
     before, after = session.before, session.log.state
     summary = summarize(
         destination,
-        before,
+        session.found,
         after,
         session.spent,
         session.stage.tables.protector,
@@ -277,7 +278,7 @@ def _synced(
     summary = msgspec.structs.replace(summary, recordings=recordings)
     return SyncResult(
         summary=summary,
-        inserted=outcome.inserted_by_run(before.totals.rows, summary.rows + session.expired_rows),
+        inserted=outcome.inserted_by_run(session.found.totals.rows, summary.rows + session.expired_rows),
         updated=outcome.updated,
         removed=outcome.removed,
         unchanged=outcome.unchanged,

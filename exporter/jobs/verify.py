@@ -26,12 +26,10 @@ from exporter.keys import NO_KEYS, Keys
 from exporter.lake.follow import write_tables
 from exporter.layout import DROPPED
 from exporter.log.publish import sweep
-from exporter.log.quarantine import write_lines
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Change
 from exporter.parts.cipher import using
-from exporter.parts.integrity import read_as_written
-from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.quarantine_files import read_lines, write_lines
 from exporter.run.claim import holding
 from exporter.run.encryption import find_cipher, find_cipher_if_here
 from exporter.run.record import Run, recorded
@@ -54,7 +52,7 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     `recordings` counts the rows of that table, and `media_files` and `media_bytes` what they name; `media_read` and
     `media_bytes_read` count the media whose bytes were read. `strays` are rows of recordings whose conversation is in
     no part, which is no problem. `dropped_recordings` are rows that a repair has taken out. `closed` counts the
-    encrypted parts whose content was not looked at, because there is no key for them; `bytes_only` says that none was
+    encrypted files whose content was not looked at, because there is no key for them; `bytes_only` says that none was
     to be. `unfinished_erasures` counts those of which something may still lie somewhere.
     """
 
@@ -168,7 +166,7 @@ async def _repair(
         # Even if no file is dropped: a run that the lock does not reach can then no longer commit what is swept here.
         await held.log.append(committed_at=now, kind="repair", change=change)
         tables = Tables.of(findings.state.request or Request())
-        stage = PartStage.of(store, tables, held.run, RunSettings(), time.monotonic)
+        stage = held.stage(tables, RunSettings(), time.monotonic)
         rows = await repair_recordings(held, stage, plan.recordings, now)
         state = held.log.state
         await sweep(store, state, schemas=findings.schemas)
@@ -184,7 +182,7 @@ class _Plan:
     """Says what a repair will do. `rest` are the lines that stay of sound quarantine files with lost rows, by path."""
 
     loss: Loss
-    rest: dict[str, bytes]
+    rest: dict[str, list[bytes]]
     recordings: RecordingLoss
 
     @property
@@ -217,14 +215,14 @@ def _recorded(findings: Inspection) -> RecordingLoss:
 
 async def _plan(store: Store, findings: Inspection) -> _Plan:
     """Returns what a repair will drop. Changes nothing."""
-    state, loss, rest = findings.state, _loss(findings), dict[str, bytes]()
+    state, loss, rest = findings.state, _loss(findings), dict[str, list[bytes]]()
     origins = quarantine_origins(findings.commits)
     for path in sorted(set(state.quarantine) - set(loss.quarantine)):
         if not origins[path] & loss.lost:
             continue
-        data = await read_as_written(store, state.quarantine[path])
-        kept = keep_lines(data, loss.lost)
-        if kept != data:
+        lines = await read_lines(store, state.quarantine[path])
+        kept = keep_lines(lines, loss.lost)
+        if kept != lines:
             rest[path] = kept
     return _Plan(loss, rest, RecordingLoss.of(findings, loss.recordings))
 
@@ -232,7 +230,7 @@ async def _plan(store: Store, findings: Inspection) -> _Plan:
 async def _change(store: Store, state: State, plan: _Plan, run: str) -> Change:
     """Returns what to commit, after it has written the quarantine files that this adds."""
     kept = [
-        await write_lines(store, f"{run}-{number:06d}", [lines], state.quarantine[path].window, rest_of=path)
+        await write_lines(store, f"{run}-{number:06d}", lines, state.quarantine[path].window, rest_of=path)
         for number, (path, lines) in enumerate(plan.rest.items(), start=1)
         if lines
     ]

@@ -17,7 +17,7 @@ from exporter.log.dropped import DroppedFiles, note_dropped
 from exporter.log.expiry import row_floor, without_expired
 from exporter.log.live import next_live, objections
 from exporter.log.looks import next_changed_at, next_looked_at
-from exporter.log.privacy import UNKEEPING, next_privacy, part_objections, privacy_objections
+from exporter.log.privacy import UNKEEPING, file_objections, next_privacy, privacy_objections
 from exporter.log.replaced import Replacement, forget, note_replaced
 from exporter.log.state import Commit, CommitKind, State
 
@@ -52,7 +52,7 @@ def apply(state: State, commit: Commit) -> State:
     for objection in (
         *objections(state.live, change, coverage),
         *privacy_objections(state.privacy, commit.privacy, commit.kind),
-        *part_objections(next_privacy(state.privacy, commit.privacy), change.adds),
+        *file_objections(next_privacy(state.privacy, commit.privacy), change),
     ):
         _refuse(commit.number, objection)
     keep = state.keep_generations if commit.keep_generations is None else commit.keep_generations

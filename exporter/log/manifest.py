@@ -58,7 +58,13 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
         "quarantine": {
             "rows": state.quarantined_rows,
             "files": [
-                {"path": file.path, "rows": file.rows, "bytes": file.size_bytes, "sha256": file.sha256}
+                {
+                    "path": file.path,
+                    "rows": file.rows,
+                    "bytes": file.size_bytes,
+                    "sha256": file.sha256,
+                    **({"key": file.key} if file.key else {}),
+                }
                 for file in quarantined
             ],
         },

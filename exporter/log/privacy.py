@@ -1,13 +1,13 @@
 """Folds what commits say of privacy: the policy, the encryption, what expires, and who was erased. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
 
 from exporter.contract import Instant, format_instant
-from exporter.model import CONVERSATIONS, RECORDINGS, TURNS, DataFile
+from exporter.model import CONVERSATIONS, RECORDINGS, TURNS, Change, DataFile
 from exporter.privacy import Encryption, Erasure, Floors, KeyReference, Policy, Retention
 
 #: Commits of these kinds take rows or values away for good: what they replace is not kept for readers of older
@@ -69,6 +69,11 @@ class Privacy:
         """Returns the erasures of which something may still lie somewhere."""
         return tuple(one for one in self.erasures if not one.finished)
 
+    @property
+    def takes_away(self) -> bool:
+        """Returns whether commits may have taken away for good what files held."""
+        return bool(self.policy or self.encryption or self.floors or self.erasures)
+
     def is_protected(self, file: DataFile) -> bool:
         """Returns whether a part is as the policy and the encryption want it."""
         return (file.table == RECORDINGS or file.policy == self.fingerprint) and file.key == self.key_name
@@ -114,10 +119,12 @@ def privacy_objections(privacy: Privacy, change: PrivacyChange | None, kind: str
             yield f"brings back {what} that have expired"
 
 
-def part_objections(privacy: Privacy, adds: Iterable[DataFile]) -> Iterator[str]:
-    """Says which parts do not fit an export that is encrypted."""
+def file_objections(privacy: Privacy, change: Change) -> Iterator[str]:
+    """Says which files do not fit an export that is encrypted. An older exporter kept the quarantine plain."""
     if name := privacy.key_name:
-        yield from (f"adds {file.path}, which is not encrypted with {name}" for file in adds if file.key != name)
+        unfit = [file.path for file in change.adds if file.key != name]
+        unfit += [file.path for file in change.quarantines if file.key not in ("", name)]
+        yield from (f"adds {path}, which is not encrypted with {name}" for path in unfit)
 
 
 def render_privacy(privacy: Privacy, files: Mapping[str, DataFile]) -> dict[str, Any]:

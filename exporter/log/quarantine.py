@@ -1,16 +1,11 @@
-"""Keeps rows that do not fit the column types in quarantine files, as they were served and with the reason."""
+"""Makes and reads the lines of quarantine files: rows that fit no column, as they were served, and the reason. Pure."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import msgspec
 
 from exporter.contract import Instant, format_instant, parse_timestamp
-from exporter.coverage import Interval
-from exporter.layout import quarantine_path
-from exporter.model import QuarantineFile
-from exporter.store.base import Store
 
 
 class Line(msgspec.Struct):
@@ -36,25 +31,6 @@ class QuarantineRow(Protocol):
     def reason(self) -> str: ...
     @property
     def text(self) -> bytes: ...
-
-
-async def write_quarantine(store: Store, name: str, rows: Sequence[QuarantineRow]) -> QuarantineFile:
-    """Writes `rows` to a new quarantine file, durably, for a commit to name. Raises `StoreError`."""
-    times = [row.created_at for row in rows]
-    return await write_lines(store, name, map(line_of, rows), Interval(min(times), max(times) + 1))
-
-
-async def write_lines(
-    store: Store, name: str, lines: Iterable[bytes], window: Interval | None, *, rest_of: str | None = None
-) -> QuarantineFile:
-    """Does what `write_quarantine` does, with lines that `line_of` has made. `rest_of` is the file that had them."""
-    data = b"".join(lines)
-    path = quarantine_path(name)
-    await store.create(path, data)
-    sha256 = hashlib.sha256(data).hexdigest()
-    return QuarantineFile(
-        path=path, rows=data.count(b"\n"), size_bytes=len(data), sha256=sha256, window=window, rest_of=rest_of
-    )
 
 
 def line_of(row: QuarantineRow) -> bytes:
@@ -98,9 +74,9 @@ class _CreatedRow(msgspec.Struct):
     created_at: str
 
 
-def quarantined_versions(data: bytes) -> Iterator[tuple[str, Instant, Instant | None]]:
+def quarantined_versions(lines: Iterable[bytes]) -> Iterator[tuple[str, Instant, Instant | None]]:
     """Yields the id, `created_at` and, if it can be read, `updated_at` of each line of a quarantine file."""
-    for line in map(read_line, data.splitlines()):
+    for line in map(read_line, lines):
         yield line.id, parse_timestamp(line.created_at), _updated_at(line.row)
 
 

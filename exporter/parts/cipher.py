@@ -26,6 +26,8 @@ from exporter.privacy import Encryption
 #: A file with an encrypted footer begins and ends with these bytes.
 ENCRYPTED_MAGIC: Final = b"PARE"
 _NONCE_BYTES: Final = 12
+#: Says why an encrypted file is not read where there is no cipher.
+NO_KEY: Final = f"is encrypted, and there is no key here. Set {DATA_VARIABLE}, or give --data-key-file"
 _NO_DIRECT_KEYS: Final = "Parquet with one key for whole files needs pyarrow 25 or newer: pip install 'pyarrow>=25'"
 _NO_CRYPTOGRAPHY: Final = (
     "Parquet with encrypted columns needs cryptography: pip install 'anyreach-exporter[encryption]'"
@@ -160,9 +162,7 @@ def open_parquet(file: IO[bytes] | pa.NativeFile, where: object) -> pq.ParquetFi
         return pq.ParquetFile(file)
     cipher = current()
     if cipher is None:
-        raise UnreadablePartError(
-            where, f"is encrypted, and there is no key here. Set {DATA_VARIABLE}, or give --data-key-file"
-        )
+        raise UnreadablePartError(where, NO_KEY)
     failed: OSError | None = None
     for properties in cipher.to_read():
         try:

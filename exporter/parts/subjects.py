@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from exporter.errors import UsageError
+from exporter.parts.lenient import Literals, Members, decode
 
 #: Fewer digits than this may be those of very different numbers.
 LEAST_DIGITS: Final = 6
@@ -53,12 +54,24 @@ def _unquoted(quoted: str, path: str) -> str:
 
 
 def values_at(value: Any, steps: Sequence[str]) -> Iterator[Any]:
-    """Yields what lies at the end of the steps in decoded JSON."""
+    """Yields what lies at the end of the steps in JSON that `lenient.decode` has read, and in each list there."""
+    if isinstance(value, Literals):
+        yield from value
+        return
     if not steps:
         yield value
+        if isinstance(value, list):
+            for each in value:
+                yield from values_at(each, steps)
         return
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        value = decode(value)  # JSON in a text of JSON
+        if isinstance(value, Literals):
+            yield from value
+            return
     step, rest = steps[0], steps[1:]
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    members = value if isinstance(value, Members) else value.items() if isinstance(value, dict) else ()
+    inside = value if isinstance(value, list) else [each for _, each in members]
     if step == _DEEP:
         yield from values_at(value, rest)
         for each in inside:
@@ -67,9 +80,10 @@ def values_at(value: Any, steps: Sequence[str]) -> Iterator[Any]:
         chosen = value if step == "[*]" else value[int(step[1:-1]) :][:1]
         for each in chosen:
             yield from values_at(each, rest)
-    elif isinstance(value, dict):
-        for each in inside if step == _ANY else ([value[step]] if step in value else ()):
-            yield from values_at(each, rest)
+    else:
+        for name, each in members:
+            if step in (_ANY, name):
+                yield from values_at(each, rest)
 
 
 def text_of(value: Any) -> str | None:
@@ -163,11 +177,7 @@ class Subject:
             candidates = column.is_valid()
         found = [False] * len(column)
         for position in pc.indices_nonzero(candidates).to_pylist():
-            try:
-                value = msgspec.json.decode(column[position].as_py())
-            except (msgspec.MsgspecError, RecursionError, ValueError):
-                continue
-            found[position] = any(map(self.has, values_at(value, inside)))
+            found[position] = any(map(self.has, values_at(decode(column[position].as_py()), inside)))
         return pa.array(found, pa.bool_())
 
 

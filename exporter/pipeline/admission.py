@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from itertools import compress
 from typing import Any, Final, Self
 
-import msgspec
 from msgspec import UNSET, Raw
 
 from exporter.encode.rows import Agent, EncodeRow, Misfit
 from exporter.keys import Key, Keys
 from exporter.log.privacy import Privacy
 from exporter.model import Rows
+from exporter.parts.lenient import decode
 from exporter.parts.subjects import Stored, as_served, digits_of, steps_of, text_of, values_at
 
 #: What the hashes are for: those of ids, and those of values by which new conversations are left out.
@@ -95,7 +95,9 @@ class Admission:
                 text = text_of(value)
                 if text is None:
                     continue
-                if subject(digits_of(text) if digits else self._stored(by, text)) in tags:
+                # A value that was erased before a policy hashed it is remembered as it was served.
+                forms = {digits_of(text)} if digits else {text, self._stored(by, text)}
+                if not tags.isdisjoint(map(subject, forms)):
                     return True
         return False
 
@@ -103,7 +105,7 @@ class Admission:
 def _served_at(row: EncodeRow, steps: tuple[str, ...]) -> Iterator[Any]:
     """Yields what a row was served with at the end of a path."""
     if isinstance(row, Misfit):
-        yield from values_at(_decoded(row.text), steps)
+        yield from values_at(decode(row.text), steps)
         return
     value = getattr(row, steps[0], UNSET)
     if isinstance(value, Agent):
@@ -111,11 +113,4 @@ def _served_at(row: EncodeRow, steps: tuple[str, ...]) -> Iterator[Any]:
     if isinstance(value, bytes):
         value = value.decode(errors="replace")  # free text is UTF-8
     if value is not UNSET:
-        yield from values_at(_decoded(value) if isinstance(value, Raw) else value, steps[1:])
-
-
-def _decoded(text: Raw | bytes) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        return None
+        yield from values_at(decode(value) if isinstance(value, Raw) else value, steps[1:])

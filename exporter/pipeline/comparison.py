@@ -18,8 +18,9 @@ from exporter.log.quarantine import quarantined_versions
 from exporter.log.state import State
 from exporter.model import QuarantineFile
 from exporter.partitions import local_day
-from exporter.parts.integrity import opened, read_as_written
+from exporter.parts.integrity import opened
 from exporter.parts.versions import read_versions, versions_in
+from exporter.pipeline.quarantine_files import read_lines
 from exporter.pipeline.quarantine_merge import nameless_times
 from exporter.pipeline.spool_sink import Spool
 from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Versions, find_differences, join_some
@@ -124,11 +125,11 @@ class Comparison:
         found: _ByHome = {}
         nameless = 0
         for file in sorted(files, key=lambda file: file.path):
-            data = await read_as_written(store, file)
+            lines = await read_lines(store, file)
             if self._remembers and store is self._store:
-                times = (at for at in nameless_times(data) if at in self._audited)
+                times = (at for at in nameless_times(lines) if at in self._audited)
                 self._findings.reread += [Interval(at, at + 1) for at in times]
-            for row in quarantined_versions(data):
+            for row in quarantined_versions(lines):
                 if row[1] not in self._audited:
                     continue
                 if row[0].startswith(NO_ID):

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from anyio import to_thread
 
 from exporter.layout import CONVERSATIONS, QUARANTINE, RECORDINGS, TURNS, dropped_path, turns_path, undropped_path
-from exporter.log.quarantine import id_of, write_lines
+from exporter.log.quarantine import id_of
 from exporter.log.state import State
 from exporter.model import Change, DataFile, QuarantineFile
 from exporter.parts.columns import ID_COLUMNS
-from exporter.parts.integrity import as_written, read_as_written, read_whole
+from exporter.parts.integrity import as_written
 from exporter.parts.merge import MergePlan, merge
 from exporter.parts.nulls import Nulls
 from exporter.parts.rest import write_rest
@@ -18,6 +18,7 @@ from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.erasure_scan import Findings, Look
 from exporter.pipeline.marks import marks_by_nulls
 from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.quarantine_files import lines_in, put_lines_aside, read_lines, write_lines
 from exporter.pipeline.recording_parts import without_rows
 from exporter.tasks import for_each
 
@@ -92,8 +93,7 @@ async def _rewrite_part(file: DataFile, stage: PartStage, ids: Collection[str], 
 
 
 async def _rewrite_lines(file: QuarantineFile, stage: PartStage, ids: Collection[str], done: Rewritten) -> None:
-    lines = (await read_as_written(stage.store, file)).splitlines(keepends=True)
-    rest = [line for line in lines if id_of(line) not in ids]
+    rest = [line for line in await read_lines(stage.store, file) if id_of(line) not in ids]
     done.removes.add(file.path)
     if rest:
         name = stage.next_name()
@@ -108,9 +108,9 @@ async def put_rest_aside(stage: PartStage, run: str, path: str, ids: Collection[
     was, store = undropped_path(path) or path, stage.store
     async with store.fetched(path) as there:
         if was.startswith(f"{QUARANTINE}/"):
-            lines = (await to_thread.run_sync(read_whole, there)).splitlines(keepends=True)
-            if rest := b"".join(line for line in lines if id_of(line) not in ids):
-                await store.create(dropped_path(run, was), rest)
+            lines = await to_thread.run_sync(lines_in, there, path, store.location)
+            if rest := [line for line in lines if id_of(line) not in ids]:
+                await put_lines_aside(store, run, was, rest)
             return
         staged, table = store.staging_file(stage.next_name()), was.partition("/")[0]
         rows = await to_thread.run_sync(write_rest, there, staged, table, ID_COLUMNS[table], ids)

@@ -13,17 +13,18 @@ from anyio import to_thread
 
 from exporter.encode.protect.withheld import has_tags, is_withheld, tags_in
 from exporter.encode.schema import as_columns
-from exporter.errors import DamagedPartError, StoreError
+from exporter.errors import DamagedPartError, StoreError, UnreadableFileError
 from exporter.layout import ALL_TABLES, CONVERSATIONS, DROPPED, QUARANTINE, RECORDINGS, undropped_path
 from exporter.log.quarantine import id_of, row_of
 from exporter.log.state import Commit, State
 from exporter.model import DataFile, ExportFile
 from exporter.parts.columns import ID_COLUMNS
 from exporter.parts.ids import Span
-from exporter.parts.integrity import opened, read_as_written, read_whole
+from exporter.parts.integrity import opened
 from exporter.parts.reader import open_part
 from exporter.parts.subjects import Subject, text_mask
 from exporter.pipeline.part_columns import columns_of
+from exporter.pipeline.quarantine_files import lines_in, read_lines
 from exporter.store.base import Store
 from exporter.words import count_of
 
@@ -129,9 +130,8 @@ def look_into_part(part: Path, table: str, sought: Sought) -> Look:
     return look
 
 
-def look_into_lines(data: bytes, sought: Sought) -> Look:
-    """Looks into the content of a quarantine file."""
-    lines = data.splitlines()
+def look_into_lines(lines: Collection[bytes], sought: Sought) -> Look:
+    """Looks into the lines of a quarantine file."""
     has = [sought.has_line(line) for line in lines]
     held = [line for line, found in zip(lines, has, strict=True) if found]
     return Look({id_of(line) for line in held}, len(held), set(), len(lines), has.count(None))
@@ -223,7 +223,7 @@ class Search:
 
     async def _look_into(self, file: ExportFile, sought: Sought) -> Look:
         if not isinstance(file, DataFile):
-            return look_into_lines(await read_as_written(self._store, file), sought)
+            return look_into_lines(await read_lines(self._store, file), sought)
         async with columns_of(self._store, file, sought.columns(file.table)) as path:
             return await to_thread.run_sync(look_into_part, path, file.table, sought)
 
@@ -239,7 +239,11 @@ async def look_into(store: Store, path: str, sought: Sought) -> Look:
     was = undropped_path(path) or path
     async with store.fetched(path) as there:
         if was.startswith(f"{QUARANTINE}/"):
-            return look_into_lines(await to_thread.run_sync(read_whole, there), sought)
+            lines = await to_thread.run_sync(lines_in, there, path, store.location)
+            try:
+                return look_into_lines(lines, sought)
+            except ValueError as error:  # also msgspec's
+                raise UnreadableFileError(store.location / path, "its lines were cut or changed") from error
         return await to_thread.run_sync(look_into_part, there, was.partition("/")[0], sought)
 
 
@@ -250,7 +254,7 @@ async def find_mentions(store: Store, state: State, pattern: str, besides: Colle
         async with opened(store, file) as path:
             found |= await to_thread.run_sync(_mentions_in, path, pattern)
     for quarantined in state.quarantine.values():
-        for line in (await read_as_written(store, quarantined)).splitlines():
+        for line in await read_lines(store, quarantined):
             text = pa.record_batch({"row": pa.array([_as_text(row_of(line))], pa.string())})
             if text_mask(text, pattern).true_count:
                 found.add(id_of(line))

@@ -21,16 +21,17 @@ from exporter.encode.floor import without_members, without_values
 from exporter.layout import CONVERSATIONS, RECORDINGS
 from exporter.log.commits import load_commits
 from exporter.log.expiry import expiring, field_floors, row_floor
-from exporter.log.quarantine import created_at_of, cut_row, write_lines
+from exporter.log.quarantine import created_at_of, cut_row
 from exporter.log.state import State
 from exporter.model import Change, DataFile, ExportFile, QuarantineFile
 from exporter.parts.columns import ID_COLUMNS, SORT_COLUMN, SORT_COLUMNS, complete
-from exporter.parts.integrity import as_written, opened, read_as_written
+from exporter.parts.integrity import as_written, opened
 from exporter.parts.nulls import Nulls
 from exporter.parts.reader import read_batches
 from exporter.parts.writer import Writer
 from exporter.pipeline.marks import marks_by_nulls
 from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.quarantine_files import read_lines, write_lines
 from exporter.pipeline.recording_parts import without_rows
 from exporter.store.base import Store
 
@@ -139,7 +140,7 @@ def _above(span: Interval, floor: Instant) -> Interval | None:
 
 
 async def _look_at_lines(store: Store, file: QuarantineFile, found: Expired) -> None:
-    lines = (await read_as_written(store, file)).splitlines(keepends=True)
+    lines = await read_lines(store, file)
     floor, fields = row_floor(found.raised), field_floors(found.raised)
     rest = []
     for line in lines:

@@ -23,10 +23,10 @@ from exporter.log.quarantine import quarantined_versions
 from exporter.log.state import State
 from exporter.model import DataFile, QuarantineFile
 from exporter.parts.ids import Hashes, Span, hash_ids, ids_among, read_ids
-from exporter.parts.integrity import read_as_written
 from exporter.parts.versions import VERSION_COLUMNS, versions_in
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.part_columns import columns_of
+from exporter.pipeline.quarantine_files import read_lines
 from exporter.store.base import Store
 from exporter.tasks import for_each
 
@@ -134,4 +134,4 @@ async def find_repeated(store: Store, state: State, limiter: CapacityLimiter) ->
 
 
 async def _quarantined(store: Store, file: QuarantineFile) -> Iterator[tuple[str, Instant, Instant | None]]:
-    return (row for row in quarantined_versions(await read_as_written(store, file)) if not row[0].startswith(NO_ID))
+    return (row for row in quarantined_versions(await read_lines(store, file)) if not row[0].startswith(NO_ID))

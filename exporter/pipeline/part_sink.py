@@ -15,9 +15,9 @@ from exporter.contract import Instant
 from exporter.coverage import Interval
 from exporter.encode.rows import EncodeRow, Misfit, ServedRow
 from exporter.fetch.walk.window import Settled
-from exporter.log.quarantine import write_quarantine
 from exporter.model import Change, Rows, Unproven
 from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.quarantine_files import write_quarantine
 from exporter.pipeline.role import Guard
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import MISFIT_BYTES

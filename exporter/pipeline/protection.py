@@ -8,12 +8,13 @@ from anyio import to_thread
 from exporter.contract import parse_timestamp
 from exporter.encode.protect.protector import Protector
 from exporter.encode.rows import Misfit
-from exporter.log.quarantine import line_of, read_line, write_lines
+from exporter.log.quarantine import line_of, read_line
 from exporter.model import DataFile, QuarantineFile
 from exporter.parts.columns import complete
-from exporter.parts.integrity import as_written, read_as_written
+from exporter.parts.integrity import as_written
 from exporter.parts.reader import read_batches
 from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.quarantine_files import read_lines, write_lines
 from exporter.pipeline.table_parts import TablesWriter
 
 
@@ -39,7 +40,7 @@ async def withhold_rows(
     """Writes quarantine files with the rows of `files`, withheld. Nothing is committed. Raises `StoreError`."""
     made = []
     for path, file in sorted(files.items()):
-        lines = (await read_as_written(stage.store, file)).splitlines(keepends=True)
+        lines = await read_lines(stage.store, file)
         withheld = [line_of(protector.withhold(_misfit(line))) for line in lines]
         made.append(await write_lines(stage.store, stage.next_name(), withheld, file.window, rest_of=path))
     return tuple(made)

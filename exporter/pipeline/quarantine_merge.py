@@ -1,17 +1,17 @@
 """Merges the quarantine: decides which lines are added, which leave, and which files replace which."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval
 from exporter.encode.exact import NO_ID
-from exporter.log.quarantine import id_of, own_created_at, write_lines
+from exporter.log.quarantine import id_of, own_created_at
 from exporter.log.state import State
 from exporter.model import QuarantineFile
-from exporter.parts.integrity import read_as_written
 from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.quarantine_files import read_lines, write_lines
 from exporter.pipeline.spool_sink import Spool, digest
 
 
@@ -35,7 +35,7 @@ class Quarantine:
     @classmethod
     async def load(cls, state: State, stage: PartStage) -> "Quarantine":
         """Reads all quarantine files of `state`. Raises `StoreError`."""
-        lines = {path: await _lines_of(file, stage) for path, file in sorted(state.quarantine.items())}
+        lines = {path: await read_lines(stage.store, file) for path, file in sorted(state.quarantine.items())}
         return cls(state, stage, lines)
 
     def ids(self) -> set[str]:
@@ -80,14 +80,14 @@ class Quarantine:
 
     async def _without(self, file: QuarantineFile, ids: Collection[str]) -> QuarantineFile:
         """Replaces a file that was put aside by one without the lines of `ids`."""
-        rest = [line for line in await _lines_of(file, self.stage) if id_of(line) not in ids]
+        rest = [line for line in await read_lines(self.stage.store, file) if id_of(line) not in ids]
         await self.stage.store.delete(file.path)
         return await write_lines(self.stage.store, self.stage.next_name(), rest, file.window)
 
 
-def nameless_times(data: bytes) -> list[Instant]:
+def nameless_times(lines: Iterable[bytes]) -> list[Instant]:
     """Returns when the rows without an id in a quarantine file were created, as far as they say so themselves."""
-    nameless = (line for line in data.splitlines() if id_of(line).startswith(NO_ID))
+    nameless = (line for line in lines if id_of(line).startswith(NO_ID))
     return [created_at for line in nameless if (created_at := own_created_at(line)) is not None]
 
 
@@ -103,7 +103,3 @@ def _is_gone(line: bytes, window: Interval | None, whole: Coverage, read_again: 
     if created_at is None:
         return window is not None and not Coverage([window]) - whole
     return created_at in whole
-
-
-async def _lines_of(file: QuarantineFile, stage: PartStage) -> list[bytes]:
-    return (await read_as_written(stage.store, file)).splitlines(keepends=True)

@@ -21,7 +21,7 @@ from exporter.coverage import Interval
 from exporter.encode.floor import without_values
 from exporter.encode.rows import Misfit, ServedRow
 from exporter.layout import CONVERSATIONS
-from exporter.log.quarantine import line_of, write_quarantine
+from exporter.log.quarantine import line_of
 from exporter.model import DataFile, Rows
 from exporter.parts.columns import ID_COLUMN, SORT_COLUMN, complete
 from exporter.parts.integrity import opened
@@ -30,6 +30,7 @@ from exporter.parts.nulls import Nulls, count_values
 from exporter.parts.reader import read_batches
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.quarantine_files import write_quarantine
 from exporter.pipeline.spool_sink import Spool, SpooledPart, digest
 from exporter.pipeline.table_parts import TablesWriter
 

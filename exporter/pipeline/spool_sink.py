@@ -11,10 +11,11 @@ from exporter.contract import SECOND, Instant
 from exporter.coverage import Interval
 from exporter.encode.rows import EncodeRow
 from exporter.encode.tables import Tables
-from exporter.log.quarantine import line_of, write_quarantine
+from exporter.log.quarantine import line_of
 from exporter.model import QuarantineFile, Rows, Unproven
 from exporter.pipeline.part_sink import StagedWindow, WindowWriter
 from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.quarantine_files import write_quarantine
 from exporter.pipeline.role import Guard
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import MISFIT_BYTES

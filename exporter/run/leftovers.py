@@ -33,7 +33,8 @@ from exporter.log.recordings import is_looked_at
 from exporter.log.state import State
 from exporter.model import DataFile, ExportFile
 from exporter.parts.ids import read_ids
-from exporter.parts.integrity import as_written, opened, read_as_written
+from exporter.parts.integrity import as_written, opened
+from exporter.pipeline.quarantine_files import read_lines
 from exporter.store.base import Store
 
 
@@ -111,7 +112,7 @@ async def _without_live(store: Store, state: State, within: Coverage, ids: set[s
 
 async def _ids_of(store: Store, file: ExportFile) -> set[str]:
     if not isinstance(file, DataFile):
-        return {id_of(line) for line in (await read_as_written(store, file)).splitlines()}
+        return {id_of(line) for line in await read_lines(store, file)}
     async with as_written(store, file) as path:
         return await to_thread.run_sync(_read_ids, file, path)
 

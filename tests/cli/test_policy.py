@@ -14,6 +14,7 @@ from exporter.options.policy import load_policy
 from exporter.sandbox import Behaviour, make_conversations
 from exporter.sandbox.render import View, render
 from tests.toolkit.dated import undated
+from tests.toolkit.stand_in import MODEL, installed
 
 POLICY = """\
 version = 1
@@ -29,6 +30,8 @@ summary = { redact = ["email", "member"] }
 regex = 'M-\\d+'
 to = "[MEMBER]"
 """
+#: The pattern `all` of the transcript has them, and the summary by name.
+FINDS = f'[entities]\nengine = "presidio"\nlanguage = "en"\nmodel = "{MODEL}"\ntypes = ["PERSON"]\n'
 SECRET = base64.b64encode(bytes(range(KEY_BYTES))).decode()
 CANARIES = ("canary@example.com", "M-12345", "+14155550123")
 
@@ -121,16 +124,46 @@ def test_what_it_would_do_to_rows_is_counted_and_never_shown(
     assert not [canary for canary in CANARIES if canary in told]
 
 
-def test_entities_that_are_not_looked_for_are_named(
+def test_a_check_says_what_finds_entities_and_looks_for_them(
     policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    entities = '[entities]\nengine = "presidio"\nlanguage = "en"\nmodel = "m"\ntypes = ["PERSON"]\n'
-    policy.write_text(POLICY + entities)
+    policy.write_text(POLICY.replace('"member"]', '"member", "entities"]') + FINDS)
+    file = tmp_path / "rows"
+    spoken = [*rows(), rows()[3] | {"id": "another", "summary": "Ann Lee called"}]
+    file.write_text(json.dumps(spoken))
+    with installed(tmp_path / "packages"):
+        assert main(["policy", "check", str(policy), "--rows", str(file)]) == 0
+        shown = capsys.readouterr().out
+        assert main(["policy", "check", str(policy), "--rows", str(file), "--json"]) == 0
+        figures = json.loads(capsys.readouterr().out)
+    assert f"PERSON, by presidio with {MODEL} 1.0.0, presidio-analyzer 2.2.1, spacy 3.8.1" in shown
+    assert "warning: no rule for" in shown
+    assert shown.count("warning") == 2, "the other one is of a path"
+    assert figures["entities"]["is_here"] is True
+    assert figures["entities"]["version"].startswith(f"{MODEL} 1.0.0, ")
+    assert figures["trial"]["rules"]["summary"]["changed"] == 2
+    assert "Ann" not in shown
+
+
+def test_a_check_never_fails_for_what_finds_entities(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POLICY_TEST_KEY", SECRET)
+    policy.write_text(POLICY.replace('"member"]', '"member", "entities"]') + FINDS)
     file = tmp_path / "rows"
     file.write_text(json.dumps(rows()))
-    for more, times in ([], 0), (["--rows", str(file)], 1):
-        assert main(["policy", "check", str(policy), *more]) == 0
-        assert capsys.readouterr().out.count("warning: entities were not looked for") == times
+    with installed(tmp_path / "packages", {}):
+        for more, times in ([], 0), (["--rows", str(file)], 1):
+            assert main(["policy", "check", str(policy), *more]) == 0
+            shown = capsys.readouterr().out
+            assert shown.count("warning: entities were not looked for") == times
+            assert "warning: a run with this policy would be refused here: [entities] needs presidio-analyzer" in shown
+            assert "fingerprint                     depends on what finds entities; without it, " in shown
+        assert main(["policy", "check", str(policy), "--rows", str(file), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    found = figures["entities"]
+    assert (figures["fingerprint"], found["is_here"], found["version"]) == (None, False, None)
+    assert figures["trial"]["rules"]["summary"]["changed"] == 1
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,9 @@ async def test_without_the_package_nothing_is_fetched(tmp_path: Path, monkeypatc
             with pytest.raises(UsageError, match=r"install.*cryptography"):
                 await source.export(recordings=True)
             assert not source.root.exists()
-            await source.export()
+        await source.export()
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
             with pytest.raises(UsageError, match=r"install.*cryptography"):
                 await source.keep()
         assert source.media.count == 0

@@ -158,7 +158,7 @@ def test_an_open_start_is_null() -> None:
 
 
 def test_what_needs_a_look_is_named() -> None:
-    quarantined = QuarantineFile(path="_exporter/quarantine/1.jsonl", rows=4, size_bytes=9, sha256="e")
+    quarantined = QuarantineFile(path="_exporter/quarantine/1.jsonl", rows=4, size_bytes=9, sha256="e", key="d1")
     unproven = (
         Unproven(created_at=DAY_0 + 2, rows=3, reason="later"),
         Unproven(created_at=DAY_0 + 1, rows=1000, reason="équal"),
@@ -168,7 +168,7 @@ def test_what_needs_a_look_is_named() -> None:
     assert manifest["state"] == "unproven"
     assert manifest["quarantine"] == {
         "rows": 4,
-        "files": [{"path": quarantined.path, "rows": 4, "bytes": 9, "sha256": "e"}],
+        "files": [{"path": quarantined.path, "rows": 4, "bytes": 9, "sha256": "e", "key": "d1"}],
     }
     assert manifest["unproven"][0] == {"created_at": "2026-02-10T00:00:00.000001Z", "rows": 1000, "reason": "équal"}
     assert "équal".encode() in text

@@ -3,17 +3,18 @@
 import base64
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from exporter.keys import Key, Keys
+from exporter.keys import DATA_VARIABLE, Key, Keys
 from exporter.options.privacy import find_new_key
 from exporter.privacy import Encryption, KeyReference
 from exporter.sandbox import make_conversations
-from tests.jobs.made import SINCE, UNTIL, make_export
+from tests.jobs.made import SINCE, UNTIL, make_export, misfit
 from tests.toolkit.manual import PAGES, run_shell
 
 PAGE = PAGES["encryption"]
@@ -47,6 +48,17 @@ def test_duckdb(directory: Path) -> None:
     with duckdb.connect() as connection:
         answer = connection.execute(sql.replace("'calls/", f"'{directory}/calls/"))
         assert answer.fetchall() == [(len(ROWS),)]
+
+
+def test_the_program_that_reads_audio_reads_the_quarantine(directory: Path, tmp_path: Path) -> None:
+    (program,) = [text for text in PAGES["recordings"].in_language("python") if "AESGCM" in text]
+    keys = Keys(data_file=directory / "data.key")
+    root = make_export(tmp_path / "odd", [misfit(1)], encryption=Encryption(key=KeyReference(name="d1")), keys=keys)
+    (file,) = (root / "_exporter/quarantine").iterdir()
+    variables = {**os.environ, DATA_VARIABLE: base64.b64encode(OLD.secret).decode()}
+    command = [sys.executable, "-W", "error", "-c", program, str(file)]
+    done = subprocess.run(command, env=variables, capture_output=True, check=True)
+    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["odd-1"]
 
 
 def test_another_key(directory: Path) -> None:

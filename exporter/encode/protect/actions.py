@@ -1,7 +1,8 @@
 """Makes, of a rule, what changes a whole array of texts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
+from itertools import accumulate, chain
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -14,6 +15,10 @@ from exporter.privacy import Pattern, Policy, Rule
 
 #: Returns as many texts as it is given; null stays null.
 Action: TypeAlias = Callable[[pa.Array], pa.Array]
+
+#: Changes something: yields once the texts that it needs changed, with what changes them, is sent the new ones, which
+#: are the same arrays if nothing changes, and returns what it makes.
+Work: TypeAlias = Generator[Sequence[tuple[Action, pa.Array]], Sequence[pa.Array], pa.Array]
 
 #: The pattern that stands for what a recognizer finds.
 ENTITIES = "entities"
@@ -58,3 +63,33 @@ def _each(change: Callable[[str], str], values: Sequence[str]) -> list[str]:
 def _on_distinct(change: Callable[[list[str]], list[str]], texts: pa.Array) -> pa.Array:
     encoded = texts.dictionary_encode()
     return pa.array(change(encoded.dictionary.to_pylist()), pa.string()).take(encoded.indices)
+
+
+def together(works: Sequence[Work]) -> list[pa.Array]:
+    """Returns what all works make. What has the same action is done at once: each call costs as much as many texts."""
+    asked = [next(work) for work in works]
+    by_action: dict[Action, list[pa.Array]] = {}
+    for action, texts in chain.from_iterable(asked):
+        by_action.setdefault(action, []).append(texts)
+    done = {action: iter(_all_at_once(action, arrays)) for action, arrays in by_action.items()}
+    return [
+        _result(work, [next(done[action]) for action, _ in requests])
+        for work, requests in zip(works, asked, strict=True)
+    ]
+
+
+def _all_at_once(action: Action, arrays: Sequence[pa.Array]) -> list[pa.Array]:
+    old = pa.concat_arrays(arrays)
+    new = action(old)
+    if new is old:
+        return [*arrays]
+    starts = accumulate(map(len, arrays), initial=0)
+    return [new.slice(start, len(array)) for start, array in zip(starts, arrays, strict=False)]
+
+
+def _result(work: Work, texts: Sequence[pa.Array]) -> pa.Array:
+    try:
+        work.send(texts)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("a work yields once")

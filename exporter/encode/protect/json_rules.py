@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Raw
 
-from exporter.encode.protect.actions import Action
+from exporter.encode.protect.actions import Action, Work
 from exporter.encode.protect.leaves import Edit, Found, Leaf, find_leaves
 from exporter.encode.protect.nested import changed_inside, spliced, texts_inside, texts_of_tokens, tokens_of
 from exporter.encode.protect.paths import Routes, Target
@@ -26,6 +27,7 @@ _NULL: Final = b"null"
 
 #: The new texts, by those that change.
 Changed = Mapping[str, str]
+_NOTHING: Final[Changed] = MappingProxyType({})
 
 
 class _Plain(NamedTuple):
@@ -44,14 +46,22 @@ class _Plain(NamedTuple):
 class _Gathered:
     """Holds the texts of a batch by the path of their target, and what was found by row: plain values, or leaves.
 
-    `inside` has the texts of JSON that lies in strings, by string; None if it cannot be read.
+    `rows` has the row of each text. `inside` has the texts of JSON that lies in strings, by string; None if it cannot
+    be read.
     """
 
     texts: dict[str, list[str]]
+    rows: dict[str, list[int]]
     plain: dict[int, list[_Plain]] = field(default_factory=dict)
     scanned: dict[int, Found] = field(default_factory=dict)
     unreadable: list[int] = field(default_factory=list)
     inside: dict[str, list[str] | None] = field(default_factory=dict)
+
+    def add(self, row: int, target: Target, texts: Sequence[str]) -> None:
+        """Adds the texts of a row, or those of the JSON in them."""
+        own = _expanded(target, texts, self.inside)
+        self.texts[target.path] += own
+        self.rows[target.path] += [row] * len(own)
 
 
 class JsonRules:
@@ -65,11 +75,12 @@ class JsonRules:
         self._routes = Routes(targets)
         self._shape = Shape.of(targets)
 
-    def __call__(self, column: pa.Array) -> pa.Array:
-        """Returns the column, which is the same if nothing changes. A text that nobody can read becomes null."""
+    def __call__(self, column: pa.Array) -> Work:
+        """Changes the column, which is the same if nothing changes. A text that nobody can read becomes null."""
         texts = texts_of(column)
         gathered = self._gather(column, texts)
-        changed = self._change(gathered.texts)
+        old = self._by_action(gathered.texts)
+        changed, changed_rows = self._changed(gathered, old, (yield old))
         new: dict[int, bytes | None] = dict.fromkeys(gathered.unreadable)
         for row, found in gathered.scanned.items():
             edits = [edit for leaf in found.leaves if (edit := _leaf_edit(leaf, changed, gathered.inside)) is not None]
@@ -77,8 +88,12 @@ class JsonRules:
                 new[row] = None
             elif edits or found.edits:
                 new[row] = spliced(texts[row], [*found.edits, *edits])
-        for row, values in gathered.plain.items():
-            edits = [edit for some in values for edit in _plain_edits(some, texts[row], changed, gathered.inside)]
+        for row in changed_rows & gathered.plain.keys():
+            edits = [
+                edit
+                for some in gathered.plain[row]
+                for edit in _plain_edits(some, texts[row], changed, gathered.inside)
+            ]
             if edits:
                 new[row] = spliced(texts[row], edits)
         if not new:
@@ -86,20 +101,21 @@ class JsonRules:
         return text_column([new.get(row, text) for row, text in enumerate(texts)], column.type)
 
     def _gather(self, column: pa.Array, texts: Sequence[memoryview]) -> _Gathered:
-        gathered = _Gathered({target.path: [] for target in self._targets})
-        escaped = [False] * len(texts) if self._shape is None else self._shape.escaped(column)
+        paths = [target.path for target in self._targets]
+        gathered = _Gathered({path: [] for path in paths}, {path: [] for path in paths})
+        counts = [0] * len(texts) if self._shape is None else self._shape.counts(column)
         for row, text in enumerate(texts):
             if not text or bytes(text[:5]) == _NULL:
                 continue
             plain = None
-            if self._shape is not None and not escaped[row]:
-                plain = self._plain(self._shape.gather(text), gathered.inside)
+            if self._shape is not None and counts[row] >= 0:
+                plain = self._plain(self._shape.gather(text, counts[row]), gathered.inside)
             if plain is None:
                 self._scan(row, bytes(text), gathered)
                 continue
             gathered.plain[row] = plain
             for some in plain:
-                gathered.texts[some.target.path] += _expanded(some.target, some.texts, gathered.inside)
+                gathered.add(row, some.target, some.texts)
         return gathered
 
     def _plain(
@@ -135,33 +151,50 @@ class JsonRules:
         gathered.scanned[row] = found
         self._tally.add(reached=found.dropped + found.odd, changed=found.dropped, odd=found.odd)
         for leaf in found.leaves:
+            if leaf.target.rule.action == "round":
+                self._round(leaf, found)
             if leaf.target.rule.inside == "json":
                 _look_inside([leaf.text], gathered.inside)
                 if gathered.inside[leaf.text] is None:
                     self._tally.add(odd={leaf.target.path: 1})
-            gathered.texts[leaf.target.path] += _expanded(leaf.target, [leaf.text], gathered.inside)
+            gathered.add(row, leaf.target, [leaf.text])
 
-    def _change(self, texts: Mapping[str, Sequence[str]]) -> dict[str, Changed]:
-        """Returns, by path, the new texts of those that change. What has the same action is done at once."""
-        changed: dict[str, Changed] = {path: {} for path in texts}
-        for action in {id(self._actions[path]): self._actions[path] for path in texts}.values():
-            paths = [path for path, values in texts.items() if self._actions[path] is action and values]
-            if not paths:
+    def _round(self, leaf: Leaf, found: Found) -> None:
+        new = str(rounded(int(leaf.text), leaf.target.rule.to))
+        if new != leaf.text:
+            found.edits.append(Edit(leaf.start, leaf.end, new.encode()))
+            self._tally.add(changed={leaf.target.path: 1})
+
+    def _by_action(self, texts: Mapping[str, Sequence[str]]) -> list[tuple[Action, pa.Array]]:
+        """Returns the texts of all paths that have the same action, one path after the other."""
+        by_action: dict[Action, list[str]] = {}
+        for path, some in texts.items():
+            by_action.setdefault(self._actions[path], []).extend(some)
+        return [(action, pa.array(some, pa.string())) for action, some in by_action.items()]
+
+    def _changed(
+        self, gathered: _Gathered, old: Sequence[tuple[Action, pa.Array]], new: Sequence[pa.Array]
+    ) -> tuple[dict[str, Changed], set[int]]:
+        """Returns, by path, the new texts of those that change, and the rows that have one."""
+        texts = gathered.texts
+        changed: dict[str, Changed] = {}
+        rows: set[int] = set()
+        self._tally.add(reached={path: len(some) for path, some in texts.items()})
+        for (action, before), after in zip(old, new, strict=True):
+            paths = [path for path in texts if self._actions[path] is action]
+            if after is before:
+                changed.update(dict.fromkeys(paths, _NOTHING))
                 continue
-            old = pa.array([text for path in paths for text in texts[path]], pa.string())
-            new = action(old)
-            self._tally.add(reached={path: len(texts[path]) for path in paths})
-            if new is old:
-                continue
-            differs = pc.not_equal(old, new)
-            pairs = dict(zip(old.filter(differs).to_pylist(), new.filter(differs).to_pylist(), strict=True))
+            differs = pc.not_equal(before, after)
+            pairs = dict(zip(before.filter(differs).to_pylist(), after.filter(differs).to_pylist(), strict=True))
             start = 0
             for path in paths:
                 changed[path] = pairs
                 own = differs.slice(start, len(texts[path]))
                 self._tally.add(changed={path: own.true_count})
+                rows.update(pa.array(gathered.rows[path], pa.int32()).filter(own).to_pylist())
                 start += len(own)
-        return changed
+        return changed, rows
 
 
 def _strings(target: Target, raws: Sequence[Value]) -> _Plain | None:
@@ -208,9 +241,6 @@ def _new_text(target: Target, text: str, changed: Changed, inside: Mapping[str, 
 
 
 def _leaf_edit(leaf: Leaf, changed: Mapping[str, Changed], inside: Mapping[str, list[str] | None]) -> Edit | None:
-    if leaf.target.rule.action == "round":
-        new_number = str(rounded(int(leaf.text), leaf.target.rule.to))
-        return None if new_number == leaf.text else Edit(leaf.start, leaf.end, new_number.encode())
     new = _new_text(leaf.target, leaf.text, changed[leaf.target.path], inside)
     return None if new == leaf.text else Edit(leaf.start, leaf.end, msgspec.json.encode(new))
 

@@ -16,6 +16,7 @@ from exporter.encode.scan import UnscannableError
 STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?")
 INTEGER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,17})")
+_FRACTION: Final = re.compile(rb"[.eE]")
 _TOKEN: Final = re.compile(
     rb"(" + STRING + rb")|([\[{])|([\]}])|([:,])|([^\x00-\x20\[\]{}:,\"]++)|[ \t\r\n]++|(.)", re.DOTALL
 )
@@ -140,7 +141,7 @@ class _Scan:
     def _open(self, start: int, states: States) -> None:
         is_object = self._text[start] == 0x7B
         target = self._routes.target(states)
-        drop = False
+        drop = self._is_in_the_way(target, states, is_object)
         if target is not None and target.rule.action != "keep":
             drop = target.rule.action == "drop" or (is_object and not target.is_deep)
             if drop:
@@ -191,7 +192,7 @@ class _Scan:
         """Notes a value that is neither array nor object; returns whether it may stay."""
         target = self._routes.target(states)
         if target is None or target.rule.action == "keep":
-            return True
+            return self._text[start:end] == b"null" or not self._is_in_the_way(target, states, None)
         token = b"" if is_string else self._text[start:end]
         if target.rule.action == "drop":
             self._count_gone(target)
@@ -199,12 +200,24 @@ class _Scan:
         if is_string and target.rule.action != "round":
             return self._leaf(target, start, end, is_number=False)
         expression = INTEGER if target.rule.action == "round" else NUMBER
+        if target.rule.action == "redact" and NUMBER.fullmatch(token) and _FRACTION.search(token):
+            # It is a time or a measure: numbers of telephones and cards are whole.
+            return True
         if not is_string and target.rule.action in _OF_NUMBERS and expression.fullmatch(token):
             return self._leaf(target, start, end, is_number=True)
         if token == b"null" or (token in _WORDS and target.is_deep):
             return True
         self._count_gone(target)
         return False
+
+    def _is_in_the_way(self, target: Target | None, states: States, is_object: bool | None) -> bool:
+        """Returns whether paths lead on from a value that is nothing of the kind, and no rule is for the value itself.
+        `is_object` is None for what is no array either."""
+        wanted = self._routes.wanted(states)
+        if target is not None or not wanted or (is_object is not None and is_object in wanted):
+            return False
+        self._found.odd[min(wanted.values())] += 1
+        return True
 
     def _leaf(self, target: Target, start: int, end: int, *, is_number: bool) -> bool:
         token = self._text[start:end]

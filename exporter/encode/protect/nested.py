@@ -23,7 +23,7 @@ EVERY_TEXT: Final = Routes([Target("", (), Rule(action="redact", everywhere=True
 
 
 def tokens_of(text: bytes | memoryview) -> list[bytes] | None:
-    """Returns the strings, keys and numbers of a JSON text, as they are written there; None if it is no strict JSON."""
+    """Returns the strings, keys and numbers of a JSON text, as they are written; None if it is no strict JSON."""
     try:
         _whole.decode(text)
     except REFUSALS:
@@ -32,9 +32,10 @@ def tokens_of(text: bytes | memoryview) -> list[bytes] | None:
 
 
 def texts_of_tokens(tokens: list[bytes]) -> list[str]:
-    """Returns the texts that tokens stand for: first the strings, then the numbers as they are written."""
+    """Returns the texts that tokens stand for: first the strings, then the integers as they are written."""
     strings = [token for token in tokens if token[0] == _QUOTE]
-    numbers = [token.decode() for token in tokens if token[0] != _QUOTE]
+    # A number with a fraction is left alone, as in `leaves`.
+    numbers = [token.decode() for token in tokens if token[0] != _QUOTE and token.lstrip(b"-").isdigit()]
     return _strings.decode(b"[" + b",".join(strings) + b"]") + numbers
 
 

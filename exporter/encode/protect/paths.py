@@ -25,6 +25,8 @@ Segment: TypeAlias = str | Step
 #: How far each path has been followed: the number of the target, and of the steps taken.
 States: TypeAlias = frozenset[tuple[int, int]]
 NOWHERE: Final[States] = frozenset()
+#: The path that leads on through an object, or an array, by whether it is an object.
+Wanted: TypeAlias = Mapping[bool, str]
 
 _SEGMENT: Final = re.compile(r'(?:\.|^)(?:("(?:[^"\\]|\\.)+")|(\*\*)|([^."\[\]*]+))|(\[\*\])')
 
@@ -36,7 +38,7 @@ def parse_path(text: str) -> tuple[str, tuple[Segment, ...]]:
     position = 0
     while position < len(text):
         found = _SEGMENT.match(text, position)
-        if found is None or (position == 0 and found[3] is None):
+        if found is None or (position == 0 and (found[3] is None or text.startswith("."))):
             raise UsageError(f'the path {text}: write column.name, column.list[*].name, column.**.name or column."a.b"')
         quoted, depth, plain, _ = found.groups()
         try:
@@ -80,6 +82,7 @@ class Routes:
         self._names = frozenset(step for target in targets for step in target.steps if isinstance(step, str))
         self._steps: dict[tuple[States, str | Step | None], States] = {}
         self._chosen: dict[States, Target | None] = {NOWHERE: None}
+        self._wanted: dict[States, Wanted] = {NOWHERE: {}}
         self.start: Final = self._closed({(number, 0) for number in range(len(targets))})
 
     def member(self, states: States, name: str) -> States:
@@ -97,6 +100,18 @@ class Routes:
             ended = [self.targets[number] for number, step in states if step == len(self.targets[number].steps)]
             self._chosen[states] = max(ended, key=lambda target: target.rank, default=None)
         return self._chosen[states]
+
+    def wanted(self, states: States) -> Wanted:
+        """Returns what a value must be for the paths to lead on from it; empty if any value is fine, as for `**`."""
+        if states not in self._wanted:
+            deep = {number for number, step in states if Step.DEPTH in self.targets[number].steps[: step + 1]}
+            self._wanted[states] = {
+                isinstance(target.steps[step], str): target.path
+                for number, step in sorted(states)
+                for target in [self.targets[number]]
+                if number not in deep and step < len(target.steps) and target.rule.action != "keep"
+            }
+        return self._wanted[states]
 
     def _step(self, states: States, to: Segment | None) -> States:
         if not states:

@@ -39,7 +39,7 @@ _CARD: Final = (
 )
 
 #: The number of characters of an IBAN, by country. Without it, words that follow would be taken for its end.
-_IBAN_LENGTHS: Final = {
+IBAN_LENGTHS: Final[dict[str, int]] = {
     **dict.fromkeys(("NO",), 15),
     **dict.fromkeys(("BE",), 16),
     **dict.fromkeys(("DK", "FI", "FK", "FO", "GL", "NL", "SD"), 18),
@@ -61,7 +61,7 @@ _IBAN_LENGTHS: Final = {
 }
 _IBAN: Final = "(?i)" + "|".join(
     f"(?:{'|'.join(countries)})[ -]?[0-9]{{2}}(?:[ -]?[A-Z0-9]){{{length - 4}}}"
-    for length, countries in groupby(_IBAN_LENGTHS, _IBAN_LENGTHS.__getitem__)
+    for length, countries in groupby(IBAN_LENGTHS, IBAN_LENGTHS.__getitem__)
 )
 
 _SSN: Final = "|".join(

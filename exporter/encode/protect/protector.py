@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from exporter.contract import format_instant, parse_timestamp
 from exporter.encode.exact import NO_ID
-from exporter.encode.protect.actions import action_of, needed
+from exporter.encode.protect.actions import action_of, needed, together
 from exporter.encode.protect.paths import Segment, Step, parse_path, routes_of, rule_at
 from exporter.encode.protect.redaction import Recognizer
 from exporter.encode.protect.rules import ColumnRules, column_rules
@@ -124,11 +124,10 @@ class Protector:
 
 
 def _protected(batch: pa.RecordBatch, rules: dict[str, ColumnRules]) -> pa.RecordBatch:
-    columns = [
-        rules[name](column) if name in rules else column
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    ruled = [name for name in columns if name in rules]
+    columns.update(zip(ruled, together([rules[name](columns[name]) for name in ruled]), strict=True))
+    return pa.RecordBatch.from_arrays([*columns.values()], schema=batch.schema)
 
 
 def _times(text: bytes) -> dict[str, str]:

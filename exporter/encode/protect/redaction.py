@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from exporter.encode.protect.checks import CHECKS
-from exporter.encode.protect.patterns import BUILT_IN
+from exporter.encode.protect.patterns import BUILT_IN, IBAN_LENGTHS
 from exporter.privacy import Pattern
 
 #: They enclose a hit that must be checked. No text has them: they are not characters.
@@ -24,7 +24,7 @@ _SIX_DIGITS: Final = r"(?s)\p{Nd}(?:.{0,5}\p{Nd}){5}"
 #: What a text has that the built-in pattern of this name has a hit in.
 HINTS: Final = {
     "email": "[@＠]",
-    "iban": r"(?i)[A-Z]{2}[ -]?[0-9]{2}(?:[ -]?[A-Z0-9]){11}",
+    "iban": f"(?i)(?:{'|'.join(IBAN_LENGTHS)})[ -]?[0-9]{{2}}(?:[ -]?[A-Z0-9]){{11}}",
     "ip": r"\p{Nd}\.\p{Nd}{1,3}\.|[0-9A-Fa-f]:[0-9A-Fa-f]*:",
     "ssn": _SIX_DIGITS,
     "phone": _SIX_DIGITS,

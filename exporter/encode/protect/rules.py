@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from exporter.contract import FIELDS, Kind
-from exporter.encode.protect.actions import Action
+from exporter.encode.protect.actions import Action, Work, together
 from exporter.encode.protect.json_rules import JsonRules
 from exporter.encode.protect.nested import changed_inside, texts_inside
 from exporter.encode.protect.paths import Segment, Target, parse_path
@@ -19,8 +19,8 @@ from exporter.encode.schema import EXTRA
 from exporter.errors import UsageError
 from exporter.privacy import Rule
 
-#: Returns a column as it may be written.
-ColumnRules: TypeAlias = Callable[[pa.Array], pa.Array]
+#: Returns what changes a column: in the end, the column as it may be written.
+ColumnRules: TypeAlias = Callable[[pa.Array], Work]
 #: Returns what a rule does to texts.
 ActionOf: TypeAlias = Callable[[Rule], Action]
 
@@ -76,7 +76,7 @@ def _of_column(
 def _of_text(target: Target, kind: pa.DataType, action_of: ActionOf, tally: Tally) -> ColumnRules:
     action = target.rule.action
     if action == "keep":
-        return lambda column: column
+        return _kept
     if action == "drop":
         return partial(_dropped, path=target.path, tally=tally)
     if action == "round":
@@ -99,20 +99,27 @@ def _member(target: Target, kind: pa.DataType) -> Segment:
     return name
 
 
-def _dropped(column: pa.Array, *, path: str, tally: Tally) -> pa.Array:
+def _kept(column: pa.Array) -> Work:
+    yield []
+    return column
+
+
+def _dropped(column: pa.Array, *, path: str, tally: Tally) -> Work:
+    yield []
     count = len(column) - column.null_count
     tally.add(reached={path: count}, changed={path: count})
     return pa.nulls(len(column), column.type)
 
 
-def _changed(column: pa.Array, *, change: Action, path: str, tally: Tally) -> pa.Array:
-    new = change(column)
+def _changed(column: pa.Array, *, change: Action, path: str, tally: Tally) -> Work:
+    [new] = yield [(change, column)]
     differs = 0 if new is column else pc.not_equal(column, new).true_count
     tally.add(reached={path: len(column) - column.null_count}, changed={path: differs})
     return new
 
 
-def _rounded(column: pa.Array, *, to: int, path: str, tally: Tally) -> pa.Array:
+def _rounded(column: pa.Array, *, to: int, path: str, tally: Tally) -> Work:
+    yield []
     least, most = -(2**63), 2**63 - 1
     new = [None if value is None else rounded(value, to) for value in column.to_pylist()]
     fitting = [None if value is None or not least <= value <= most else value for value in new]
@@ -122,12 +129,10 @@ def _rounded(column: pa.Array, *, to: int, path: str, tally: Tally) -> pa.Array:
     return made
 
 
-def _on_members(column: pa.Array, *, members: Mapping[Segment, ColumnRules]) -> pa.Array:
-    values = [
-        members[field.name](value) if field.name in members else value
-        for field, value in zip(column.type, column.flatten(), strict=True)
-    ]
-    return pa.StructArray.from_arrays(values, fields=list(column.type), mask=column.is_null())
+def _on_members(column: pa.Array, *, members: Mapping[Segment, ColumnRules]) -> Work:
+    yield []
+    works = [members.get(field.name, _kept)(value) for field, value in zip(column.type, column.flatten(), strict=True)]
+    return pa.StructArray.from_arrays(together(works), fields=list(column.type), mask=column.is_null())
 
 
 def _inside(action: Action, path: str, tally: Tally) -> Action:

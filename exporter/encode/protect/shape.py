@@ -38,9 +38,9 @@ class _Node:
     members: dict[str, "_Node"] = field(default_factory=dict)
 
     @cached_property
-    def readers(self) -> "dict[str, tuple[Callable[[Any], Any], _Node]]":
-        """Returns, by name, what takes a member out of a decoded object, and where it leads."""
-        return {name: (attrgetter(f"m{number}"), node) for number, (name, node) in enumerate(self.members.items())}
+    def readers(self) -> "list[tuple[Callable[[Any], Any], _Node]]":
+        """Returns what takes each member out of a decoded object, and where it leads."""
+        return [(attrgetter(f"m{number}"), node) for number, node in enumerate(self.members.values())]
 
     @property
     def is_plain(self) -> bool:
@@ -67,7 +67,7 @@ class Shape:
         self._root = root
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(root.type())
         self._names = _names(root)
-        self._quoted = {name: f'"{name}"'.encode() for name in self._names}
+        self._quoted = f'"(?:{"|".join(sorted(self._names))})"'
 
     @classmethod
     def of(cls, targets: Sequence[Target]) -> "Shape | None":
@@ -90,15 +90,18 @@ class Shape:
             node.target = target
         return cls(root) if root.is_plain else None
 
-    def escaped(self, column: pa.Array) -> list[bool]:
-        """Returns, by row, whether a key on the paths may be spelt with escapes: no search for it would find that."""
+    def counts(self, column: pa.Array) -> list[int]:
+        """Returns, by row, how often the names on the paths stand there in quotes; -1 if they may be spelt with
+        escapes, which no search for them would find."""
         if not self._names:
-            return [False] * len(column)
-        found: list[bool] = pc.match_substring_regex(column, _ESCAPED_NAME).fill_null(False).to_pylist()
+            return [0] * len(column)
+        escaped = pc.match_substring_regex(column, _ESCAPED_NAME)
+        counts = pc.if_else(escaped, -1, pc.count_substring_regex(column, self._quoted))
+        found: list[int] = counts.fill_null(0).to_pylist()
         return found
 
-    def gather(self, text: memoryview) -> dict[str, list[Value]] | None:
-        """Returns the values by the path of their target; None for a text that must be scanned."""
+    def gather(self, text: memoryview, count: int) -> dict[str, list[Value]] | None:
+        """Returns the values by the path of their target; None for a text that must be scanned. `count` is of names."""
         if self._root.target is not None:
             return {self._root.target.path: [text]}
         try:
@@ -106,11 +109,9 @@ class Shape:
         except REFUSALS:
             return None
         values: dict[str, list[Value]] = {}
-        shown = dict.fromkeys(self._names, 0)
-        _collect(self._root, [] if root is None else [root], values, shown)
-        # If a name in quotes appears just as often as decoding shows it, no other key has it.
-        whole = bytes(text)
-        return values if all(whole.count(self._quoted[name]) == count for name, count in shown.items()) else None
+        shown = _collect(self._root, [] if root is None else [root], values)
+        # If names in quotes appear just as often as decoding shows them, no other key has one.
+        return values if shown == count else None
 
 
 def _names(node: _Node) -> set[str]:
@@ -118,14 +119,19 @@ def _names(node: _Node) -> set[str]:
     return {*node.members}.union(*map(_names, below))
 
 
-def _collect(node: _Node, objects: list[Any], values: dict[str, list[Value]], shown: dict[str, int]) -> None:
+def _collect(node: _Node, objects: list[Any], values: dict[str, list[Value]]) -> int:
+    """Adds the values of these objects, by path; returns how many members with a name on the paths they have."""
     if node.target is not None:
         values[node.target.path] = objects
-    elif node.element is not None:
-        _collect(node.element, list(chain.from_iterable(filter(None, objects))), values, shown)
-    else:
+        return 0
+    if node.element is not None:
+        return _collect(node.element, list(chain.from_iterable(filter(None, objects))), values)
+    if None in objects:
         objects = [value for value in objects if value is not None]
-        for name, (read, child) in node.readers.items():
-            members = [value for value in map(read, objects) if value is not UNSET]
-            shown[name] += len(members)
-            _collect(child, members, values, shown)
+    count = 0
+    for read, child in node.readers:
+        members = list(map(read, objects))
+        if UNSET in members:
+            members = [value for value in members if value is not UNSET]
+        count += len(members) + _collect(child, members, values)
+    return count

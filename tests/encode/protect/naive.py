@@ -50,6 +50,8 @@ def _protected(targets: Sequence[tuple[str, tuple[Segment, ...], Rule, Any]], va
     matching = [target for target in targets if _is_for(target[1], target[2], at)]
     _, steps, rule, act = max(matching, key=_rank, default=("", (), Rule(action="keep"), str))
     is_deep = rule.action == "redact" or steps[-1:] == (Step.DEPTH,)
+    if not matching and value is not None and _is_in_the_way(targets, value, at):
+        return GONE
     if rule.action == "drop":
         return GONE
     if isinstance(value, Pairs):
@@ -71,6 +73,8 @@ def _protected(targets: Sequence[tuple[str, tuple[Segment, ...], Rule, Any]], va
             return value
         if _NUMBER.fullmatch(value.text) is None or rule.action == "no-query":
             return GONE
+        if rule.action == "redact" and re.search("[.eE]", value.text):
+            return value
         new = act(value.text)
         return value if new == value.text else new
     if isinstance(value, str):
@@ -115,6 +119,15 @@ def _is_for(steps: tuple[Segment, ...], rule: Rule, at: _Path) -> bool:
         return False
     is_deep = rule.action == "redact" or steps[-1:] == (Step.DEPTH,) or rule.action == "keep"
     return (is_deep or isinstance(at[-1], int)) and _is_for(steps, rule, at[:-1])
+
+
+def _is_in_the_way(targets: Sequence[tuple[str, tuple[Segment, ...], Rule, Any]], value: Any, at: _Path) -> bool:
+    wanted: set[type] = set()
+    for _, steps, rule, _ in targets:
+        done, rest = steps[: len(at)], steps[len(at) :]
+        if rest and Step.DEPTH not in (*done, rest[0]) and rule.action != "keep" and _leads(done, at):
+            wanted.add(Pairs if isinstance(rest[0], str) else list)
+    return bool(wanted) and type(value) not in wanted
 
 
 def _leads(steps: tuple[Segment, ...], at: _Path) -> bool:

@@ -3,11 +3,12 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pytest
 
+from exporter.encode.protect.patterns import BUILT_IN
 from exporter.encode.protect.protector import Protector
 from exporter.encode.schema import arrow_schema
 from exporter.keys import Key
@@ -96,6 +97,10 @@ class Maker:
         # JSON in a string, as the arguments of a function are.
         return json.dumps({"items": [{"arguments": text, "content": text}], "a": text})
 
+    def transcript(self) -> str:
+        self._escapes = False
+        return self._written(self._transcript(4))
+
     def _text(self) -> str:
         if self._random.random() < 0.6:
             return self._random.choice(TEXTS)
@@ -120,7 +125,10 @@ class Maker:
     def _transcript(self, depth: int) -> Pairs:
         contents: list[Any] = [self._text(), [self._text(), self._text()], None, self._value(1)]
         items = [
-            Pairs([("content", self._random.choice(contents)), ("arguments", self._text()), ("b", self._value(1))])
+            Pairs(
+                [("content", self._random.choice(contents)), ("arguments", self._text()), ("b", self._value(1))]
+                + [("content", self._text())] * (self._random.random() < 0.1)
+            )
             for _ in range(self._random.randint(0, 4))
         ]
         return Pairs([("items", items), ("b", "M-1234")])
@@ -159,6 +167,13 @@ def test_what_it_makes_is_what_the_obvious_way_makes(seed: int) -> None:
         _compare(made.rules(), [made.document() for _ in range(8)])
 
 
+def test_members_with_the_same_key_are_all_protected() -> None:
+    rules = {f"custom_metadata.items[*].{name}": REDACT for name in ("content", "arguments")}
+    for number in range(20):
+        made = Maker(number)
+        _compare(rules, [made.transcript() for _ in range(8)])
+
+
 @pytest.mark.parametrize(
     ("path", "document"),
     [
@@ -174,6 +189,66 @@ def test_odd_documents_are_protected_like_others(path: str, document: str) -> No
     assert "M-1234" in document
     made = _column({f"custom_metadata{path}": REDACT}, [document])[0]
     assert made == document.replace("M-1234", "[MEMBER]")
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "left"),
+    [
+        (".a", '"M-1234"', None),
+        (".a", "1234", None),
+        (".a", "true", None),
+        (".a", '["M-1234",{"a":"M-1234"}]', None),
+        (".a.b", '{"a":"M-1234","b":1}', '{"b":1}'),
+        (".items[*].content", '{"items":{"content":"M-1234"},"b":1}', '{"b":1}'),
+        (".items[*].content", '{"items":["M-1234",null,{"content":"x"}]}', '{"items":[null,null,{"content":"x"}]}'),
+        (".items[*].**.content", '{"items":"M-1234"}', "{}"),
+    ],
+)
+def test_what_is_in_the_way_of_a_path_goes(path: str, document: str, left: str | None) -> None:
+    protector = Protector(_policy({f"custom_metadata{path}": REDACT}), KEY)
+    schema = pa.schema([arrow_schema(None).field("custom_metadata")])
+    batch = pa.RecordBatch.from_arrays([pa.array([document, "{}"])], schema=schema)
+    assert protector.protect(batch).column(0).to_pylist() == [left, "{}"]
+    assert protector.odd == {f"custom_metadata{path}": 1}
+
+
+@pytest.mark.parametrize(
+    ("rules", "document"),
+    [
+        ({".a": REDACT}, '{"b":"x"}'),
+        ({".a.b": REDACT}, '{"a":null}'),
+        ({".a.b": REDACT, ".a[*].b": REDACT}, '{"a":{"b":1}}'),
+        ({".a.b": REDACT, ".a[*].b": REDACT}, '{"a":[{"b":1}]}'),
+        ({".a": REDACT, "": REDACT}, '"x"'),
+        ({".a": REDACT, "": Rule(action="keep")}, '"M-1234"'),
+        ({".a": Rule(action="keep")}, '"M-1234"'),
+        ({".**.a": REDACT}, '"M-1234"'),
+    ],
+)
+def test_nothing_is_in_the_way_if_it_is_missing_or_another_rule_is_for_it(
+    rules: dict[str, Rule], document: str
+) -> None:
+    assert _column({f"custom_metadata{path}": rule for path, rule in rules.items()}, [document]) == [document]
+
+
+@pytest.mark.parametrize("inside", ["text", "json"])
+def test_a_number_with_a_fraction_is_no_telephone_number(inside: Literal["text", "json"]) -> None:
+    document = '{"created_at":1700000000.0,"b":4155550100,"c":[-1.7e9],"d":"{\\"e\\":1700000000.5}"}'
+    for everywhere in (True, False):
+        rule = Rule(action="redact", patterns=("phone",), everywhere=everywhere, inside=inside)
+        policy = Policy(rules={"custom_metadata": rule}, patterns=BUILT_IN, key=KeyReference(name="k1"))
+        batch = pa.RecordBatch.from_pydict({"custom_metadata": [document]})
+        made = Protector(policy, KEY).protect(batch).column(0).to_pylist()[0]
+        expected = document.replace("4155550100", '"[PHONE]"')
+        assert made == (expected if inside == "json" else expected.replace("1700000000.5", "[PHONE]"))
+
+
+def test_a_number_that_is_rounded_is_counted() -> None:
+    protector = Protector(_policy({"custom_metadata.a": Rule(action="round", to=10)}), KEY)
+    batch = pa.RecordBatch.from_pydict({"custom_metadata": ['{"a":17}', '{"a":20}', '{"a":"x"}']})
+    assert protector.protect(batch).column(0).to_pylist() == ['{"a":20}', '{"a":20}', "{}"]
+    assert (protector.counts, protector.odd) == ({"custom_metadata.a": 1}, {"custom_metadata.a": 1})
+    assert protector.reached == {"custom_metadata.a": 3}
 
 
 def _compare(rules: dict[str, Rule], documents: list[str]) -> None:

@@ -158,6 +158,7 @@ def test_a_policy_with_entities_needs_what_finds_them() -> None:
         ("agent.nmae", Rule(action="mask")),
         ("agent.**", Rule(action="mask")),
         ("custom_metadata..a", Rule(action="mask")),
+        (".custom_metadata.a", Rule(action="mask")),
         ("user_id", Rule(action="hash", domain="x", normalise=("upper",))),
     ],
 )
@@ -213,7 +214,7 @@ def test_a_withheld_row_keeps_its_reason_its_times_and_its_id() -> None:
     )
     line = line_of(withheld)
     assert own_created_at(line) == own_created_at(line_of(_misfit(served))) is not None
-    assert [*quarantined_versions(line)] == [*quarantined_versions(line_of(_misfit(served)))]
+    assert [*quarantined_versions([line])] == [*quarantined_versions([line_of(_misfit(served))])]
 
 
 @pytest.mark.parametrize(

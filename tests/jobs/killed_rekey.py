@@ -1,7 +1,7 @@
-"""Kills a protection before its n-th step on the file system, for every eleventh n.
+"""Kills a change of keys before its n-th step on the file system, for every n in strides.
 
-    python killed_protect.py EXPORT DIRECTORY     prints, for each of these n, the copy of EXPORT that it was
-                                                  killed in; the last one was not killed
+    python killed_rekey.py EXPORT DIRECTORY STRIDE     prints, for each n, the copy of EXPORT that it was killed in;
+                                                       the last one was not killed
 
 Each is a process of its own that kills itself with SIGKILL, so nothing can clean up behind it.
 """
@@ -12,21 +12,21 @@ import shutil
 import sys
 from pathlib import Path
 
-from exporter.jobs.protect import protect
+from exporter.jobs.rekey import rekey
 from exporter.progress import Quiet
-from tests.jobs.protected import KEYS, STRICT
+from tests.jobs.sealed import SECRETS, keys
 from tests.store.local.crashing_run import kill_before
 
 
-def main(export: Path, directory: Path) -> None:
+def main(export: Path, directory: Path, stride: int) -> None:
     step, killed = 1, True
     while killed:
-        step += 11
+        step += stride
         root = Path(shutil.copytree(export, directory / str(step)))
         process = os.fork()
         if process == 0:
             kill_before(step)
-            asyncio.run(protect(root, STRICT, keys=KEYS, memory_bytes=2**28, observer=Quiet()))
+            asyncio.run(rekey(root, new_key=SECRETS["d2"], keys=keys(), memory_bytes=2**28, observer=Quiet()))
             os._exit(0)
         _, status = os.waitpid(process, 0)
         killed = os.WIFSIGNALED(status)
@@ -35,4 +35,4 @@ def main(export: Path, directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
