@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from exporter.cli.erase_report import describe_erased
 from exporter.contract import HOUR
 from exporter.encode.protect.patterns import BUILT_IN
 from exporter.errors import ProtectionError, UsageError
@@ -128,6 +129,9 @@ async def test_a_withheld_row_that_does_not_tell_whose_it_is_is_named(tmp_path: 
         assert (done.exit_status, done.erased.conversations) == (3, 1)
         (left,) = done.left
         assert "1 row withheld in a form that does not tell whose" in left and "--id" in left
+        # What is left keeps nobody from finishing the erasure of those who were found.
+        assert done.finished == (done.certificate,)
+        assert not [line for line in describe_erased(done, tmp_path) if "not finished" in line]
         state = await load_state(LocalStore(tmp_path))
         (erasure,) = state.privacy.erasures
         told = msgspec.json.decode((tmp_path / erasure.certificate).read_bytes())
