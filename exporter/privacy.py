@@ -15,6 +15,8 @@ from exporter.contract import Instant
 Action: TypeAlias = Literal["keep", "drop", "hash", "mask", "redact", "no-query", "round"]
 PatternCheck: TypeAlias = Literal["none", "luhn", "iban", "phone"]
 EncryptionMode: TypeAlias = Literal["uniform", "columns"]
+#: What becomes of audio: it is encrypted with the data key, or kept as it was served and not encrypted.
+Recordings: TypeAlias = Literal["encrypted", "plain"]
 
 #: What may expire: `conversations` with all that belongs to them, `recordings` with their media, or a field, by its
 #: name, whose column becomes null. With the transcript's field, turns also leave.
@@ -89,7 +91,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     `rules` are those of conversations, by column or path, and `turns` those of the columns of turns. `patterns` holds
     each pattern that a rule names. `extra` is about unknown fields, `quarantine` about rows that fit no column, and
-    `odd` about values that a rule cannot read. With `recordings`, `plain` says that audio may lie beside redacted text.
+    `odd` about values that a rule cannot read. `recordings` is None if the policy says nothing of audio, which cannot
+    be redacted: then none may lie beside redacted text.
     """
 
     version: int = 1
@@ -101,7 +104,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     odd: Literal["drop"] = "drop"
     entities: Entities | None = None
     key: KeyReference | None = None
-    recordings: Literal["plain"] | None = None
+    recordings: Recordings | None = None
 
     @property
     def needs_key(self) -> bool:
@@ -127,13 +130,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 class Encryption(msgspec.Struct, frozen=True, kw_only=True):
     """Says how parts are encrypted: whole with one key (`uniform`), or all columns except those named (`columns`).
 
-    `recordings` says whether media is encrypted with the same key, or stays as it was served.
+    `recordings` says whether audio is encrypted with the same key.
     """
 
     mode: EncryptionMode = "uniform"
     key: KeyReference
     plain_columns: tuple[str, ...] = ()
-    recordings: Literal["encrypted", "plain"] = "encrypted"
+    recordings: Recordings = "encrypted"
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,14 +32,17 @@ async def protect(spec: ExportSpec, *, observer: Observer | None = None) -> Prot
     """Brings what `spec.destination` holds under the policy in `spec.policy`, or without one finishes what was cut
     short, as `exporter protect` does. It needs no token.
 
-    Only `policy`, `memory` and where keys are found count in the spec. Raises `ExporterError`.
+    Only `policy`, `memory` and where keys are found count in the spec. It encrypts nothing that is plain: a policy with
+    `[encryption]` is refused unless the export is encrypted so. Raises `ExporterError`.
     """
     destination, memory_bytes = destination_of(spec), spec.settings().memory_bytes
     file, keys = await to_thread.run_sync(spec.read_policy), spec.keys(os.environ)
-    policy = None if file is None else file.policy
+    policy, encryption = (None, None) if file is None else (file.policy, file.encryption)
 
     def job(told: Observer) -> Awaitable[ProtectResult]:
-        return run_protect(destination, policy, keys=keys, memory_bytes=memory_bytes, observer=told)
+        return run_protect(
+            destination, policy, encryption=encryption, keys=keys, memory_bytes=memory_bytes, observer=told
+        )
 
     return await observed(observer, job)
 

@@ -89,13 +89,14 @@ def _settings(loaded: PolicyFile, key: Key | None, why_no_key: str, why_no_entit
     yield "unknown fields", policy.extra
     yield "rows that fit no column", policy.quarantine
     yield "values that a rule cannot read", policy.odd
-    if policy.recordings is not None:
-        yield "recordings", "may lie beside redacted text as they are"
+    audio = encryption.recordings if encryption is not None else policy.recordings
+    if audio is not None:
+        yield "recordings", {"encrypted": "encrypted", "plain": "plain: as they were served, not encrypted"}[audio]
     if (entities := policy.entities) is not None:
         yield "entities", f"{', '.join(entities.types)}, by {entities.engine} with {entities.version or entities.model}"
     if encryption is not None:
         plain = f", except {', '.join(encryption.plain_columns)}" if encryption.plain_columns else ""
-        yield "encryption", f"{encryption.mode}{plain}, with {_place(encryption.key)}; media {encryption.recordings}"
+        yield "encryption", f"{encryption.mode}{plain}, with {_place(encryption.key)}"
     if policy.key is not None:
         yield "key", f"{_place(policy.key)}{'' if key else f'; not read: {why_no_key}'}"
     fingerprint = _fingerprint(policy, key)

@@ -31,7 +31,8 @@ def protect(destination: Existing, spec: ExportSpec, display: Display) -> None:
 
     from exporter.jobs.protect import protect as run_protect
 
-    run = partial(run_protect, target, None if file is None else file.policy, keys=spec.keys(os.environ))
+    policy, encryption = (None, None) if file is None else (file.policy, file.encryption)
+    run = partial(run_protect, target, policy, encryption=encryption, keys=spec.keys(os.environ))
     run = partial(run, memory_bytes=settings.memory_bytes)
 
     def tell(done: "ProtectResult") -> Result:

@@ -34,17 +34,17 @@ from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.protection import protect_part, withhold_rows
-from exporter.privacy import Policy
+from exporter.privacy import Encryption, Policy
 from exporter.progress import Observer
 from exporter.run.claim import Claim, holding
-from exporter.run.encryption import find_cipher
+from exporter.run.encryption import find_cipher, settle_encryption
 from exporter.run.expiry import settle_tables
 from exporter.run.finish import check_whole
 from exporter.run.leftovers import find_leftovers
 from exporter.run.policy_changes import difference
 from exporter.run.protection import pending_files, settle_stricter, tables_of
 from exporter.run.record import Run, recorded
-from exporter.settings import Request, RunSettings
+from exporter.settings import Request, RunSettings, Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
@@ -82,6 +82,7 @@ async def protect(
     destination: Location,
     policy: Policy | None = None,
     *,
+    encryption: Encryption | None = None,
     keys: Keys,
     memory_bytes: int,
     observer: Observer,
@@ -89,17 +90,21 @@ async def protect(
 ) -> ProtectResult:
     """Rewrites all parts that do not follow `policy`, or the stored one. `keys` has its key.
 
-    Raises `DestinationError` if there is no export, `ProtectionError` for a policy that cannot be made of what is
-    stored, and for a key that is missing or wrong, `DestinationLockedError` if another run is at work,
-    `DamagedPartError`, and `StoreError`. What was written until then is committed.
+    It encrypts nothing that is plain: `encryption` must be that of the export. Raises `DestinationError` if there is no
+    export, `ProtectionError` for a policy that cannot be made of what is stored, for another encryption, and for a key
+    that is missing or wrong, `DestinationLockedError` if another run is at work, `DamagedPartError`, and `StoreError`.
+    What was written until then is committed.
     """
     settings = RunSettings(memory_bytes=memory_bytes, concurrency=MERGED_AT_ONCE)
     async with open_store(destination) as store:
         # This comes before the lock, which would be made in any case.
-        settle_stricter(await load_state(store), policy, destination, keys)
+        state = await load_state(store)
+        settle_stricter(state, policy, destination, keys)
+        asked = Selection(policy=policy, encryption=encryption)
+        settle_encryption(state, asked, destination)
 
         async def work(run: Run) -> ProtectResult:
-            return await _protect(store, run, policy, keys, settings, observer, clock)
+            return await _protect(store, run, asked, keys, settings, observer, clock)
 
         return await recorded(store, "protect", work)
 
@@ -107,16 +112,16 @@ async def protect(
 async def _protect(
     store: Store,
     run: Run,
-    asked: Policy | None,
+    asked: Selection,
     keys: Keys,
     settings: RunSettings,
     observer: Observer,
     clock: Callable[[], float],
 ) -> ProtectResult:
     began = clock()
-    async with holding(store, run, find_cipher(keys, store.location)) as claim:
+    async with holding(store, run, find_cipher(keys, store.location, asked)) as claim:
         before = claim.log.state
-        policy = settle_stricter(before, asked, store.location, keys)
+        policy = settle_stricter(before, asked.policy, store.location, keys)
         await check_whole(store, before)
         work = _Work.of(claim, policy, await load_commits(store), keys, settings, observer, clock)
         if before.privacy.policy is None or policy != before.privacy.policy:
@@ -173,7 +178,7 @@ class _Work:
         clock: Callable[[], float],
     ) -> "_Work":
         tables = tables_of(claim.log.state.request or Request(), policy, keys, reads=False)
-        stage = PartStage.of(claim.store, tables, claim.run, settings, clock)
+        stage = claim.stage(tables, settings, clock)
         committer = Committer(claim.store, claim.log, tables.schemas, observer, clock)
         key = keys.privacy(policy.key) if policy.key is not None and policy.needs_key else None
         earlier = (commit.privacy.policy for commit in commits if commit.privacy is not None)

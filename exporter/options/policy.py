@@ -6,13 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
+from msgspec.structs import replace
+
 from exporter.contract import FIELD_NAMES, TRANSCRIPT_FIELD
 from exporter.encode.protect.patterns import BUILT_IN
 from exporter.errors import UsageError
 from exporter.model import TURNS
 from exporter.options.policy_rules import ALL, ENTITIES, read_rules, read_turns_rules, steps_of
 from exporter.options.toml import Node, read_toml
-from exporter.privacy import Encryption, EncryptionMode, Entities, KeyReference, Pattern, PatternCheck, Policy
+from exporter.privacy import (
+    Encryption,
+    EncryptionMode,
+    Entities,
+    KeyReference,
+    Pattern,
+    PatternCheck,
+    Policy,
+    Recordings,
+)
 from exporter.words import did_you_mean
 
 VERSION: Final = 1
@@ -68,7 +79,9 @@ def load_policy(path: Path) -> PolicyFile:
     named = {name for rule in (*rules.values(), *turns.values()) for name in rule.patterns}
     encryption = _read_encryption(members["encryption"]) if "encryption" in members else None
     defaults = members["defaults"].table(("extra", "quarantine", "odd")) if "defaults" in members else {}
-    is_plain = "recordings" in members and bool(members["recordings"].choice(("plain",)))
+    recordings = _read_recordings(members)
+    if encryption is not None and recordings is not None:
+        encryption = replace(encryption, recordings=recordings)
     policy = Policy(
         version=VERSION,
         rules=rules,
@@ -79,7 +92,7 @@ def load_policy(path: Path) -> PolicyFile:
         odd=cast(Literal["drop"], _default(defaults, "odd", ("drop",))),
         entities=entities if ENTITIES in named else None,
         key=_read_key(members["key"]) if "key" in members else None,
-        recordings="plain" if is_plain or _are_recordings_plain(members) else None,
+        recordings=recordings,
     )
     if policy.needs_key and policy.key is None:
         raise _missing_key(root, members, policy)
@@ -122,9 +135,17 @@ def _read_quarantine(defaults: Mapping[str, Node]) -> Literal["withhold", "keep"
     return cast(Literal["withhold", "keep"], _default(defaults, "quarantine", ("withhold", "keep")))
 
 
-def _are_recordings_plain(members: Mapping[str, Node]) -> bool:
-    inside = members["encryption"].members() if "encryption" in members else {}
-    return "recordings" in inside and inside["recordings"].value == "plain"
+def _read_recordings(members: Mapping[str, Node]) -> Recordings | None:
+    """Returns what is said of audio, above all tables or in `[encryption]`; None if nothing is."""
+    above = members.get("recordings")
+    inside = members["encryption"].members().get("recordings") if "encryption" in members else None
+    if above is not None and above.value == "encrypted":
+        raise above.error('above all tables, this can only be "plain". What encrypts audio is [encryption]')
+    said = None if above is None else above.choice(("plain",))
+    choice = None if inside is None else inside.choice(get_args(Recordings))
+    if above is not None and choice == "encrypted":
+        raise above.error('[encryption] says "encrypted" of the same recordings. Leave one of the two out')
+    return cast(Recordings | None, said or choice)
 
 
 def _missing_key(root: Node, members: Mapping[str, Node], policy: Policy) -> UsageError:
@@ -225,12 +246,10 @@ def _read_encryption(node: Node) -> Encryption:
         raise plain.error('belongs to mode = "columns": uniform encrypts everything')
     if plain is None and mode == "columns":
         raise node.error("plain_columns is missing here: columns that can be read without the key, the others cannot")
-    recordings = members["recordings"].choice(("encrypted", "plain")) if "recordings" in members else "encrypted"
     return Encryption(
         mode=cast(EncryptionMode, mode),
         key=_read_key(members["key"]),
         plain_columns=_read_plain_columns(plain) if plain else (),
-        recordings=cast(Literal["encrypted", "plain"], recordings),
     )
 
 

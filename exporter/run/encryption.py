@@ -40,14 +40,22 @@ def settle_encryption(state: State, asked: Selection, destination: Location) -> 
 def _check_same(stored: Encryption | None, wanted: Encryption, destination: Location) -> None:
     where = shell_word(destination)
     if stored is None:
+        rekeyed = _way(wanted) == _way(Encryption(key=wanted.key))
         raise ProtectionError(
-            f"{destination}: its files are not encrypted, and encryption is asked for.\n"
-            f"exporter rekey {where} --to {wanted.key.name} encrypts them"
+            f"{destination}: its files are not encrypted, and the policy has [encryption]. "
+            + (
+                "Take [encryption] out, or encrypt them first:\n"
+                f"  exporter rekey {where} --to {wanted.key.name} --new-key-file FILE"
+                if rekeyed
+                else "Stored files are only ever encrypted whole, with their audio (exporter rekey). Take [encryption] "
+                "out, or export to a new destination"
+            )
         )
     if wanted.key.name != stored.key.name:
         raise ProtectionError(
-            f"{destination}: is encrypted with the key {stored.key.name}, and {wanted.key.name} is asked for.\n"
-            f"exporter rekey {where} --to {wanted.key.name} changes it"
+            f"{destination}: is encrypted with the key {stored.key.name}, and the policy names {wanted.key.name}. "
+            f'Write name = "{stored.key.name}" into [encryption], or leave --policy out. To have the key '
+            f"{wanted.key.name} take its place:\n  exporter rekey {where} --to {wanted.key.name} --new-key-file FILE"
         )
     if wanted.key.check and wanted.key.check != stored.key.check:
         raise ProtectionError(f"{destination}: not the key {stored.key.name} that this export was made with")
@@ -82,8 +90,9 @@ def find_cipher(keys: Keys, destination: Location, asked: Selection | None = Non
             return None
         # A row that fits no column may come at any time.
         check_installed()
-        key = keys.data(encryption.key)
+        # Whoever lacks the key must learn first that the old one, or none, does not do either.
         check_one_key(state, destination)
+        key = keys.data(encryption.key)
         return Cipher(replace(encryption, key=with_check(encryption.key, key)), key)
 
     return find

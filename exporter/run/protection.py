@@ -78,6 +78,12 @@ def settle_stricter(state: State, asked: Policy | None, destination: Location, k
     if wanted is None:
         raise UsageError(f"{destination}: stored without a policy. Give one: --policy FILE")
     wanted = resolved(wanted, keys, stored)
+    erased, key = state.privacy.erasure_key, wanted.key
+    if erased is not None and key is not None and (key.name, key.check) != (erased.name, erased.check):
+        raise ProtectionError(
+            f"{destination}: somebody was erased with the key {erased.name} ({erased.check}), and later runs need it. "
+            f"Let the policy have that key, by this name, not {key.name} ({key.check})"
+        )
     if found := obstacles(stored, wanted):
         raise ProtectionError(
             f"{destination}: this policy cannot be made of what is stored ({'; '.join(found)}).\n"
@@ -175,10 +181,12 @@ def check_turns(policy: Policy, tables: Collection[str]) -> None:
 def check_recordings(policy: Policy, *, keeps: bool) -> None:
     """Raises `ProtectionError` if the policy redacts texts, and says nothing of the recordings that lie beside."""
     redacts = any(rule.action == "redact" for rule in (*policy.rules.values(), *policy.turns.values()))
-    if keeps and redacts and policy.recordings != "plain":
+    if keeps and redacts and policy.recordings is None:
         raise ProtectionError(
-            "the policy redacts what was said, and recordings would hold it as it was said: audio cannot be redacted. "
-            'Write recordings = "plain" into the policy if that is meant, or keep no recordings (--no-recordings)'
+            "the policy redacts what was said, and recordings hold it as it was said: audio cannot be redacted. "
+            "Keep no recordings (--no-recordings), or say in the policy what becomes of audio:\n"
+            '  recordings = "plain"      at the top of the file, above all tables: as it was served, not encrypted\n'
+            '  recordings = "encrypted"  in [encryption]: with the data key'
         )
 
 

@@ -216,8 +216,9 @@ def test_redaction_beside_recordings_has_to_be_meant(tmp_path: Path) -> None:
     run(tmp_path / "out", SPOKEN)
     with pytest.raises(ProtectionError, match='recordings = "plain"'):
         run(tmp_path / "out", recordings=True)
-    with pytest.raises(ProtectionError, match='recordings = "plain"'):
+    with pytest.raises(ProtectionError, match="at the top of the file, above all tables") as refused:
         run(tmp_path / "out", job=fetch, rows=[])
+    assert 'recordings = "encrypted"  in [encryption]' in str(refused.value)
 
 
 def test_transcripts_that_turns_are_made_of_must_stay(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from exporter.jobs.dataset import open_dataset
 from exporter.jobs.erase import erase
 from exporter.jobs.erase_result import EraseResult
 from exporter.jobs.expire import ExpireResult, expire
+from exporter.jobs.protect import protect
 from exporter.jobs.rekey import RekeyResult, rekey
 from exporter.jobs.sync import sync
 from exporter.jobs.vacuum import vacuum
@@ -30,7 +31,7 @@ from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.model import TableFormat
 from exporter.parts import rewrite
-from exporter.privacy import Encryption, EncryptionMode, KeyReference
+from exporter.privacy import Encryption, EncryptionMode, KeyReference, Policy, Rule
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.run.erasure_wish import Wish
@@ -271,7 +272,7 @@ def test_the_log_takes_no_plain_part(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 ASKED: dict[str, tuple[dict[str, Any], str]] = {
-    "another name": ({"key": KeyReference(name="d2")}, "rekey .* --to d2"),
+    "another name": ({"key": KeyReference(name="d2")}, 'Write name = "d1" into .encryption., or leave --policy out'),
     "another key": ({"key": KeyReference(name="d1", check=KEYS["d2"].check)}, "not the key d1"),
     "another mode": ({"mode": "columns"}, "in another way"),
     "plain recordings": ({"recordings": "plain"}, "in another way"),
@@ -291,6 +292,22 @@ def test_a_plain_export_does_not_become_encrypted_by_the_way(tmp_path: Path) -> 
     root = made(tmp_path / "out", None)
     with pytest.raises(ProtectionError, match=r"rekey .* --to d1"):
         made_again(root, "d1", encryption=encryption())
+    for options in ({"mode": "columns"}, {"recordings": "plain"}):
+        with pytest.raises(ProtectionError, match="or export to a new destination"):
+            made_again(root, "d1", encryption=encryption(**options))
+
+
+def test_protect_does_not_pass_over_encryption(tmp_path: Path) -> None:
+    root = made(tmp_path / "out", None)
+    policy = Policy(rules={"summary": Rule(action="drop")}, quarantine="keep")
+    job = partial(protect, root, policy, encryption=encryption(), memory_bytes=256 * MIB, observer=Quiet())
+    with pytest.raises(ProtectionError, match=r"Take .encryption. out.*\n  exporter rekey .* --to d1") as refused:
+        anyio.run(partial(job, keys=keys()))
+    assert refused.value.exit_status == 2
+    change_key(root, "d1", None)
+    anyio.run(partial(job, keys=keys()))
+    state = state_of(root)
+    assert all(state.privacy.is_protected(file) and file.policy and file.key for file in state.files.values())
 
 
 def test_tables_are_refused(tmp_path: Path) -> None:

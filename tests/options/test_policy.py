@@ -127,6 +127,29 @@ def test_spelling_does_not_change_the_fingerprint_and_meaning_does(path: Path) -
     assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
+@pytest.mark.parametrize(
+    ("above", "inside", "said", "encrypts"),
+    [
+        ("", "", None, "encrypted"),
+        ("plain", "", "plain", "plain"),
+        ("plain", "plain", "plain", "plain"),
+        ("", "plain", "plain", "plain"),
+        ("", "encrypted", "encrypted", "encrypted"),
+    ],
+)
+def test_recordings_mean_one_thing_wherever_they_are_said(
+    above: str, inside: str, said: str | None, encrypts: str, path: Path
+) -> None:
+    lines = [f'recordings = "{each}"' if each else "" for each in (above, inside)]
+    loaded = load(path, f'{HEAD}{lines[0]}\n[encryption]\nkey = {{ env = "D", name = "d1" }}\n{lines[1]}')
+    assert loaded.policy.recordings == said
+    assert loaded.encryption is not None
+    assert loaded.encryption.recordings == encrypts
+    if above:
+        alone = load(path, HEAD + lines[0])
+        assert (alone.policy.recordings, alone.encryption) == ("plain", None)
+
+
 BAD = [
     # The file
     ("", "1:1: must begin with version = 1"),
@@ -135,7 +158,19 @@ BAD = [
     ("version = 1\nkeys = 1", "2:1: keys: there is no such key. Did you mean key?"),
     ("version = 1\n[conversation]", "2:2: conversation: there is no such key. Did you mean conversations?"),
     ("version = 1\nconversations = 1", "2:1: conversations: must be a table, and is a number"),
-    (HEAD + 'recordings = "encrypted"', '3:1: recordings: must be "plain"'),
+    (
+        HEAD + 'recordings = "encrypted"',
+        '3:1: recordings: above all tables, this can only be "plain". What encrypts audio is [encryption]',
+    ),
+    (HEAD + 'recordings = "keep"', '3:1: recordings: must be "plain"'),
+    (
+        HEAD + '[encryption]\nkey = { env = "D", name = "d1" }\nrecordings = "keep"',
+        '5:1: encryption.recordings: must be "encrypted" or "plain"',
+    ),
+    (
+        HEAD + 'recordings = "plain"\n[encryption]\nkey = { env = "D", name = "d1" }\nrecordings = "encrypted"',
+        '3:1: recordings: [encryption] says "encrypted" of the same recordings. Leave one of the two out',
+    ),
     # Keys
     (
         'version = 1\nkey = "c2VjcmV0"',

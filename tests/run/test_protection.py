@@ -9,7 +9,7 @@ from exporter.keys import NO_KEYS
 from exporter.log.privacy import Privacy
 from exporter.log.state import State
 from exporter.model import TURNS
-from exporter.privacy import Policy, Rule
+from exporter.privacy import Policy, Recordings, Rule
 from exporter.run.protection import resolved, settle_policy, settle_stricter, stored_tables, tables_of
 from exporter.settings import Request, Selection
 from tests.jobs.protected import DROP, HASH, KEYS, OTHER_KEYS, policy
@@ -70,3 +70,10 @@ def test_a_stricter_policy_is_for_what_there_is() -> None:
     with pytest.raises(ProtectionError, match='recordings = "plain"'):
         settle_stricter(State(request=Request(), has_recordings=True), redacting, OUT, KEYS)
     assert settle_stricter(STORED, None, OUT, KEYS) == ONE
+
+
+@pytest.mark.parametrize("said", ["plain", "encrypted"])
+def test_what_is_said_of_audio_lets_it_lie_beside_redacted_text(said: Recordings) -> None:
+    redacting = policy({"summary": Rule(action="redact")}, recordings=said)
+    settled = settle_stricter(State(request=Request(), has_recordings=True), redacting, OUT, KEYS)
+    assert settled.recordings == said

@@ -23,7 +23,7 @@ EVERY_TEXT: Final = Routes([Target("", (), Rule(action="redact", everywhere=True
 
 
 def tokens_of(text: bytes | memoryview) -> list[bytes] | None:
-    """Returns the strings, keys and integers of a JSON text, as they are written there; None if it is no strict JSON."""
+    """Returns the strings, keys and numbers of a JSON text, as they are written; None if it is no strict JSON."""
     try:
         _whole.decode(text)
     except REFUSALS:
