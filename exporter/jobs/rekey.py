@@ -124,7 +124,8 @@ async def _rekey(
             await committer.sweep()
             stage = PartStage.of(store, tables, claim.run, settings, clock)
             await _rewrite_all(claim, stage, committer, pending, observer)
-            await committer.sweep()
+        # A run that was killed after its last commit has left files of the old key.
+        await committer.sweep()
         after = claim.log.state
         if after.has_recordings:
             # What was cut short may have left media of either key that no row names.

@@ -9,7 +9,7 @@ import json
 import os
 import random
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -55,7 +55,7 @@ from exporter.layout import is_part
 from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.model import RECORDINGS, TABLES, TableFormat
-from exporter.parts.cipher import Cipher
+from exporter.parts.cipher import Cipher, using
 from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.privacy import Encryption, EncryptionMode, Policy
 from exporter.progress import Quiet
@@ -74,7 +74,7 @@ from tests.jobs.moving import T0, Source, settings_for
 from tests.toolkit.canary_search import OpenParquet
 from tests.toolkit.encrypted import check_closed, data_key, encryption_with, keys_with, opened_with
 from tests.toolkit.instants import coverage_of
-from tests.toolkit.protected import POLICY, STRICTER, all_protected
+from tests.toolkit.protected import POLICY, STRICTER, all_protected, tag_of
 from tests.toolkit.sizes import size_of
 
 T = TypeVar("T")
@@ -125,6 +125,8 @@ class Sequences(RuleBasedStateMachine):
         self.older: list[set[str]] = []
         #: Files that were deleted by no command; a table's older versions may name them for ever.
         self.lost: set[str] = set()
+        #: Files that were damaged; one that was taken out may be kept for older versions of a table.
+        self.damaged: set[str] = set()
         self.in_step = False
         #: The lines in quarantine that were accepted, and are still there.
         self.known: set[str] = set()
@@ -341,7 +343,7 @@ class Sequences(RuleBasedStateMachine):
     @rule(kept=st.booleans())
     def vacuum(self, kept: bool) -> None:
         before = 0 if kept else END_OF_TIME
-        self._run(lambda: vacuum(self.root, before=before, now=self.source.now))
+        self._run(lambda: vacuum(self.root, before=before, now=self.source.now, keys=self.keys))
         if not kept:
             self.older = []
         self._note_read()
@@ -377,6 +379,7 @@ class Sequences(RuleBasedStateMachine):
             self.lost.add(path)
         else:
             damage(self.root, path)
+            self.damaged.add(path)
         found = self.portal.call(partial(verify, self.root, now=self.source.now, media=True, keys=self.keys))
         assert {problem.file for problem in found.problems} == {path}
         mended = self._run(lambda: verify(self.root, now=self.source.now, media=True, repair=True, keys=self.keys))
@@ -411,6 +414,7 @@ class Sequences(RuleBasedStateMachine):
             self.lost.add(path)
         else:
             damage(self.root, path)
+            self.damaged.add(path)
         found = self.portal.call(partial(verify, self.root, now=self.source.now, keys=self.keys))
         assert {problem.file for problem in found.problems} == {path}
         mended = self._run(lambda: verify(self.root, now=self.source.now, repair=True, keys=self.keys))
@@ -501,10 +505,16 @@ class Sequences(RuleBasedStateMachine):
         }
         gone = theirs if by_user else {name}
         erased = self._run(lambda: erase(self.root, wish, self.keys, Quiet(), now=self.source.now))
-        assert erased.erased.conversations + erased.erased.quarantine_lines == len(gone)
-        self.erased |= gone
+        tombstones = self._state().privacy.tombstones
+        known = {*self.source.rows, *self.source.gone, *self.there}
+        before, self.erased = self.erased, {one for one in known if tag_of("tombstone", one) in tombstones}
+        # Files that were replaced, and are kept, may have rows that a repair has taken out.
+        newly = self.erased - before
+        assert newly >= gone
+        assert not (newly - gone) & self.there.keys()
+        assert erased.erased.conversations + erased.erased.quarantine_lines == len(newly)
         self.strangers |= {user} if by_user and future else set()
-        self._forget(gone)
+        self._forget(newly)
 
     @precondition(lambda self: self.coverage and (not self.has_table or self.in_step))
     @rule(
@@ -517,7 +527,7 @@ class Sequences(RuleBasedStateMachine):
     )
     def expire(self, ages: dict[str, int]) -> None:
         state = self._state()
-        if state.range is None:
+        if state.range is None or (self.has_table and not state.is_whole):
             return
         if "conversations" in ages and self.source.now - ages["conversations"] * DAY >= state.range.end:
             return
@@ -546,7 +556,7 @@ class Sequences(RuleBasedStateMachine):
         other=choices,
     )
     def protect(self, policy: Policy, cuts: list[int], kills: bool, other: int) -> None:
-        if policy is self.policy:
+        if policy is self.policy or (self.has_table and not self._state().is_whole):
             return
         accepted = {json.loads(line)["id"] for line in self.known}
         before = self._state().privacy.fingerprint
@@ -602,7 +612,8 @@ class Sequences(RuleBasedStateMachine):
         assert Coverage(Interval(*interval) for interval in exported.coverage) == self.coverage
         statuses = {name: row["status"] for name, row in exported.recording_rows().items()}
         assert statuses == self.recorded
-        garbage = self.portal.call(find_media_garbage, LocalStore(self.root), state)
+        with using(self._cipher()):
+            garbage = self.portal.call(find_media_garbage, LocalStore(self.root), state)
         assert not garbage, "media that no row names"
         self.known &= self._quarantined()
         self.is_settled = not state.unsettled
@@ -617,7 +628,7 @@ class Sequences(RuleBasedStateMachine):
         for identity in self.doubtful & self._shown().keys():
             row = self.source.rows[identity]
             expected = self._expected([row])[identity]
-            names = ("status", "user_turn_count", "summary", "created_at", "conversation")
+            names = ("status", "user_turn_count", "summary", "created_at", "updated_at", "conversation")
             is_shown = identity in found and all(found[identity][name] == expected[name] for name in names)
             if is_shown or self._is_put_aside(quarantined.get(identity), row):
                 self.there[identity] = row
@@ -695,6 +706,13 @@ class Sequences(RuleBasedStateMachine):
     def _open(self) -> OpenParquet:
         return opened_with(*(() if self.data_key is None else (self.data_key,)))
 
+    def _parts(self, *tables: str) -> Iterator[Path]:
+        """Yields all parts that can be read, whether they are live or not."""
+        for table in tables or (*TABLES, RECORDINGS):
+            for path in (self.root / table).rglob("*.parquet"):
+                if path.relative_to(self.root).as_posix() not in self.damaged:
+                    yield path
+
     def _state(self) -> State:
         return self.portal.call(load_state, LocalStore(self.root))
 
@@ -764,7 +782,7 @@ class Sequences(RuleBasedStateMachine):
                 self.portal.call(jobs[other % len(jobs)])
             assert without_lock(snapshot(self.root)) == before
             verified = self.portal.call(partial(verify, self.root, now=self.source.now, keys=keys))
-            assert not verified.problems
+            assert not {problem.file for problem in verified.problems} & state.files.keys()
 
     def _insert(self, created_at: Instant, **fields: object) -> None:
         self.source.insert(created_at, user_id=f"u{len(self.source.rows) % 7}", **fields)
@@ -816,7 +834,7 @@ class Sequences(RuleBasedStateMachine):
         """Checks that no file has a row of somebody who was erased, or that has expired, whether it is live or not."""
         if not (self.erased or self.strangers or self.floors):
             return
-        for path in self.root.glob("conversations/**/*.parquet"):
+        for path in self._parts("conversations"):
             fields = sorted(self.floors.keys() - {"conversations"})
             found = self._open(path).read(["id", "created_at", *fields])
             assert not self.erased & {*found["id"].to_pylist()}, path
@@ -825,7 +843,7 @@ class Sequences(RuleBasedStateMachine):
             for name in fields:
                 values = zip(times, found[name].to_pylist(), strict=True)
                 assert not [value for at, value in values if value is not None and at < self._floor(name)], path
-        for path in self.root.glob("turns/**/*.parquet"):
+        for path in self._parts("turns"):
             assert not self.erased & {*self._open(path).read(["conversation_id"])[0].to_pylist()}, path
         assert not self.erased & {line["id"] for line in self._exported().quarantined()}
 
@@ -835,9 +853,7 @@ class Sequences(RuleBasedStateMachine):
         assert all(map(privacy.is_protected, state.files.values()))
         assert privacy.key_name == ("" if self.data_key is None else self.data_key.name)
         assert (None if privacy.policy is None else privacy.policy.rules) == (self.policy and self.policy.rules)
-        for path in self.root.rglob("*.parquet"):
-            if "dropped" in path.parts:
-                continue
+        for path in self._parts():
             if self.data_key is not None:
                 check_closed(path)
             with self._open(path) as part:
