@@ -26,10 +26,15 @@ def data_key(name: str) -> Key:
     return Key(name, hashlib.sha256(name.encode()).digest())
 
 
+def text_of(key: Key) -> str:
+    """Returns a key as the environment holds it."""
+    return base64.b64encode(key.secret).decode()
+
+
 def keys_with(data: Key | None) -> Keys:
     """Returns the key of policies, and the one that encrypts, if there is one."""
     found = {PRIVACY_VARIABLE: key_text()}
-    return Keys(found if data is None else found | {DATA_VARIABLE: base64.b64encode(data.secret).decode()})
+    return Keys(found if data is None else found | {DATA_VARIABLE: text_of(data)})
 
 
 def encryption_with(mode: EncryptionMode, key: Key) -> Encryption:
