@@ -1,6 +1,7 @@
 """Makes the keyed tags by which an erasure finds the row of somebody that is withheld: it shows no value any more."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -91,5 +92,9 @@ def _leaves(place: Place, value: Any) -> Iterator[tuple[Place, str]]:
             yield from _leaves((*place, _ELEMENT), element)
     elif isinstance(value, str):
         yield place, value
+        if value.lstrip()[:1] in ("{", "["):
+            # Some sources put JSON into a text of JSON, and an erasure looks inside of it.
+            with suppress(msgspec.MsgspecError):
+                yield from _leaves(place, msgspec.json.decode(value))
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield place, str(value)

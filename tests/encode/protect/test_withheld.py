@@ -21,6 +21,7 @@ SERVED = msgspec.json.encode(
         "custom_metadata": {"email": "ann@example.com", "n": 7, "yes": True, "a.b": "dotted"},
         "initial_context": {"customers": [{"id": "u1"}, {"id": "u2"}]},
         "conversation": {"items": [{"content": "said"}]},
+        "recording_details": '{"sip": ["u9"], "not": "[json"}',
         "unheard": {"of": "+1 (207) 555-0100"},
     }
 )
@@ -48,6 +49,8 @@ def has(by: str, value: str, *, digits: bool = False, key: Key = KEY) -> bool:
         ("initial_context.customers[*].id", "u2"),
         ("initial_context.customers[0].id", "u2"),
         ("initial_context.**.id", "u1"),
+        ("recording_details.sip[*]", "u9"),
+        ("recording_details.not", "[json"),
         ("extra.unheard.of", "+1 (207) 555-0100"),
     ],
 )
@@ -97,6 +100,7 @@ def test_what_a_rule_takes_away_leaves_no_tag() -> None:
     rules = {
         "user_id": Rule(action="mask", keep=4),
         "custom_metadata": Rule(action="drop"),
+        "recording_details": Rule(action="drop"),
         "custom_metadata.n": Rule(action="keep"),
         "initial_context.**": Rule(action="redact", patterns=("email",)),
         "agent.id": Rule(action="hash", domain="agent"),
