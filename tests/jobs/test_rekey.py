@@ -293,7 +293,8 @@ def test_a_plain_export_does_not_become_encrypted_by_the_way(tmp_path: Path) -> 
     root = made(tmp_path / "out", None)
     with pytest.raises(ProtectionError, match=r"rekey .* --to d1"):
         made_again(root, "d1", encryption=encryption())
-    for options in ({"mode": "columns"}, {"recordings": "plain"}):
+    others: list[dict[str, Any]] = [{"mode": "columns"}, {"recordings": "plain"}]
+    for options in others:
         with pytest.raises(ProtectionError, match="or export to a new destination"):
             made_again(root, "d1", encryption=encryption(**options))
 
