@@ -5,6 +5,8 @@ import msgspec
 from exporter.encode.protect.paths import parse_path
 from exporter.encode.protect.protector import Protector
 from exporter.log.state import State
+from exporter.privacy import EncryptionMode, Recordings
+from exporter.run.protection import pending_files
 
 
 class Protection(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +27,31 @@ class Protection(msgspec.Struct, frozen=True, kw_only=True):
     unmatched: tuple[str, ...] = ()
 
 
+class Encrypted(msgspec.Struct, frozen=True, kw_only=True):
+    """Says with which key and how files are encrypted, all but the `plain_columns`, and whether `recordings` are too.
+    `pending_files` have another key yet, or none."""
+
+    key: str
+    mode: EncryptionMode
+    plain_columns: tuple[str, ...]
+    recordings: Recordings
+    pending_files: int
+
+
+def encrypted_of(state: State) -> Encrypted | None:
+    """Returns how an export is encrypted; None if it is not."""
+    found = state.privacy.encryption
+    if found is None:
+        return None
+    return Encrypted(
+        key=found.key.name,
+        mode=found.mode,
+        plain_columns=found.plain_columns,
+        recordings=found.recordings,
+        pending_files=sum(file.key != found.key.name for file in state.files.values()),
+    )
+
+
 def protection_of(state: State, protector: Protector | None = None) -> Protection | None:
     """Returns how an export is protected, and what its `protector` has done in this run; None without a policy."""
     policy = state.privacy.policy
@@ -35,7 +62,7 @@ def protection_of(state: State, protector: Protector | None = None) -> Protectio
         key=None if policy.key is None else policy.key.name,
         rules={path: str(rule) for path, rule in policy.rules.items()},
         turns={path: str(rule) for path, rule in policy.turns.items()},
-        pending_files=sum(not state.privacy.is_protected(file) for file in state.files.values()),
+        pending_files=len(pending_files(state)),
     )
     if protector is None:
         return found

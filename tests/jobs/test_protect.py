@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from exporter.cli.protection_report import describe_protected
+from exporter.cli.upkeep_report import describe_verified
 from exporter.clock import wall_clock
 from exporter.contract import DAY, SECOND, format_instant
 from exporter.errors import DestinationError, ProtectionError, UsageError
@@ -306,7 +307,9 @@ def test_until_it_is_done_others_are_refused_and_readers_are_not(
     assert found.protection is not None
     assert found.protection.pending_files == left
     assert (found.exit_status, "exporter protect" in found.reason) == (1, True)
-    anyio.run(partial(verify, root, now=wall_clock()))
+    checked = anyio.run(partial(verify, root, now=wall_clock()))
+    assert (checked.sound, checked.unfinished, checked.exit_status) == (True, "protect", 1)
+    assert f"    exporter protect {root}" in list(describe_verified(checked, root))
     assert len(column(root, "user_id")) == len(ROWS)
     tighten(root)
     assert rows_of(root) == rows_of(strict)
@@ -336,7 +339,11 @@ def test_it_may_be_killed_before_any_step(tmp_path: Path) -> None:
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     killed = [Path(line) for line in done.stdout.split()]
     assert len(killed) > 20
+    unfinished = set()
     for root in killed:
+        found = anyio.run(partial(verify, root, now=wall_clock(), keys=KEYS))
+        assert found.sound, (root, found.problems)
+        unfinished.add(found.unfinished)
         tighten(root, STRICT)
         assert rows_of(root) == expected, root
         assert CANARY.encode() not in bytes_of(root), root
@@ -344,3 +351,4 @@ def test_it_may_be_killed_before_any_step(tmp_path: Path) -> None:
         assert parts == {file["path"] for table in manifest(root)["tables"].values() for file in table["files"]}
         assert not list((root / "_exporter" / "staging").glob("*"))
         assert manifest(root)["protection"]["pending_files"] == 0
+    assert unfinished == {None, "protect"}
