@@ -1,4 +1,4 @@
-"""Judges what a protection, or a change of the key, has left that was cut short: the same command goes on with it. Pure.
+"""Judges what a protection, or a change of the key, has left that was cut short, which the same command finishes. Pure.
 
 Until then, files lie there that no commit names any more, because they are deleted only after others took their place.
 """

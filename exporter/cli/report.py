@@ -121,7 +121,9 @@ def describe_new_doubts(summary: "Summary") -> Iterator[str]:
         yield "    conversations:read_sensitive, this reads them again:"
         yield f"      {advise('reread', destination, '--withheld')}"
     if summary.quarantined_rows and not summary.is_accepted:
-        yield f"  kept as served, because they do not fit the columns: {count_of(summary.quarantined_rows, 'row')};"
+        withholds = summary.protection is not None and summary.protection.quarantine == "withhold"
+        kept = "withheld, with a keyed hash in their place" if withholds else "kept as served"
+        yield f"  {kept}, because they do not fit the columns: {count_of(summary.quarantined_rows, 'row')};"
         yield "    the manifest names the files under `quarantine`."
 
 

@@ -1,5 +1,7 @@
 """Says how the rows of an export are protected, and what the rules of its policy have done in a run: never a value."""
 
+from typing import Literal
+
 import msgspec
 
 from exporter.encode.protect.paths import parse_path
@@ -11,7 +13,7 @@ from exporter.run.protection import pending_files
 
 class Protection(msgspec.Struct, frozen=True, kw_only=True):
     """Says by which policy and with which key rows are protected. `rules` are those of conversations, in few words, and
-    `turns` those of that table. `pending_files` are not yet as the policy wants them.
+    `turns` those of that table; `quarantine` says what becomes of rows that fit no column. `pending_files` are not yet as the policy wants them.
 
     Of the values that this run has read, `changed` counts those that a rule has changed, by its path, and `odd` those
     that were dropped because their rule cannot read them. `unmatched` are rules whose path has led to no value.
@@ -21,6 +23,7 @@ class Protection(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     rules: dict[str, str] = msgspec.field(default_factory=dict)
     turns: dict[str, str] = msgspec.field(default_factory=dict)
+    quarantine: Literal["withhold", "keep"] = "keep"
     pending_files: int = 0
     changed: dict[str, int] = msgspec.field(default_factory=dict)
     odd: dict[str, int] = msgspec.field(default_factory=dict)
@@ -62,6 +65,7 @@ def protection_of(state: State, protector: Protector | None = None) -> Protectio
         key=None if policy.key is None else policy.key.name,
         rules={path: str(rule) for path, rule in policy.rules.items()},
         turns={path: str(rule) for path, rule in policy.turns.items()},
+        quarantine=policy.quarantine,
         pending_files=len(pending_files(state)),
     )
     if protector is None:
