@@ -35,6 +35,7 @@ from exporter.check.problems import (
 )
 from exporter.check.sample import Sample
 from exporter.check.tables import inspect_tables
+from exporter.check.unfinished import excuse_rewriting, unfinished_command
 from exporter.encode.tables import Tables
 from exporter.errors import DamagedLogError, DestinationError
 from exporter.layout import COMMITS, CONVERSATIONS, MANIFEST, RECORDINGS, SUCCESS, TURNS, conversations_path
@@ -86,7 +87,11 @@ async def inspect(
     elif len(await list_commits(store)) != findings.state.number:
         findings.writer = "a run that has ended meanwhile"
     else:
-        findings.problems += excuse_unfinished(findings.state, passing)
+        ended = await has_ended(store, findings.state.runs[-1])
+        findings.unfinished = unfinished_command(findings.state, findings.commits[-1], passing, has_ended=ended)
+        findings.problems += excuse_unfinished(
+            findings.state, excuse_rewriting(findings.state, passing, findings.unfinished)
+        )
     await _inspect_files(store, findings, sample, decodes)
     if decodes:
         await inspect_media(store, findings, sample, reads_media=reads_media)

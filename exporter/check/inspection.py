@@ -10,6 +10,7 @@ import pyarrow as pa
 from anyio import to_thread
 
 from exporter.check.problems import Problem
+from exporter.check.unfinished import Rewriting
 from exporter.errors import DamagedPartError, UnreadableFileError, UnreadablePartError
 from exporter.log.state import Commit, State
 from exporter.model import ExportFile
@@ -23,7 +24,7 @@ Opening: TypeAlias = Callable[[Store, ExportFile], AbstractAsyncContextManager[P
 
 @dataclass(slots=True)
 class Inspection:
-    """Holds what the log says, and how the destination differs from it.
+    """Holds what the log says, and how the destination differs from it. `unfinished` is a command that was cut short.
 
     `writer` is the run that was at work, if there was one. `place` and `schemas` are those of the tables. `parts_read`,
     `bytes_read` and `ids_compared` count what was looked into. `closed` are the encrypted files that no key here opens:
@@ -43,6 +44,7 @@ class Inspection:
     media_bytes_read: int = 0
     strays: int = 0
     closed: set[str] = field(default_factory=set)
+    unfinished: Rewriting | None = None
 
     @property
     def unreadable(self) -> list[Problem]:

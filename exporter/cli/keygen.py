@@ -13,9 +13,8 @@ from exporter.errors import StoreError, UsageError
 from exporter.keys import KEY_BYTES
 
 _LOSS = (
-    "Keep a copy where the export is not. Whoever loses a key that hashes can continue no export that it protects, and "
-    "joins no later hash with an earlier one. Whoever loses one that encrypts has lost the export. "
-    "More: exporter help keys"
+    "Keep a copy where the export is not. Without its key, a protected export cannot be continued, and an encrypted "
+    "one is lost: exporter help keys"
 )
 
 

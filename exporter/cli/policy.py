@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from exporter.cli.flags import OneObject, flag
+from exporter.cli.flags import OneObject, flag, with_options
 from exporter.cli.policy_report import describe_policy, policy_figures
 from exporter.cli.runner import show
 from exporter.errors import ProtectionError, UsageError
@@ -15,17 +15,20 @@ from exporter.keys import Key, Keys
 from exporter.options.option import Group
 from exporter.options.parse import to_choice
 from exporter.options.policy import PolicyFile, load_policy
+from exporter.options.privacy import KeyOptions
 from exporter.privacy import KeyReference
 
 _ACTIONS: Final = ("check",)
 
 
+@with_options("data_key_file")
 def policy(
     action: Annotated[
         str,
         typer.Argument(metavar="ACTION", help="What to do: check.", autocompletion=lambda: list(_ACTIONS)),
     ],
     file: Annotated[str, typer.Argument(metavar="FILE", help="A policy file (TOML).")],
+    keys: KeyOptions,
     rows: Annotated[
         str | None,
         flag(
@@ -44,7 +47,7 @@ def policy(
         from exporter.jobs.policy import try_policy
 
         trial = try_policy(loaded.policy, Path(rows), finds_entities=not why_no_entities)
-    key, why_no_key = _find_key(loaded.policy.key)
+    key, why_no_key = _find_key(loaded.policy.key, keys.keys(os.environ))
     lines = describe_policy(loaded, Path(file), key, why_no_key, why_no_entities, trial)
     show(lines, policy_figures(loaded, Path(file), key, why_no_entities, trial), as_json=as_json)
 
@@ -61,12 +64,12 @@ def _find_entities(loaded: PolicyFile) -> tuple[PolicyFile, str]:
         return loaded, str(error)
 
 
-def _find_key(reference: KeyReference | None) -> tuple[Key | None, str]:
+def _find_key(reference: KeyReference | None, keys: Keys) -> tuple[Key | None, str]:
     """Returns the key if it is here, or else why it is not."""
     if reference is None:
         return None, ""
     try:
-        return Keys(os.environ).privacy(reference), ""
+        return keys.privacy(reference), ""
     except (ProtectionError, UsageError) as error:
         # What to do about it is for the commands that need the key.
         return None, str(error).partition(". ")[0]

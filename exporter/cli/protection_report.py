@@ -8,8 +8,9 @@ from exporter.store.location import Location, shell_word
 from exporter.words import count_of, format_seconds
 
 if TYPE_CHECKING:
+    from exporter.check.unfinished import Rewriting
     from exporter.jobs.protect import ProtectResult
-    from exporter.jobs.protection_result import Protection
+    from exporter.jobs.protection_result import Encrypted, Protection
 
 #: A fingerprint is told from others by so many of its digits.
 _DIGITS = 8
@@ -27,8 +28,26 @@ def describe_protection(found: "Protection | None", destination: Location) -> It
     if found.unmatched:
         yield f"    rules that found no value in this run, maybe for a slip in their path: {', '.join(found.unmatched)}"
     if found.pending_files:
-        yield f"    {count_of(found.pending_files, 'file')} not yet so, because a run was cut short. This ends it:"
-        yield f"      exporter protect {shell_word(destination)}"
+        yield f"    not yet protected so: {count_of(found.pending_files, 'file')}, because a run was cut short."
+        yield f"      This goes on with it: {rewriting('protect', destination)}"
+
+
+def describe_encryption(found: "Encrypted | None", destination: Location) -> Iterator[str]:
+    """Says with which key files are encrypted, whether audio is, and what a run that was cut short has left."""
+    if found is None:
+        return
+    plain = f", except {', '.join(found.plain_columns)}" if found.plain_columns else ""
+    audio = "" if found.recordings == "encrypted" else "; audio is not: it is kept as it was served"
+    yield f"  encrypted with the key {found.key} ({found.mode}{plain}){audio}"
+    if found.pending_files:
+        yield f"    not yet encrypted so: {count_of(found.pending_files, 'file')}, because a run was cut short."
+        yield f"      This goes on with it: {rewriting('rekey', destination, found.key)}"
+
+
+def rewriting(command: "Rewriting", destination: Location, key: str = "") -> str:
+    """Returns the command line that goes on with a protection, or with encryption with this key."""
+    to = f" --to {key} --new-key-file FILE" if command == "rekey" else ""
+    return f"exporter {command} {shell_word(destination)}{to}"
 
 
 def describe_protected(done: "ProtectResult") -> Iterator[str]:

@@ -28,7 +28,7 @@ def describe_recordings(done: "RecordingsResult", destination: Location) -> Iter
     new = f"{done.new_stored:,} new of {format_size(done.new_bytes)}"
     cost = f"{new} · {count_of(done.requests, 'request')} · {format_seconds(done.seconds)}"
     yield f"  this run  {cost if done.requests else 'nothing to do: nothing was left'}"
-    yield f"  at        {destination / MEDIA} ({count_of(done.files, 'file')}, {format_size(done.bytes)})"
+    yield f"  at        {destination / MEDIA} ({_files_of(done)})"
     yield from describe_others(done)
     yield from surprises_of(done)
     if done.exit_status == 1:
@@ -62,10 +62,14 @@ def describe_beside(done: "RecordingsResult | None") -> Iterator[str]:
     if done is None:
         return
     new = f", {done.new_stored:,} new" if done.new_stored else ""
-    kept, files = kept_of(done.stored, done.recorded), count_of(done.files, "file")
-    yield f"  audio     {kept} kept{new} ({files}, {format_size(done.bytes)})"
+    yield f"  audio     {kept_of(done.stored, done.recorded)} kept{new} ({_files_of(done)})"
     yield from describe_others(done)
     yield from surprises_of(done)
+
+
+def _files_of(done: "RecordingsResult") -> str:
+    encrypted = {None: "", "encrypted": ", encrypted", "plain": ", not encrypted, as all else is"}[done.audio]
+    return f"{count_of(done.files, 'file')}, {format_size(done.bytes)}{encrypted}"
 
 
 def surprises_of(done: "RecordingsResult | None") -> Iterator[str]:

@@ -10,7 +10,7 @@ from exporter.cli.advice import advise
 from exporter.cli.expire_report import describe_kept, floor_figures
 from exporter.cli.fields import describe_hydrated, not_shown
 from exporter.cli.log import key_values
-from exporter.cli.protection_report import describe_protection
+from exporter.cli.protection_report import describe_encryption, describe_protection
 from exporter.cli.query import directory_of, location_of, taken_for_columns
 from exporter.cli.recordings_report import describe_beside, recordings_figures
 from exporter.cli.times import for_people, for_programs, period_figures, span_for_people
@@ -90,6 +90,7 @@ def _describe_place(summary: "Summary") -> Iterator[str]:
         yield f"  request   {describe_request(summary.request, summary)}"
     yield from describe_hydrated(summary.hydrated)
     yield from describe_protection(summary.protection, location_of(summary))
+    yield from describe_encryption(summary.encryption, location_of(summary))
 
 
 def _describe_doubts(summary: "Summary") -> Iterator[str]:
@@ -124,7 +125,9 @@ def describe_new_doubts(summary: "Summary") -> Iterator[str]:
         yield "    conversations:read_sensitive, this reads them again:"
         yield f"      {advise('reread', destination, '--withheld')}"
     if summary.quarantined_rows and not summary.is_accepted:
-        yield f"  kept as served, because they do not fit the columns: {count_of(summary.quarantined_rows, 'row')};"
+        withholds = summary.protection is not None and summary.protection.quarantine == "withhold"
+        kept = "withheld, with a keyed hash in their place" if withholds else "kept as served"
+        yield f"  {kept}, because they do not fit the columns: {count_of(summary.quarantined_rows, 'row')};"
         yield "    the manifest names the files under `quarantine`."
 
 
@@ -225,6 +228,7 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
         yield f"  request   {describe_request(found.request, found)}"
     yield from describe_hydrated(found.hydrated)
     yield from describe_protection(found.protection, destination)
+    yield from describe_encryption(found.encryption, destination)
     if found.gaps:
         oldest = found.gaps[0]
         gaps = count_of(len(found.gaps), "interval")
@@ -260,8 +264,9 @@ def status_figures(found: "Status") -> dict[str, Any]:
     # An object with an exit status tells of a command that failed.
     for name in ("request", "exit_status", "reason"):
         del figures[name]
-    if found.protection is None:
-        del figures["protection"]
+    for name in ("protection", "encryption"):
+        if figures[name] is None:
+            del figures[name]
     if found.recordings is None:
         del figures["recordings"]
     else:

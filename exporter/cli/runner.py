@@ -67,6 +67,8 @@ def tell_summary(summary: "Summary") -> Result:
     figures = {key: known[key] for key in SUMMARY_KEYS}
     if summary.protection is not None:
         figures["protection"] = msgspec.to_builtins(summary.protection)
+    if summary.encryption is not None:
+        figures["encryption"] = msgspec.to_builtins(summary.encryption)
     if summary.erased is not None:
         figures["erased"] = summary.erased
     if summary.recordings is not None:

@@ -60,7 +60,7 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
     },
     "verify": {
         0: "sound, and complete, and proven or accepted; a repair may have mended something",
-        1: "not complete, or an erasure is not finished; or something cannot be read here and now",
+        1: "not complete; an erasure, protect or rekey is not finished; or something cannot be read here and now",
         2: _NO_EXPORT,
         3: "sound, and there is a doubt that nobody has accepted; or files are encrypted, and the key is not here",
         5: "a repair found another run at work",

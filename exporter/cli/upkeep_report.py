@@ -1,12 +1,13 @@
 """Reports the results of verify, compact and vacuum, which work on the existing files: lines for people."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from exporter.cli.acceptances import acceptance_figures, describe_acceptances
 from exporter.cli.advice import advise
+from exporter.cli.protection_report import rewriting
 from exporter.cli.report import first_of
 from exporter.cli.times import period_figures
 from exporter.keys import DATA_VARIABLE
@@ -16,31 +17,39 @@ from exporter.words import count_of, format_seconds, format_size, told_apart
 
 if TYPE_CHECKING:
     from exporter.check.problems import Problem
+    from exporter.check.unfinished import Rewriting
     from exporter.jobs.compact import CompactResult
     from exporter.jobs.rekey import RekeyResult
     from exporter.jobs.vacuum import VacuumResult
     from exporter.jobs.verify import VerifyResult
 
 
+_REWRITES: "Final[dict[Rewriting, str]]" = {"protect": "protects what is stored", "rekey": "encrypts what is stored"}
+
+
 def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[str]:
     """Says what a verification has read, what is wrong, and what to do about it."""
     if found.state is not None:
         wrong = sum(problem.is_damage for problem in found.problems) - found.unreadable
+        is_closed = found.bytes_only or (found.files_read > 0 and found.closed >= found.files_read)
         verdict = f"sound and {found.state}" if found.sound else f"wrong: {count_of(wrong, 'problem')}"
+        if is_closed and found.sound:
+            verdict = f"{found.state}; sizes and sums are right; contents not looked at"
         if found.unreadable:
             verdict = f"{count_of(found.unreadable, 'file')} cannot be read" + (f"; {verdict}" if wrong else "")
         all_bytes, bytes_read = told_apart(format_size, found.bytes, found.bytes_read)
         files = f"{count_of(found.files, 'file')} of {all_bytes}"
         yield f"{verdict}; {count_of(found.rows, 'conversation')} in {files}, by {count_of(found.generation, 'commit')}"
         share = "all" if found.files_read == found.files else f"{found.files_read:,} of them"
-        of = "sums" if found.bytes_only or found.closed >= found.files_read else "content"
+        of = "sums" if is_closed else "content"
         yield f"  names and sizes of all files; {of} of {share}, {bytes_read}"
         if found.closed:
             yield f"  contents not looked at: {count_of(found.closed, 'file')} encrypted with a key that is not here"
             yield f"    (set {DATA_VARIABLE}, or give --data-key-file); their sums are right"
         elif found.bytes_only:
             yield "  contents not looked at, as asked"
-        yield f"  compared {count_of(found.ids_compared, 'id')}: each file's with every other's that was read"
+        if found.ids_compared:
+            yield f"  compared {count_of(found.ids_compared, 'id')}: each file's with every other's that was read"
         if found.recordings:
             media = f"{count_of(found.media_files, 'file')} of {format_size(found.media_bytes)}"
             read = f"{found.media_read:,} of them read" if found.media_read else "--media reads them"
@@ -50,7 +59,10 @@ def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[
             yield f"  {what} without a conversation in the tables, which is no problem: it may be yet to be read"
     if found.writer:
         yield f"  not judged, because {found.writer} was at work: the manifest, _SUCCESS, files that no commit names"
-    if found.was_killed:
+    if found.unfinished is not None:
+        yield f"  a run that {_REWRITES[found.unfinished]} was cut short. This goes on with it:"
+        yield f"    {rewriting(found.unfinished, destination, found.key)}"
+    elif found.was_killed:
         yield "  the last run was killed; the next run brings the manifest, and all that is named here, up to date"
     yield from first_of([*_describe_problems(found.problems)], indent="  ")
     yield from _advise(found, destination)
@@ -94,6 +106,8 @@ def describe_rekeyed(done: "RekeyResult") -> Iterator[str]:
     """Says how many files were written again, and which could not be."""
     if done.files or done.quarantine_files:
         yield f"{count_of(done.files, 'file')} of {format_size(done.bytes)} written again, with the key {done.key}"
+        if done.media_files:
+            yield f"  also the audio of {count_of(done.media_files, 'recording')}"
         if done.quarantine_files:
             yield f"  also {count_of(done.quarantine_files, 'file')} of rows in quarantine"
         yield f"  took {format_seconds(done.seconds)}"

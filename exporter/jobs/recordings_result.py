@@ -8,6 +8,7 @@ from exporter.contract import SECOND, to_datetime
 from exporter.log.recordings import AGAIN, count_recordings
 from exporter.log.state import State
 from exporter.model import Counters
+from exporter.privacy import Recordings
 from exporter.run.recording_outcomes import Tally
 from exporter.settings import RecordingSettings
 
@@ -22,7 +23,8 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     is known; `lost` ones were found to be older than that. `unreached` ones have no row after this run; the addresses
     of those that are `barred` are admitted by no option. This run has left `again` recordings to the next, and
     `gave_up` says why it stopped asking hosts of recordings, if it did. `error` is what has ended the run's recordings
-    early, with the exit status `error_status`. `requests` are those to the API.
+    early, with the exit status `error_status`. `requests` are those to the API. `audio` says whether it is encrypted;
+    None: no file is.
 
     `new_reasons` says by status why those of this run are not stored: how many have which reason, most of them first.
     """
@@ -52,6 +54,7 @@ class RecordingsResult(msgspec.Struct, frozen=True, kw_only=True):
     oldest_dies_at: datetime | None = None
     requests: int = 0
     seconds: float = 0.0
+    audio: Recordings | None = None
 
     @property
     def exit_status(self) -> int:
@@ -92,4 +95,5 @@ def summarize_recordings(state: State, tally: Tally, settings: RecordingSettings
         oldest_dies_at=to_datetime(dies_at),
         requests=spent.requests,
         seconds=round(spent.seconds, 3),
+        audio=None if state.privacy.encryption is None else state.privacy.encryption.recordings,
     )

@@ -53,7 +53,7 @@ _TWICE_BYTES: Final = 1024**3
 
 class RekeyResult(msgspec.Struct, frozen=True, kw_only=True):
     """Counts the parts, as `files`, that were written again with the `key` of this name, and their `bytes`; `all_files`
-    are those of the export. `quarantine_files` were written again as well.
+    are those of the export. `quarantine_files` were written again as well, and `media_files` of recordings.
 
     `forgotten` counts the replaced files that were kept, and are deleted, because they had another key or none;
     `dropped` those that repairs have put aside, which stay as they are.
@@ -66,6 +66,7 @@ class RekeyResult(msgspec.Struct, frozen=True, kw_only=True):
     forgotten: int
     dropped: int
     quarantine_files: int
+    media_files: int
     generation: int
     seconds: float
 
@@ -119,6 +120,7 @@ async def _rekey(
         quarantine = [file for file in before.quarantine.values() if file.key != new_key.name]
         # As long as a file is pending, what is kept for readers of older manifests has another key.
         forgotten = tuple(sorted(before.kept)) if pending or quarantine else ()
+        encrypts_audio = claim.encryption is not None and claim.encryption.recordings == "encrypted"
         tables = stored_tables(before, keys)
         committer = Committer(store, claim.log, tables.schemas, observer, clock)
         if pending or quarantine or claim.encryption != before.privacy.encryption:
@@ -147,6 +149,7 @@ async def _rekey(
             forgotten=len(forgotten),
             dropped=len(await store.list(DROPPED)),
             quarantine_files=len(quarantine),
+            media_files=sum(file.media_files for file in pending) if encrypts_audio else 0,
             generation=after.number,
             seconds=round(clock() - began, 3),
         )

@@ -10,7 +10,7 @@ from exporter.contract import format_datetime, to_datetime
 from exporter.coverage import Period
 from exporter.errors import DamagedPartError, ErasureUnfinishedError
 from exporter.jobs.doubts import Accepted, accepted_of
-from exporter.jobs.protection_result import Protection, protection_of
+from exporter.jobs.protection_result import Encrypted, Protection, encrypted_of, protection_of
 from exporter.jobs.recordings_result import RecordingsResult, summarize_recordings
 from exporter.jobs.requested import Requested, withheld_of
 from exporter.log.commits import load_commits
@@ -62,8 +62,8 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     files may still lie there of which rows were taken away for good: the next run deletes them. `unended_run` has
     committed last, and no line of the journal tells its end. `recordings` is None if none was ever kept, and `hydrated`
     says what came by id. `retention` is for how many seconds what is kept, and `expired_before` the instants before
-    which it is not. `erasures` is None if nobody was ever erased, and `protection` without a policy. `exit_status` is
-    what `--check` ends with, and `reason` says why, unless all is well.
+    which it is not. `erasures` is None if nobody was ever erased, `protection` without a policy, and `encryption`
+    without it. `exit_status` is what `--check` ends with, and `reason` says why, unless all is well.
     """
 
     state: StateName
@@ -102,6 +102,7 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     expired_before: dict[str, datetime] = msgspec.field(default_factory=dict)
     erasures: Erasures | None = None
     protection: Protection | None = None
+    encryption: Encrypted | None = None
 
 
 class Verdict(NamedTuple):
@@ -121,6 +122,8 @@ def judge(found: Status, *, updated_after: datetime | None = None) -> Verdict:
         return Verdict(DamagedPartError.exit_status, f"the last run, {run.command}, found damage or a difference")
     if found.protection is not None and found.protection.pending_files:
         return Verdict(1, "a run that protects what is stored was cut short; exporter protect goes on with it")
+    if found.encryption is not None and found.encryption.pending_files:
+        return Verdict(1, "a run that encrypts what is stored was cut short; exporter rekey goes on with it")
     if found.state == "incomplete":
         return Verdict(1, "a part of the range is missing")
     if found.unsettled:
@@ -203,6 +206,7 @@ async def status(
         expired_before={name: to_datetime(floor) for name, floor in sorted(state.privacy.floors.items())},
         erasures=_erasures(state) if state.privacy.erasures else None,
         protection=protection_of(state),
+        encryption=encrypted_of(state),
     )
     return msgspec.structs.replace(found, **judge(found, updated_after=updated_after)._asdict())
 

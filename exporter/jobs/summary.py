@@ -10,7 +10,7 @@ from exporter.encode.protect.protector import Protector
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
 from exporter.jobs.doubts import Accepted, accepted_of
-from exporter.jobs.protection_result import Protection, protection_of
+from exporter.jobs.protection_result import Encrypted, Protection, encrypted_of, protection_of
 from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.requested import Requested, withheld_of
 from exporter.layout import MANIFEST
@@ -41,7 +41,7 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     `new_doubts` counts the others. `is_accepted` says that there are none, and that each row is in one place.
     `erased` counts conversations that were served and not taken, because they were erased here; None: nobody ever was.
     `file_mode` says who may read the files on a disk, and `hydrated` what came by id. `protection` is None without a
-    policy, and `key` names what files are encrypted with. `recordings` is None unless the run also keeps those; the
+    policy, as is `encryption` without it, whose key is `key`. `recordings` is None unless the run also keeps those; the
     exit status is the worse of both.
     """
 
@@ -83,6 +83,7 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     hydrated: Hydrated = Hydrated()
     erased: int | None = None
     protection: Protection | None = None
+    encryption: Encrypted | None = None
 
     @property
     def own_status(self) -> int:
@@ -161,4 +162,5 @@ def summarize(
         hydrated=after.hydrated,
         erased=erased_rows if after.privacy.erasures else None,
         protection=protection_of(after, protector),
+        encryption=encrypted_of(after),
     )

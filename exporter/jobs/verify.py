@@ -16,6 +16,7 @@ from exporter.check.inspection import Inspection
 from exporter.check.loss import Loss, keep_lines, plan_loss, quarantine_origins
 from exporter.check.problems import LASTING, Problem
 from exporter.check.sample import Sample
+from exporter.check.unfinished import Rewriting
 from exporter.contract import Instant
 from exporter.coverage import Period
 from exporter.encode.tables import Tables
@@ -53,7 +54,8 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     `media_bytes_read` count the media whose bytes were read. `strays` are rows of recordings whose conversation is in
     no part, which is no problem. `dropped_recordings` are rows that a repair has taken out. `closed` counts the
     encrypted files whose content was not looked at, because there is no key for them; `bytes_only` says that none was
-    to be. `unfinished_erasures` counts those of which something may still lie somewhere.
+    to be. `unfinished_erasures` counts those of which something may still lie somewhere. `unfinished` is a command that
+    was cut short: not all files are as the policy, or the encryption with `key`, wants them.
     """
 
     state: StateName | None
@@ -84,6 +86,8 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     closed: int = 0
     bytes_only: bool = False
     unfinished_erasures: int = 0
+    unfinished: Rewriting | None = None
+    key: str = ""
 
     @property
     def sound(self) -> bool:
@@ -106,7 +110,7 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
             return 1
         if not self.sound:
             return DamagedPartError.exit_status
-        is_unfinished = self.state == "incomplete" or self.unsettled or self.unfinished_erasures
+        is_unfinished = self.state == "incomplete" or self.unsettled or self.unfinished_erasures or self.unfinished
         return 1 if is_unfinished else 3 if self.new_doubts or self.closed else 0
 
 
@@ -263,6 +267,8 @@ def _verified(findings: Inspection, drops: tuple[str, ...] = ()) -> VerifyResult
         strays=findings.strays,
         closed=len(findings.closed),
         unfinished_erasures=len(state.privacy.unfinished),
+        unfinished=findings.unfinished,
+        key=state.privacy.key_name,
     )
 
 

@@ -160,12 +160,13 @@ def check_filters(policy: Policy, filters: Filters) -> None:
         if name not in FILTERS_BY_NAME:
             raise ProtectionError(
                 f"--filter {name}: filters are stored as they are, and nobody can say whether the policy protects what "
-                "this one is compared with. Leave it out"
+                "this one is compared with. Leave it out, and choose rows from what is exported"
             )
         if any(_protects(policy, path) for path in _FILTERED.get(name, (name,))):
             raise ProtectionError(
                 f"--{name.replace('_', '-')}: filters are stored as they are, and the policy protects what this one is "
-                "compared with. Leave it out"
+                "compared with. Leave it out, and choose rows from what is exported; or let the rule there be "
+                '"keep"'
             )
 
 

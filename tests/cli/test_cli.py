@@ -34,6 +34,7 @@ from exporter.contract import (
 )
 from exporter.coverage import Period
 from exporter.errors import AccessError, DestinationLockedError, InterruptedExportError
+from exporter.jobs.protection_result import Protection
 from exporter.jobs.status import Status
 from exporter.jobs.summary import Summary
 from exporter.jobs.sync import SyncResult
@@ -724,6 +725,10 @@ def test_the_summary_says_what_is_in_doubt() -> None:
     assert "  this run  7 new, 3 expired · " in summarize(new_rows=7, expired_rows=3)
     assert "2 timestamps may have more rows" in summarize(state="unproven", unproven=2)
     assert "kept as served, because they do not fit the columns: 7 rows;" in summarize(quarantined_rows=7)
+    withheld = Protection(fingerprint="f" * 32, quarantine="withhold")
+    assert "  withheld, with a keyed hash in their place, because they do not fit the columns: 7 rows;" in summarize(
+        quarantined_rows=7, protection=withheld
+    )
     assert "conversations:read_sensitive): agent, summary" in summarize(withheld=("agent", "summary"))
     assert "under `fields.partly_withheld`" in summarize(state="unproven", partly_withheld=2)
     assert "partly_withheld" not in summarize()

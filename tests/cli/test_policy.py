@@ -190,3 +190,13 @@ def test_a_bad_policy_ends_with_2_and_its_place(policy: Path, capsys: pytest.Cap
     assert undated(capsys.readouterr().err).startswith(
         f"exporter: {policy}:4:1: conversations.user: there is no such column. Did you mean user_id?"
     )
+
+
+def test_the_key_may_lie_in_a_file(policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "privacy.key"
+    file.write_text(SECRET)
+    file.chmod(0o600)
+    assert main(["policy", "check", str(policy), "--privacy-key-file", str(file), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["key"] == {"name": "k1", "is_here": True}
+    assert figures["fingerprint"] is not None

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from exporter.cli.protection_report import describe_protected
+from exporter.cli.upkeep_report import describe_verified
 from exporter.clock import wall_clock
 from exporter.contract import DAY, SECOND, format_instant
 from exporter.errors import DestinationError, ProtectionError, StoreError, UsageError
@@ -308,7 +309,9 @@ def test_until_it_is_done_others_are_refused_and_readers_are_not(
     assert found.protection is not None
     assert found.protection.pending_files == left
     assert (found.exit_status, "exporter protect" in found.reason) == (1, True)
-    anyio.run(partial(verify, root, now=wall_clock()))
+    checked = anyio.run(partial(verify, root, now=wall_clock()))
+    assert (checked.sound, checked.unfinished, checked.exit_status) == (True, "protect", 1)
+    assert f"    exporter protect {root}" in list(describe_verified(checked, root))
     assert len(column(root, "user_id")) == len(ROWS)
     tighten(root)
     assert rows_of(root) == rows_of(strict)
@@ -335,8 +338,11 @@ def test_it_may_be_killed_before_any_step(tmp_path: Path) -> None:
     (tmp_path / "killed").mkdir()
     killed = killed_in("protect", tmp_path / "raw", tmp_path / "killed")
     assert len(killed) > 20
-    nights = 0
+    nights, unfinished = 0, set()
     for root in killed:
+        found = anyio.run(partial(verify, root, now=wall_clock(), keys=KEYS))
+        assert found.sound, (root, found.problems)
+        unfinished.add(found.unfinished)
         state = anyio.run(load_state, LocalStore(root))
         if state.privacy.policy is not None and not pending_files(state):
             # Nothing is left to do but to delete.
@@ -351,6 +357,7 @@ def test_it_may_be_killed_before_any_step(tmp_path: Path) -> None:
         assert not list((root / "_exporter" / "staging").glob("*"))
         assert manifest(root)["protection"]["pending_files"] == 0
     assert nights > 1
+    assert unfinished == {None, "protect"}
 
 
 def killed_in(command: str, export: Path, directory: Path) -> list[Path]:

@@ -193,6 +193,7 @@ def test_filters_on_what_is_protected_are_refused(
     with pytest.raises(ProtectionError, match=flag) as refused:
         run(tmp_path / "out", policy({path: DROP}), filters=filters, rows=[])
     assert "1415" not in str(refused.value)
+    assert "choose rows from what is exported" in str(refused.value)
     assert not (tmp_path / "out").exists()
 
 

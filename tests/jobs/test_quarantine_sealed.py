@@ -213,15 +213,20 @@ def test_a_change_of_keys_may_be_killed_before_any_step(mode: EncryptionMode | N
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     killed = [Path(line) for line in done.stdout.split()]
     assert len(killed) > 10
+    unfinished = set()
     for copy in killed:
         if mode is not None:
             assert telling(copy) == []
+        left = check(copy, state_of(copy).privacy.key_name or None)
+        assert left.sound, left.problems
+        unfinished.add(left.unfinished)
         change_key(copy)
         assert ids_in(copy, "d2") == IDS[:3]
         assert telling(copy) == [], copy
         assert sorted(quarantine(copy)) == sorted(state_of(copy).quarantine)
         found = check(copy, "d2")
-        assert (found.problems, found.closed, found.was_killed) == ((), 0, False)
+        assert (found.problems, found.closed, found.was_killed, found.unfinished) == ((), 0, False, None)
+    assert unfinished == {None, "rekey"}
 
 
 def test_without_the_package_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from exporter.cli.report import describe_status, describe_summary, status_figures
+from exporter.cli.upkeep_report import describe_verified
 from exporter.clock import wall_clock
 from exporter.contract import SECOND
 from exporter.errors import ExporterError, ProtectionError, StoreError, UsageError
@@ -24,7 +26,8 @@ from exporter.jobs.erase_result import EraseResult
 from exporter.jobs.expire import ExpireResult, expire
 from exporter.jobs.protect import protect
 from exporter.jobs.rekey import RekeyResult, rekey
-from exporter.jobs.sync import sync
+from exporter.jobs.status import status
+from exporter.jobs.sync import SyncResult, sync
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import VerifyResult, verify
 from exporter.keys import DATA_VARIABLE, KEY_BYTES, NEW_DATA_VARIABLE, PRIVACY_VARIABLE, Key, Keys
@@ -39,6 +42,7 @@ from exporter.run.erasure_wish import Wish
 from exporter.sandbox import TOKEN, Row, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
+from exporter.words import count_of
 from tests.jobs.made import NOW, SINCE, UNTIL, make_export
 
 MIB = 1024**2
@@ -102,6 +106,38 @@ def sealed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 # An export that is encrypted
+
+
+@pytest.mark.parametrize(
+    ("made_with", "said"),
+    [
+        (encryption(), "encrypted with the key d1 (uniform)"),
+        (
+            encryption("columns", recordings="plain"),
+            "encrypted with the key d1 (columns, except id, created_at); audio is not: it is kept as it was served",
+        ),
+    ],
+)
+def test_reports_say_with_which_key_files_are_encrypted(made_with: Encryption, said: str, tmp_path: Path) -> None:
+    root = make_export(tmp_path / "out", rows(), encryption=made_with, keys=keys())
+    found = anyio.run(status, root)
+    assert [line for line in describe_status(found, root) if "encrypted" in line] == [f"  {said}"]
+    assert status_figures(found)["encryption"] == {
+        "key": "d1",
+        "mode": made_with.mode,
+        "plain_columns": made_with.plain_columns,
+        "recordings": made_with.recordings,
+        "pending_files": 0,
+    }
+    summary = resynced(root, "d1").summary
+    assert f"  {said}" in list(describe_summary(summary))
+
+
+def test_a_check_without_the_key_says_first_that_it_has_seen_no_contents(sealed: Path) -> None:
+    lines = list(describe_verified(check(sealed, None), sealed))
+    assert lines[0].startswith("complete; sizes and sums are right; contents not looked at; 60 conversations in ")
+    assert not [line for line in lines if "compared" in line]
+    assert next(iter(describe_verified(check(sealed, "d1"), sealed))).startswith("sound and complete; ")
 
 
 def test_all_parts_are_encrypted_and_the_manifest_says_with_what(sealed: Path) -> None:
@@ -171,8 +207,8 @@ def test_damage_is_found_with_and_without_the_key(tmp_path: Path) -> None:
         assert found.exit_status == 6
 
 
-def resynced(root: Path, key: str | None, **asked: Any) -> object:
-    async def run() -> object:
+def resynced(root: Path, key: str | None, **asked: Any) -> SyncResult:
+    async def run() -> SyncResult:
         async with serve([*rows(), *make_conversations(5, UNTIL, UNTIL + 1000, seed=7)]) as server:
             settings = RunSettings(base_url=server.url, concurrency=2, page_size=40)
             context = RunContext(settings, Credentials(TOKEN), Quiet(), keys=keys(key))
@@ -293,10 +329,9 @@ def test_a_plain_export_does_not_become_encrypted_by_the_way(tmp_path: Path) -> 
     root = made(tmp_path / "out", None)
     with pytest.raises(ProtectionError, match=r"rekey .* --to d1"):
         made_again(root, "d1", encryption=encryption())
-    others: list[dict[str, Any]] = [{"mode": "columns"}, {"recordings": "plain"}]
-    for options in others:
+    for other in (encryption("columns"), encryption(recordings="plain")):
         with pytest.raises(ProtectionError, match="or export to a new destination"):
-            made_again(root, "d1", encryption=encryption(**options))
+            made_again(root, "d1", encryption=other)
 
 
 def test_protect_does_not_pass_over_encryption(tmp_path: Path) -> None:
@@ -385,7 +420,19 @@ def test_what_was_cut_short_is_finished(
     assert len(ids_in(root)) == 60
     assert check(root, None, bytes_only=True).sound
     partly = check(root, "d2")
-    assert partly.sound
+    assert (partly.sound, partly.unfinished, partly.key, partly.exit_status) == (True, "rekey", "d2", 1)
+    left, goes_on = sum(file.key != "d2" for file in state_of(root).files.values()), f"exporter rekey {root} --to d2"
+    told = "\n".join(describe_verified(partly, root))
+    assert (goes_on in told, "--repair" in told) == (True, False)
+    found = anyio.run(status, root)
+    assert found.encryption is not None
+    assert (found.encryption.pending_files, found.exit_status) == (left, 1)
+    assert "exporter rekey" in found.reason
+    told = "\n".join(describe_status(found, root))
+    assert f"not yet encrypted so: {count_of(left, 'file')}" in told
+    assert goes_on in told
+    with pytest.raises(ProtectionError, match="encrypted with d2 yet"):
+        resynced(root, None)
     assert partly.closed == sum(file.key == "d1" for file in state_of(root).files.values())
     for run in ("sync", "compact"):
         with pytest.raises(ProtectionError, match=r"rekey .* --to d2"):
