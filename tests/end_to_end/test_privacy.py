@@ -166,7 +166,7 @@ def count(event, arguments):
 sys.addaudithook(count)
 runpy.run_module("exporter", run_name="__main__")
 """
-KILLS = size_of(3, 40, "EXPORTER_PRIVATE_KILLS")
+KILLS = size_of(2, 40, "EXPORTER_PRIVATE_KILLS")
 
 
 @pytest.fixture

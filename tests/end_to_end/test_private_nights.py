@@ -27,7 +27,7 @@ from tests.toolkit.encrypted import check_closed, data_key, opened_with, text_of
 from tests.toolkit.policies import key_text, write_policy
 from tests.toolkit.sizes import size_of
 
-NIGHTS = size_of(30, 365, "EXPORTER_PRIVATE_NIGHTS")
+NIGHTS = size_of(20, 365, "EXPORTER_PRIVATE_NIGHTS")
 #: The nights between two erasures and between two keys, and the age at which calls expire.
 MONTH, QUARTER, KEPT_DAYS = size_of(6, 30), size_of(13, 91), size_of(15, 90)
 PEOPLE = 30

@@ -1,7 +1,7 @@
-"""Kills a protection or a rekey before its n-th step on the file system, for every eleventh n.
+"""Kills a protection or a rekey before its n-th step on the file system, for every n in strides.
 
-    python killed_rewrite.py protect EXPORT DIRECTORY    prints, for each of these n, the copy of EXPORT that it was
-    python killed_rewrite.py rekey EXPORT DIRECTORY      killed in; the last one was not killed
+    python killed_rewrite.py protect EXPORT DIRECTORY STRIDE    prints, for each n, the copy of EXPORT that it was
+    python killed_rewrite.py rekey EXPORT DIRECTORY STRIDE      killed in; the last one was not killed
 
 Each is a process of its own that kills itself with SIGKILL, so nothing can clean up behind it.
 """
@@ -26,10 +26,10 @@ async def rewrite(command: str, root: Path) -> None:
         await rekey(root, new_key=DATA_KEY, keys=KEYS, memory_bytes=2**28, observer=Quiet())
 
 
-def main(command: str, export: Path, directory: Path) -> None:
+def main(command: str, export: Path, directory: Path, stride: int) -> None:
     step, killed = 1, True
     while killed:
-        step += 11
+        step += stride
         root = Path(shutil.copytree(export, directory / str(step)))
         process = os.fork()
         if process == 0:
@@ -43,4 +43,4 @@ def main(command: str, export: Path, directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
