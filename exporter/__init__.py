@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from exporter.coverage import Period as Period
     from exporter.errors import ExporterError as ExporterError
     from exporter.jobs.accept import AcceptResult as AcceptResult
-    from exporter.jobs.audit import AuditResult as AuditResult
+    from exporter.jobs.audit_result import AuditResult as AuditResult
     from exporter.jobs.compact import CompactResult as CompactResult
     from exporter.jobs.dataset import open_dataset as open_dataset
     from exporter.jobs.erase_result import EraseResult as EraseResult
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 #: The module that defines each name; None for a name that is a module itself.
 _NAMES: Final[dict[str, str | None]] = {
     "AcceptResult": "exporter.jobs.accept",
-    "AuditResult": "exporter.jobs.audit",
+    "AuditResult": "exporter.jobs.audit_result",
     "CompactResult": "exporter.jobs.compact",
     "EraseResult": "exporter.jobs.erase_result",
     "ExpireResult": "exporter.jobs.expire",

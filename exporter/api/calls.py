@@ -17,8 +17,8 @@ from exporter.api.arguments import check_arguments, checked
 from exporter.clock import wall_clock
 from exporter.contract import to_datetime
 from exporter.errors import UsageError
-from exporter.jobs.audit import AuditResult
 from exporter.jobs.audit import audit as run_audit
+from exporter.jobs.audit_result import AuditResult
 from exporter.jobs.dataset import load_schema, table_schema
 from exporter.jobs.export import export as run_export
 from exporter.jobs.recordings import recordings as run_recordings

@@ -15,7 +15,7 @@ from exporter.options.spec import OF_RECORDINGS, OF_THE_DATASET
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
-    from exporter.jobs.audit import AuditResult
+    from exporter.jobs.audit_result import AuditResult
 
 
 @with_options(

@@ -14,7 +14,7 @@ from exporter.words import count_of
 from exporter.zones import UTC_NAME
 
 if TYPE_CHECKING:
-    from exporter.jobs.audit import AuditResult, AuditSample, RepairResult
+    from exporter.jobs.audit_result import AuditResult, AuditSample, RepairResult
     from exporter.jobs.doubts import Doubt
 
 _COLUMNS: Final = ("listed", "kept", *KINDS)
@@ -54,7 +54,8 @@ def describe_audited(found: "AuditResult", destination: Location) -> Iterator[st
         yield f"    {advise('sync', destination, '--refilter')} drops what they no longer match."
     if found.erased:
         what = count_of(found.erased, "conversation")
-        yield f"  erased: {what} that the API lists, and that were erased here on request. No difference."
+        was = "was" if found.erased == 1 else "were"
+        yield f"  erased: {what} that the API lists, and that {was} erased here on request. No difference."
     if found.recordings_left:
         what = count_of(found.recordings_left, "recording")
         yield f"  left: {what} not asked for yet: {advise('recordings', destination)}"

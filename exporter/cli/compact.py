@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from exporter.cli.flags import Display, Existing, with_options
 from exporter.cli.runner import Result, perform
 from exporter.cli.upkeep_report import describe_compacted
-from exporter.options.spec import KEYS, OPTIONS, ExportSpec
+from exporter.options.privacy import KEYS
+from exporter.options.spec import OPTIONS, ExportSpec
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ def describe_erased(done: "EraseResult", destination: Location) -> Iterator[str]
         yield f"  proven: every file was read again, and nothing is left; the certificate is {path}"
     for what in done.left:
         yield f"  left: {what}"
-    if done.left and done.certificate is not None:
+    if done.left and done.certificate is not None and done.certificate not in done.finished:
         yield "  the erasure is not finished: when that is out of the way, this goes on with it:"
         yield f"    {advise('erase', destination)}"
     if done.mentions is not None:

@@ -11,8 +11,9 @@ from exporter.cli.flags import Display, Existing, switch, with_options
 from exporter.cli.runner import Result, perform
 from exporter.clock import wall_clock
 from exporter.options.option import Group
+from exporter.options.privacy import KEYS
 from exporter.options.retention import to_ages
-from exporter.options.spec import KEYS, OPTIONS, ExportSpec
+from exporter.options.spec import OPTIONS, ExportSpec
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ _INDEX: Final = "index"
 _LIST: Final = "topics"
 #: Words that people look for, each with the page that answers, and its section if that is not all of it.
 ALIASES: Final[dict[str, tuple[str, str]]] = {
+    "anonymization": ("privacy", ""),
     "dates": ("options", "Times"),
     "durations": ("options", "Durations"),
     "env": ("options", "Environment variables"),
@@ -28,9 +29,14 @@ ALIASES: Final[dict[str, tuple[str, str]]] = {
     "exit-codes": ("exit-statuses", ""),
     "exit-status": ("exit-statuses", ""),
     "filters": ("options", "Filters"),
+    "gdpr": ("privacy", ""),
     "install": ("start", "Install"),
     "json": ("export", "What a run prints"),
+    "pii": ("privacy", ""),
     "progress": ("export", "What a run prints"),
+    "pseudonymization": ("privacy", "The policy"),
+    "redaction": ("policy", "Patterns"),
+    "retention": ("expire", ""),
     "times": ("options", "Times"),
     "token": ("start", "Export from the API"),
     "unproven": ("exit-statuses", "Status 3 of an export or a sync"),

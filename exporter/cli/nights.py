@@ -10,7 +10,7 @@ from exporter.settings import RecordingSettings, Selection
 from exporter.words import count_of
 
 if TYPE_CHECKING:
-    from exporter.jobs.audit import AuditResult
+    from exporter.jobs.audit_result import AuditResult
     from exporter.jobs.summary import Summary
     from exporter.jobs.sync import SyncResult
     from exporter.log.state import State

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def describe_summary(summary: "Summary") -> Iterator[str]:
     """Says what the export holds, what this run has added, where it lies, what is in doubt, and what to do next."""
-    new = f"{summary.new_rows:,} new"
+    new = ", ".join([f"{summary.new_rows:,} new", *_expired(summary)])
     yield _first_line(summary)
     yield f"  this run  {_with_cost(new, summary) if summary.changed else 'nothing to do: all of it was there'}"
     yield from _describe_place(summary)
@@ -76,6 +76,10 @@ def _describe_range(data: "Summary | Status") -> str:
 def _with_cost(done: str, summary: "Summary") -> str:
     slowed = f" ({summary.throttled:,} slowed down)" if summary.throttled else ""
     return f"{done} · {count_of(summary.requests, 'request')}{slowed} · {format_seconds(summary.seconds)}"
+
+
+def _expired(summary: "Summary") -> list[str]:
+    return [f"{summary.expired_rows:,} expired"] if summary.expired_rows else []
 
 
 def _describe_place(summary: "Summary") -> Iterator[str]:
@@ -167,7 +171,8 @@ def describe_synced(synced: "SyncResult") -> Iterator[str]:
     """Says what the export holds, and what a sync has changed. A sync that has changed nothing is told in two lines."""
     summary, until = synced.summary, synced.updates_since
     known = "" if until is None else f"all changes up to {for_people(until)} UTC"
-    if synced.exit_status == 0 and not (synced.inserted or synced.updated or synced.removed or synced.rewritten):
+    changes = (synced.inserted, synced.updated, synced.removed, synced.rewritten, summary.expired_rows)
+    if synced.exit_status == 0 and not any(changes):
         read = f"; {synced.unchanged:,} read again and unchanged" if synced.unchanged else ""
         yield f"✔ up to date  {count_of(summary.rows, 'conversation')}, nothing has changed{read}"
         yield f"  {' · '.join(filter(None, [known, _with_cost(f'at {location_of(summary)}', summary)]))}"
@@ -235,6 +240,8 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
     if (run := found.unended_run) is not None:
         began = for_people(run.started_at)
         yield f"  cut short a run begun at {began} UTC on {run.host} did not end: it was killed, or works out of sight"
+    if found.remains:
+        yield "  remains   files may still lie there of which rows were taken away for good; the next run deletes them"
     yield from describe_beside(found.recordings)
     yield from describe_kept(found)
     if found.file_mode == "group":
@@ -296,6 +303,7 @@ def _moved(done: "SyncResult | RereadResult") -> str:
             (done.updated, "updated"),
             (done.removed, "removed"),
             (done.unchanged, "read again and unchanged"),
+            (done.summary.expired_rows, "expired"),
         )
         if number
     ]

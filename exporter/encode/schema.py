@@ -1,10 +1,10 @@
 """Defines the columns of the tables, which are the same for every token, page and file."""
 
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
-from exporter.contract import ADDED, FIELDS, ITEM_METRICS, Field, Kind
+from exporter.contract import ADDED, FIELD_NAMES, FIELDS, ITEM_METRICS, Field, Kind
 from exporter.partitions import key_of
 
 #: The last column, for what the API serves beyond `contract.FIELDS`: the text of a JSON object, or null.
@@ -41,6 +41,18 @@ def arrow_schema(fields: tuple[str, ...] | None) -> pa.Schema:
         for field in asked_fields(fields)
     ]
     return pa.schema([*columns, pa.field(EXTRA, pa.string())])
+
+
+def as_columns(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns a conversation as decoded JSON, with what no column holds under `extra`, where it would be stored."""
+    columns = {name: value for name, value in row.items() if name in FIELD_NAMES}
+    extra = {name: value for name, value in row.items() if name not in FIELD_NAMES}
+    if isinstance(agent := columns.get("agent"), dict):
+        known = {field.name for field in _TYPES[Kind.AGENT]}
+        columns["agent"] = {name: value for name, value in agent.items() if name in known}
+        if columns["agent"] != agent:
+            extra["agent"] = {name: value for name, value in agent.items() if name not in known}
+    return {**columns, EXTRA: extra}
 
 
 def turns_schema() -> pa.Schema:

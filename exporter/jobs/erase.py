@@ -8,6 +8,7 @@ Up to the commit, nothing has changed. After it, every run takes away what is le
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from exporter.clock import wall_clock
@@ -32,11 +33,10 @@ from exporter.log.state import State, state_name
 from exporter.parts.cipher import using
 from exporter.parts.columns import ID_COLUMN
 from exporter.parts.subjects import Subject, text_pattern
-from exporter.pipeline.admission import TOMBSTONE, subject_of, tombstone_of
+from exporter.pipeline.admission import subject_of, tombstone_of
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.erasure_rewrite import put_rest_aside, rewrite
-from exporter.pipeline.erasure_scan import Findings, Search, Sought, find_mentions
-from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.erasure_scan import Findings, Search, find_mentions
 from exporter.privacy import Erasure
 from exporter.progress import Observer
 from exporter.run.claim import Claim, holding
@@ -46,7 +46,7 @@ from exporter.run.erasure_subject import erasure_key
 from exporter.run.erasure_wish import Wish
 from exporter.run.finish import check_whole
 from exporter.run.leftovers import find_leftovers
-from exporter.run.protection import stored_tables
+from exporter.run.protection import check_settled, stored_tables
 from exporter.run.reconcile import stored_export
 from exporter.run.record import Run, recorded
 from exporter.settings import RunSettings
@@ -78,6 +78,7 @@ async def erase(
     async with open_store(destination) as store:
         state = await load_state(store)
         request, _ = stored_export(state, destination)
+        check_settled(state, "erase", destination)
         subject, cipher_of = wish.subject(state, keys), find_cipher(keys, destination)
         if not (wish.values or wish.ids or state.privacy.unfinished):
             raise UsageError("nobody is named: give --by with --values-from, or --id")
@@ -86,7 +87,8 @@ async def erase(
             return _result(state, wish, left=left)
         if dry_run:
             with using(cipher_of(state)):
-                found = await Search(store, state, await load_commits(store)).find(wish.sought(state, subject, None))
+                sought = wish.sought(state, keys, subject, None)
+                found = await Search(store, state, await load_commits(store)).find(sought)
                 mentions = await _mentions(store, state, wish, found)
             erased = erased_counts(state, found)
             return _result(state, wish, erased=erased, dry_run=True, mentions=mentions, left=found.in_the_way)
@@ -106,14 +108,14 @@ class _Erasing:
         self, claim: Claim, wish: Wish, keys: Keys, observer: Observer, now: Instant, clock: Callable[[], float]
     ) -> None:
         self._store, self._log, self._run = claim.store, claim.log, claim.run
-        self._wish, self._now, self._observer = wish, now, observer
+        self._wish, self._keys, self._now, self._observer = wish, keys, now, observer
         state = claim.log.state
         self._subject = wish.subject(state, keys)
         self._key, self._reference = erasure_key(state.privacy, keys)
         tables = stored_tables(state, keys)
         self._schemas = tables.schemas
         self._committer = Committer(self._store, self._log, tables.schemas, observer, clock)
-        self._stage = PartStage.of(self._store, tables, claim.run, RunSettings(), clock)
+        self._stage = claim.stage(tables, RunSettings(), clock)
 
     async def run(self) -> EraseResult:
         store, log, wish = self._store, self._log, self._wish
@@ -124,7 +126,7 @@ class _Erasing:
             await self._committer.sweep()
         before = log.state
         is_begun = bool(before.privacy.unfinished)
-        sought = wish.sought(before, self._subject, self._key if is_begun else None)
+        sought = wish.sought(before, self._keys, self._subject, self._key if is_begun else None)
         found = await Search(store, before, await load_commits(store)).find(sought)
         self._observer.note("found", conversations=len(found.ids), files=len(found.live))
         erased, certificate = _NOTHING, None
@@ -161,9 +163,9 @@ class _Erasing:
 
     def _remembered(self, found: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Returns the tombstones of those who were found and, if new conversations are also left out, of the ids and
-        values that are given."""
+        values that are given. What an export that is not whole lacks may be of these ids: it is read again."""
         wish, key, subject = self._wish, self._key, self._subject
-        ids = {*found.ids, *(wish.all_ids if wish.future else ())}
+        ids = {*found.ids, *(wish.all_ids if wish.future or not self._log.state.is_whole else ())}
         values = subject.values if wish.future and subject is not None and subject.by != ID_COLUMN else ()
         return (
             tuple(sorted(tombstone_of(key, identity) for identity in ids)),
@@ -182,7 +184,7 @@ class _Erasing:
         versions = await count_versions(store, state, (*done.removes, *found.kept))
         erased = erased_counts(state, found, done, versions)
         path = erasure_path(state.number + 1)
-        certificate = self._certificate(state, erased)
+        certificate = self._certificate(state, found, erased)
         data = encode_certificate(certificate)
         await put_certificate(store, path, data)
         erasure = Erasure(
@@ -202,7 +204,7 @@ class _Erasing:
         )
         return erased, path
 
-    def _certificate(self, state: State, erased: ErasedCounts) -> Certificate:
+    def _certificate(self, state: State, found: Findings, erased: ErasedCounts) -> Certificate:
         wish, key, subject, erasures = self._wish, self._key, self._subject, state.privacy.erasures
         values = wish.all_ids if subject is None else (*subject.values, *wish.all_ids)
         return Certificate(
@@ -214,12 +216,14 @@ class _Erasing:
             by=wish.by or "id",
             digits=wish.digits,
             future=wish.future,
-            values=tuple(sorted(key.tag("erased value", value) for value in values)),
+            values=tuple(sorted({key.tag("erased value", value) for value in values})),
             erased=erased,
             key=CertificateKey(name=key.name, check=key.check),
             previous=erasures[-1].sha256 if erasures else None,
             remaining=out_of_reach(
-                in_a_bucket=isinstance(self._store.location, Url), has_tables=state.table_format is not None
+                in_a_bucket=isinstance(self._store.location, Url),
+                has_tables=state.table_format is not None,
+                untold=sum(found.untold.values()),
             ),
         )
 
@@ -233,14 +237,9 @@ class _Erasing:
         store, log = self._store, self._log
         try:
             in_the_way = await take_away(store, log.state, dropped)
-            sought = Sought(
-                ids=frozenset({*found.ids, *self._wish.all_ids}),
-                subject=self._subject,
-                tombstones=log.state.privacy.tombstones if by_tombstones else frozenset(),
-                tag=self._key.tagger(TOMBSTONE) if by_tombstones else None,
-                texts=tuple(self._wish.values),
-                skips=False,
-            )
+            key = self._key if by_tombstones else None
+            wanted = self._wish.sought(log.state, self._keys, self._subject, key)
+            sought = replace(wanted, ids=wanted.ids | found.ids, skips=False)
             proof, _, held = await prove(store, log.state, sought)
             if in_the_way or held:
                 return (), (*in_the_way, *held)

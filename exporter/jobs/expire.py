@@ -20,9 +20,10 @@ from exporter.privacy import Retention
 from exporter.progress import Observer
 from exporter.run.claim import holding
 from exporter.run.encryption import find_cipher
-from exporter.run.expiry import check_retention, let_expire, look_for_expired, offline_now, stage_for
+from exporter.run.expiry import check_retention, let_expire, look_for_expired, offline_now
 from exporter.run.finish import check_whole, is_in_order, put_in_order
-from exporter.run.reconcile import stored_export
+from exporter.run.protection import stored_tables
+from exporter.run.reconcile import settle_retention, stored_export
 from exporter.run.record import Run, recorded
 from exporter.settings import RunSettings
 from exporter.store.base import Store
@@ -80,6 +81,7 @@ async def expire(
         state = await load_state(store)
         _, range_ = stored_export(state, destination)
         believed = offline_now(state, now, settings.trust_clock)
+        asked = settle_retention(state, asked)
         check_retention(state, asked, range_, believed)
         cipher_of = find_cipher(keys, destination)
         with using(cipher_of(state)):
@@ -120,7 +122,8 @@ async def _expire(
                 f"{store.location}: a part of the range is missing, so that the tables cannot follow. Nothing has "
                 f"expired; this reads it: exporter export {shell_word(store.location)}"
             )
-        found = await let_expire(claim.log, stage_for(claim, settings, clock, keys), observer, believed, asked)
+        stage = claim.stage(stored_tables(state, keys), settings, clock)
+        found = await let_expire(claim.log, stage, observer, believed, asked)
         return _expired(before, claim.log.state, found)
 
 

@@ -15,9 +15,9 @@ from exporter.run.clocks import is_ahead
 from exporter.run.connect import connected, find_stored, mention_withheld
 from exporter.run.context import RunContext
 from exporter.run.encryption import find_cipher
-from exporter.run.expiry import check_retention, let_expire, look_for_expired, offline_now, stage_for
+from exporter.run.expiry import check_retention, let_expire, look_for_expired, offline_now
 from exporter.run.finish import check_whole, has_asked_mode, is_in_order, put_in_order, seal
-from exporter.run.protection import settle_policy
+from exporter.run.protection import settle_policy, stored_tables
 from exporter.run.reconcile import asks_for_more, check_file_mode, in_stored_zone, known_end, settle_request
 from exporter.run.record import Run, recorded
 from exporter.run.recording_outcomes import Tally
@@ -89,7 +89,7 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
                 recordings = await keep_too(claim, run, asked, context, session, tap)
             summary = summarize(
                 destination,
-                session.before,
+                session.found,
                 log.state,
                 session.spent,
                 session.stage.tables.protector,
@@ -101,7 +101,7 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
 
 async def _let_expire(claim: Claim, asked: Selection, context: RunContext) -> int:
     """Takes out what has expired, though the API was asked nothing; returns how many conversations that were."""
-    stage = stage_for(claim, context.settings, context.clock, context.keys)
+    stage = claim.stage(stored_tables(claim.log.state, context.keys), context.settings, context.clock)
     now = _now(claim.log.state, context)
     return (await let_expire(claim.log, stage, context.observer, now, asked.retention)).conversations
 

@@ -178,7 +178,7 @@ class _Work:
         clock: Callable[[], float],
     ) -> "_Work":
         tables = tables_of(claim.log.state.request or Request(), policy, keys, reads=False)
-        stage = PartStage.of(claim.store, tables, claim.run, settings, clock)
+        stage = claim.stage(tables, settings, clock)
         committer = Committer(claim.store, claim.log, tables.schemas, observer, clock)
         key = keys.privacy(policy.key) if policy.key is not None and policy.needs_key else None
         earlier = (commit.privacy.policy for commit in commits if commit.privacy is not None)

@@ -124,7 +124,7 @@ async def _rekey(
         tables = stored_tables(before, keys)
         committer = Committer(store, claim.log, tables.schemas, observer, clock)
         if pending or quarantine or claim.encryption != before.privacy.encryption:
-            stage = PartStage.of(store, tables, claim.run, settings, clock)
+            stage = claim.stage(tables, settings, clock)
             await claim.log.append(
                 committed_at=wall_clock(),
                 kind="rekey",

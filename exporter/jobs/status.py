@@ -22,6 +22,7 @@ from exporter.log.state import Commit, Hydrated, State, StateName, state_name
 from exporter.model import Counters
 from exporter.run.reconcile import stored_export
 from exporter.run.recording_outcomes import Tally
+from exporter.run.remains import may_remain
 from exporter.settings import FileMode, RecordingSettings, Request
 from exporter.store.location import Location
 from exporter.store.open import open_store
@@ -57,7 +58,8 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     manifest. `last_run` is the last run that has ended and was not killed. `file_mode` is that of files on a disk.
     `new_doubts` counts what is in doubt and not named by `acceptances`; `unproven_rows` and `unproven_seconds` are as
     in a summary, as are the `withheld` fields, and `partly_withheld` counts the intervals with rows that lack sensitive
-    fields. `unsettled` says that a run was cut short before it knew that each row is in one place. `unended_run` has
+    fields. `unsettled` says that a run was cut short before it knew that each row is in one place, and `remains` that
+    files may still lie there of which rows were taken away for good: the next run deletes them. `unended_run` has
     committed last, and no line of the journal tells its end. `recordings` is None if none was ever kept, and `hydrated`
     says what came by id. `retention` is for how many seconds what is kept, and `expired_before` the instants before
     which it is not. `erasures` is None if nobody was ever erased, `protection` without a policy, and `encryption`
@@ -90,6 +92,7 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     unended_run: UnendedRun | None = None
     new_doubts: int = 0
     unsettled: bool = False
+    remains: bool = False
     acceptances: tuple[Accepted, ...] = ()
     recordings: RecordingsResult | None = None
     exit_status: int = 0
@@ -127,6 +130,8 @@ def judge(found: Status, *, updated_after: datetime | None = None) -> Verdict:
         return Verdict(1, "a run was cut short before it knew that each row is in one place; the next one checks it")
     if found.erasures is not None and found.erasures.unfinished:
         return Verdict(ErasureUnfinishedError.exit_status, "an erasure is not finished; exporter erase goes on with it")
+    if found.remains:
+        return Verdict(1, "files may still lie there of which rows were taken away for good; the next run deletes them")
     if found.new_doubts:
         return Verdict(3, f"{count_of(found.new_doubts, 'doubt')} that nobody has accepted")
     if updated_after is not None and (found.updates_since is None or found.updates_since < updated_after):
@@ -160,6 +165,7 @@ async def status(
         author = commits[-1].author
         # Without any line, the journal may be lost: then only an export that is not whole tells of a kill.
         told = state.is_whole if last_run is None else await has_ended(store, author.run)
+        remains = holder is None and await may_remain(store, state)
     times = state.doubts.times
     found = Status(
         state=state_name(state),
@@ -188,6 +194,7 @@ async def status(
         file_mode=state.file_mode,
         new_doubts=len(state.new_doubts),
         unsettled=bool(state.unsettled),
+        remains=remains,
         acceptances=accepted_of(state.acceptances),
         recordings=summarize_recordings(
             state, Tally(), RecordingSettings(retention_seconds=retention_seconds), Counters()

@@ -268,7 +268,7 @@ def _synced(
     before, after = session.before, session.log.state
     summary = summarize(
         destination,
-        before,
+        session.found,
         after,
         session.spent,
         session.stage.tables.protector,
@@ -278,7 +278,7 @@ def _synced(
     summary = msgspec.structs.replace(summary, recordings=recordings)
     return SyncResult(
         summary=summary,
-        inserted=outcome.inserted_by_run(before.totals.rows, summary.rows + session.expired_rows),
+        inserted=outcome.inserted_by_run(session.found.totals.rows, summary.rows + session.expired_rows),
         updated=outcome.updated,
         removed=outcome.removed,
         unchanged=outcome.unchanged,

@@ -74,8 +74,8 @@ async def vacuum(
         if dry_run:
             await check_whole(store, state)
             gone = await expire(store, state, _replaced(state, before), dry_run=True)
-            media = await find_media_garbage(store, state, None)
             with using(cipher_of(state)):
+                media = await find_media_garbage(store, state, None)
                 leftovers = await find_leftovers(store, state)
             return await _vacuumed(store, state, gone, leftovers, media)
 

@@ -30,7 +30,6 @@ from exporter.log.publish import sweep
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Change
 from exporter.parts.cipher import using
-from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.quarantine_files import read_lines, write_lines
 from exporter.run.claim import holding
 from exporter.run.encryption import find_cipher, find_cipher_if_here
@@ -171,7 +170,7 @@ async def _repair(
         # Even if no file is dropped: a run that the lock does not reach can then no longer commit what is swept here.
         await held.log.append(committed_at=now, kind="repair", change=change)
         tables = Tables.of(findings.state.request or Request())
-        stage = PartStage.of(store, tables, held.run, RunSettings(), time.monotonic)
+        stage = held.stage(tables, RunSettings(), time.monotonic)
         rows = await repair_recordings(held, stage, plan.recordings, now)
         state = held.log.state
         await sweep(store, state, schemas=findings.schemas)

@@ -16,6 +16,7 @@ from exporter.layout import ERASURES
 from exporter.log.state import Commit
 from exporter.privacy import Erasure
 from exporter.store.base import Store
+from exporter.words import count_of
 
 #: What no exporter reaches.
 _ALWAYS_REMAINING: Final = (
@@ -108,10 +109,11 @@ def digest_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def out_of_reach(*, in_a_bucket: bool, has_tables: bool) -> tuple[str, ...]:
-    """Returns what no erasure reaches at such a destination."""
+def out_of_reach(*, in_a_bucket: bool, has_tables: bool, untold: int = 0) -> tuple[str, ...]:
+    """Returns what no erasure reaches at such a destination; `untold` rows do not tell whose they are."""
     place = _IN_A_BUCKET if in_a_bucket else _ON_A_DISK
-    return (place, *_ALWAYS_REMAINING, *([_IN_A_CATALOG] if has_tables else []))
+    rows = [f"{count_of(untold, 'row')} withheld in quarantine in a form that does not tell whose"] if untold else []
+    return (place, *_ALWAYS_REMAINING, *([_IN_A_CATALOG] if has_tables else []), *rows)
 
 
 def named_digests(commits: Collection[Commit]) -> Mapping[str, tuple[str, ...]]:

@@ -76,6 +76,15 @@ async def has_ended(store: Store, run: str) -> bool:
     return not names or run in names
 
 
+async def has_ended_well(store: Store, run: str) -> bool:
+    """Returns whether a line says that `run` ended, and that no error ended it early."""
+    try:
+        lines = await store.read(RUNS) or b""
+    except StoreError:
+        return False
+    return any(record.run == run and record.error is None for record in _read_backwards(lines))
+
+
 def _was_refused(run: RunRecord) -> bool:
     """Returns whether a run found another at work, whose line comes later. Exporters used to add a line for it."""
     return run.exit_status == DestinationLockedError.exit_status and run.generation == run.generation_before

@@ -69,6 +69,11 @@ class Privacy:
         """Returns the erasures of which something may still lie somewhere."""
         return tuple(one for one in self.erasures if not one.finished)
 
+    @property
+    def takes_away(self) -> bool:
+        """Returns whether commits may have taken away for good what files held."""
+        return bool(self.policy or self.encryption or self.floors or self.erasures)
+
     def is_protected(self, file: DataFile) -> bool:
         """Returns whether a part is as the policy and the encryption want it."""
         return (file.table == RECORDINGS or file.policy == self.fingerprint) and file.key == self.key_name

@@ -3,7 +3,7 @@
 A write goes in this order, so that a process killed between any two steps leaves nothing but garbage to sweep:
 
 1. data files are written, fsynced and moved to their final path, and the directory is fsynced;
-2. `_SUCCESS` is deleted, if the commit makes a complete export incomplete;
+2. `_SUCCESS` is deleted, if the commit makes a complete export incomplete, or takes files out of it;
 3. the commit is created, only if its slot is free: from here on the files are part of the export;
 4. the manifest is replaced;
 5. files that the commit has removed are deleted;

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.errors import ProtectionError, UsageError
 from exporter.keys import DATA_VARIABLE, NEW_DATA_VARIABLE, PRIVACY_VARIABLE, Key, Keys, parse_key, read_private
-from exporter.options.option import Group, Option
+from exporter.options.option import Group, Option, options_of
 from exporter.options.retention import RetentionOptions
 
 if TYPE_CHECKING:
@@ -72,3 +72,7 @@ def find_new_key(name: str, file: Path | str | None, environment: Mapping[str, s
 
 def _path(text: Path | str | None) -> Path | None:
     return None if text is None else Path(text)
+
+
+#: The names of the options that say where keys are found.
+KEYS: Final = tuple(options_of(KeyOptions))

@@ -45,7 +45,8 @@ class RetentionOptions:
 
 
 def to_ages(given: _Ages) -> Retention | None:
-    """Returns for how many seconds what is kept: None for as before, nothing for ever. Raises `UsageError`.
+    """Returns for how many seconds what is kept, by name: 0 for ever. None is as before, and nothing all for ever.
+    Raises `UsageError`.
 
     `given` are texts as on the command line, or ages by what expires.
     """
@@ -54,12 +55,14 @@ def to_ages(given: _Ages) -> Retention | None:
     pairs = list(given.items()) if isinstance(given, Mapping) else [_pair(text) for text in _items(given)]
     ages: dict[str, int] = {}
     for name, age in pairs:
-        if age == NEVER and name == CONVERSATIONS and len(pairs) == 1:
+        if name == NEVER:
+            if len(pairs) > 1:
+                raise UsageError(f"{_OPTION} {NEVER}: lifts all ages; to lift one, write {CONVERSATIONS}={NEVER}")
             return {}
         if name not in EXPIRABLE:
             what = "always kept" if name in ALWAYS_FIELDS else "no table or field that can expire"
             raise UsageError(f"{_OPTION} {quoted(name)}: {what}.{did_you_mean(name, EXPIRABLE)}".rstrip("."))
-        seconds = _seconds(name, age)
+        seconds = 0 if age == NEVER else _seconds(name, age)
         if name in ages:
             raise UsageError(f"{_OPTION} {name}: given twice")
         ages[name] = seconds
@@ -75,7 +78,7 @@ def _items(given: Sequence[str] | str) -> list[str]:
 
 def _pair(item: str) -> tuple[str, str]:
     name, equals, age = item.partition("=")
-    return (name.strip(), age.strip()) if equals else (CONVERSATIONS, item)
+    return (name.strip(), age.strip()) if equals else (NEVER, "") if item == NEVER else (CONVERSATIONS, item)
 
 
 def _seconds(name: str, age: int | str) -> int:

@@ -23,7 +23,7 @@ from exporter.options.credentials import load_credentials
 from exporter.options.dialect import for_caller
 from exporter.options.keywords import check_kind, refusing_unknown
 from exporter.options.option import Group, Option, options_of
-from exporter.options.privacy import KeyOptions, PrivacyOptions
+from exporter.options.privacy import PrivacyOptions
 from exporter.options.recordings import RecordingOptions
 from exporter.options.resolved import Resolved as Resolved
 from exporter.options.retention import to_ages
@@ -296,6 +296,4 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
 _HINTS: Final = get_type_hints(ExportSpec)
 OPTIONS: Final = options_of(ExportSpec)
 OF_RECORDINGS: Final = tuple(options_of(RecordingOptions))
-KEYS: Final = tuple(options_of(KeyOptions))
-OF_PRIVACY: Final = tuple(options_of(PrivacyOptions))
 OF_THE_DATASET: Final = tuple(name for name, each in OPTIONS.items() if each.of_dataset)

@@ -24,13 +24,13 @@ _NO_DIGIT: Final = re.compile(r"\D+")
 _NO_DIGIT_RE2: Final = r"\P{Nd}+"
 #: Up to this many values are looked for in texts of JSON before these are decoded.
 _MOST_SOUGHT: Final = 16
-_STEP: Final = re.compile(r"(?P<name>[^.\[\]]+)|\[(?P<index>\*|\d+)\]")
+_STEP: Final = re.compile(r'(?P<quoted>"(?:[^"\\]|\\.)+")|(?P<name>[^."\[\]]+)|\[(?P<index>\*|\d+)\]')
 _ANY, _DEEP = "*", "**"
 
 
 def steps_of(path: str) -> tuple[str, ...]:
     """Returns the steps of a path: `conversation.items[*].content` goes through the column, a key, each element, and a
-    key. `*` is any key, and `**` any number of steps. Raises `UsageError`."""
+    key. `*` is any key, `**` any number of steps, and `"a.b"` a key with a dot. Raises `UsageError`."""
     steps, at = list[str](), 0
     while at < len(path):
         if steps and path[at] == ".":
@@ -38,11 +38,19 @@ def steps_of(path: str) -> tuple[str, ...]:
         match = _STEP.match(path, at)
         if match is None or (not steps and match["name"] is None):
             raise UsageError(f"--by {path!r}: not a column, or a path such as custom_metadata.email")
-        steps.append(match["name"] or f"[{match['index']}]")
+        quoted = match["quoted"]
+        steps.append(_unquoted(quoted, path) if quoted else match["name"] or f"[{match['index']}]")
         at = match.end()
     if not steps or path.endswith("."):
         raise UsageError(f"--by {path!r}: not a column, or a path such as custom_metadata.email")
     return tuple(steps)
+
+
+def _unquoted(quoted: str, path: str) -> str:
+    try:
+        return msgspec.json.decode(quoted, type=str)
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"--by {path!r}: {quoted} is not a key in quotes") from error
 
 
 def values_at(value: Any, steps: Sequence[str]) -> Iterator[Any]:
@@ -56,6 +64,11 @@ def values_at(value: Any, steps: Sequence[str]) -> Iterator[Any]:
             for each in value:
                 yield from values_at(each, steps)
         return
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        value = decode(value)  # JSON in a text of JSON
+        if isinstance(value, Literals):
+            yield from value
+            return
     step, rest = steps[0], steps[1:]
     members = value if isinstance(value, Members) else value.items() if isinstance(value, dict) else ()
     inside = value if isinstance(value, list) else [each for _, each in members]

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from anyio import to_thread
 
+from exporter.encode.protect.withheld import has_tags, is_withheld, tags_in
+from exporter.encode.schema import as_columns
 from exporter.errors import DamagedPartError, StoreError, UnreadableFileError
 from exporter.layout import ALL_TABLES, CONVERSATIONS, DROPPED, QUARANTINE, RECORDINGS, undropped_path
 from exporter.log.quarantine import id_of, row_of
@@ -24,6 +26,7 @@ from exporter.parts.subjects import Subject, text_mask
 from exporter.pipeline.part_columns import columns_of
 from exporter.pipeline.quarantine_files import lines_in, read_lines
 from exporter.store.base import Store
+from exporter.words import count_of
 
 _BASE64: Final = "base64:"
 _MEDIA_COLUMN: Final = "path"
@@ -32,7 +35,8 @@ _MEDIA_COLUMN: Final = "path"
 @dataclass(frozen=True)
 class Sought:
     """Says whose rows are looked for: those with these `ids`, those of the `subject`, and those whose id has one of the
-    `tombstones`, which `tag` makes of ids. `texts` are the values as they may stand in a text that is no JSON.
+    `tombstones`, which `tag` makes of ids. `texts` are the values as they may stand in a text that is no JSON, and
+    `withheld` their tags in rows that are withheld.
 
     Unless it `skips`, row groups are also read that have no such row by their statistics.
     """
@@ -42,6 +46,7 @@ class Sought:
     tombstones: frozenset[str] = frozenset()
     tag: Callable[[str], str] | None = None
     texts: tuple[str, ...] = ()
+    withheld: frozenset[str] = frozenset()
     skips: bool = True
 
     def mask(self, rows: pa.RecordBatch, table: str) -> pa.BooleanArray:
@@ -58,17 +63,23 @@ class Sought:
             found = pc.or_(found, pc.is_in(ids, pa.array(erased, pa.string())))
         return found
 
-    def has_line(self, line: bytes) -> bool:
-        """Returns whether a line of a quarantine file is looked for."""
+    def has_line(self, line: bytes) -> bool | None:
+        """Returns whether a line of a quarantine file is looked for; None if it does not tell whose it is."""
         identity, text = id_of(line), row_of(line)
         if identity in self.ids or (self.tag is not None and self.tag(identity) in self.tombstones):
             return True
         if self.subject is None:
             return False
         try:
-            return self.subject.is_in(msgspec.json.decode(text))
+            row = msgspec.json.decode(text)
         except (msgspec.MsgspecError, RecursionError, ValueError):
             return any(value in _as_text(text) for value in self.texts)
+        if not isinstance(row, dict):
+            return False
+        if is_withheld(row):
+            tags = tags_in(row) if has_tags(self.subject.column) else None
+            return None if tags is None else not self.withheld.isdisjoint(tags)
+        return self.subject.is_in(as_columns(row))
 
     def columns(self, table: str) -> list[str]:
         """Returns the columns of a table by which its rows are told."""
@@ -81,12 +92,13 @@ class Sought:
 @dataclass(slots=True)
 class Look:
     """Holds what a file has of those who are looked for: ids of conversations, their rows or lines, and media. `size`
-    counts all of its rows or lines."""
+    counts all of its rows or lines, and `untold` those lines that do not tell whose they are."""
 
     ids: set[str] = field(default_factory=set)
     rows: int = 0
     media: set[str] = field(default_factory=set)
     size: int = 0
+    untold: int = 0
 
     def __bool__(self) -> bool:
         return self.rows > 0
@@ -120,8 +132,9 @@ def look_into_part(part: Path, table: str, sought: Sought) -> Look:
 
 def look_into_lines(lines: Collection[bytes], sought: Sought) -> Look:
     """Looks into the lines of a quarantine file."""
-    held = [line for line in lines if sought.has_line(line)]
-    return Look({id_of(line) for line in held}, len(held), set(), len(lines))
+    has = [sought.has_line(line) for line in lines]
+    held = [line for line, found in zip(lines, has, strict=True) if found]
+    return Look({id_of(line) for line in held}, len(held), set(), len(lines), has.count(None))
 
 
 @dataclass(slots=True)
@@ -129,7 +142,8 @@ class Findings:
     """Holds what was found, by path: in `live` files, in those `kept` for older readers, and in `dropped` ones.
 
     `ids` are those of all conversations that were found. `unread` are dropped files that cannot be read, and `spoiled`
-    ones are kept, but damaged, so that no reader of theirs is left.
+    ones are kept, but damaged, so that no reader of theirs is left. `untold` counts lines, by path, that do not tell
+    whose they are.
     """
 
     live: dict[str, Look] = field(default_factory=dict)
@@ -137,15 +151,31 @@ class Findings:
     dropped: dict[str, Look] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
     spoiled: list[str] = field(default_factory=list)
+    untold: dict[str, int] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
 
     def __bool__(self) -> bool:
         return bool(self.ids)
 
+    def note(self, where: dict[str, Look], path: str, look: Look) -> None:
+        """Notes what a file has, in `where` such files are."""
+        if look.untold:
+            self.untold[path] = look.untold
+        if look:
+            where[path] = look
+            self.ids |= look.ids
+
     @property
     def in_the_way(self) -> tuple[str, ...]:
         """Returns what keeps anybody from knowing that all was found."""
-        return tuple(f"{path}: cannot be read, so that nobody knows what it holds" for path in self.unread)
+        return (
+            *(f"{path}: cannot be read, so that nobody knows what it holds" for path in self.unread),
+            *(
+                f"{path}: {count_of(number, 'row')} withheld in a form that does not tell whose they are; the id alone "
+                "finds them (--id)"
+                for path, number in self.untold.items()
+            ),
+        )
 
     @property
     def media(self) -> set[str]:
@@ -167,31 +197,28 @@ class Search:
         """Finds who is looked for, and then all that is there of them. Raises `StoreError` for a file of the log that
         cannot be read, because nobody knows then whom it holds."""
         dropped = [path for path in await self._store.list(DROPPED) if can_hold_rows(path)]
-        first = Findings()
-        if sought.subject is not None or sought.tombstones:
-            first = await self._look(sought, dropped)
-            sought = Sought(frozenset({*sought.ids, *first.ids}))
-        return await self._look(sought, dropped) if sought.ids else Findings(unread=first.unread)
+        first = await self._look(sought, dropped)
+        if sought.subject is None and not sought.tombstones:
+            return first
+        ids = frozenset({*sought.ids, *first.ids})
+        found = await self._look(Sought(ids), dropped) if ids else first
+        found.untold = first.untold
+        return found
 
     async def _look(self, sought: Sought, dropped: Iterable[str]) -> Findings:
         found = Findings()
         for file in self._live:
-            if look := await self._look_into(file, sought):
-                found.live[file.path] = look
+            found.note(found.live, file.path, await self._look_into(file, sought))
         for file in self._kept:
             try:
-                if look := await self._look_into(file, sought):
-                    found.kept[file.path] = look
+                found.note(found.kept, file.path, await self._look_into(file, sought))
             except DamagedPartError:
                 found.spoiled.append(file.path)
         for path in dropped:
             try:
-                if look := await look_into(self._store, path, sought):
-                    found.dropped[path] = look
+                found.note(found.dropped, path, await look_into(self._store, path, sought))
             except StoreError:
                 found.unread.append(path)
-        for look in (*found.live.values(), *found.kept.values(), *found.dropped.values()):
-            found.ids |= look.ids
         return found
 
     async def _look_into(self, file: ExportFile, sought: Sought) -> Look:

@@ -1,7 +1,7 @@
 """Stages parts under the names of one run until they are whole, then publishes them."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import count
 from typing import Final, Self
@@ -17,8 +17,16 @@ from exporter.settings import RunSettings
 from exporter.store.base import Store
 
 
+def part_names(run: str) -> Iterator[str]:
+    """Yields the names of the parts of a run, which takes each once."""
+    return (f"{run}-{number:06d}" for number in count(1))
+
+
 class PartStage:
-    """Names, stages and publishes the parts of one run. `working` limits the threads that encode and write them."""
+    """Names, stages and publishes parts of one run. `working` limits the threads that encode and write them.
+
+    A run that has several stages gives all of them its `names`; by default, there is this one alone.
+    """
 
     def __init__(
         self,
@@ -29,6 +37,7 @@ class PartStage:
         target_part_bytes: int,
         row_group_bytes: int,
         clock: Callable[[], float] = time.monotonic,
+        names: Iterator[str] | None = None,
     ) -> None:
         self.store: Final = store
         self.tables: Final = tables
@@ -38,16 +47,30 @@ class PartStage:
         self.working: Final = CapacityLimiter(2)
         self._run = run
         self.row_group_bytes: Final = row_group_bytes
-        self._names: Final = (f"{run}-{number:06d}" for number in count(1))
+        self._names: Final = part_names(run) if names is None else names
 
     @classmethod
-    def of(cls, store: Store, tables: Tables, run: str, settings: RunSettings, clock: Callable[[], float]) -> Self:
+    def of(
+        cls,
+        store: Store,
+        tables: Tables,
+        run: str,
+        settings: RunSettings,
+        clock: Callable[[], float],
+        names: Iterator[str] | None = None,
+    ) -> Self:
         """Returns the stage of `run`, whose parts and row groups are as large as `settings` let them be."""
         written = 1 if tables.turns is None else 2
         row_group_bytes = Shares.of(settings.memory_bytes, settings.concurrency, written).row_group
         target_part_bytes = settings.target_part_bytes
         return cls(
-            store, tables, run, target_part_bytes=target_part_bytes, row_group_bytes=row_group_bytes, clock=clock
+            store,
+            tables,
+            run,
+            target_part_bytes=target_part_bytes,
+            row_group_bytes=row_group_bytes,
+            clock=clock,
+            names=names,
         )
 
     def aside(self, reading: int, tables: Tables | None = None) -> "PartStage":

@@ -1,13 +1,13 @@
 """Claims a destination for a run: takes the lock, and reads the log under it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from anyio import to_thread
 
-from exporter.clock import wall_clock
+from exporter.encode.tables import Tables
 from exporter.errors import ExporterError, OvertakenError, StoreError
 from exporter.lake.follow import check_installed
 from exporter.layout import commit_path
@@ -15,12 +15,13 @@ from exporter.log.commits import CommitLog, is_overtaken
 from exporter.log.publish import withdraw
 from exporter.parts.cipher import using
 from exporter.pipeline.committer import check_free_space
+from exporter.pipeline.part_stage import PartStage, part_names
 from exporter.privacy import Encryption
 from exporter.run.encryption import FindCipher, without_cipher
-from exporter.run.erasure import take_away
 from exporter.run.protection import check_settled
 from exporter.run.record import Run, author_of
-from exporter.settings import FileMode
+from exporter.run.remains import may_remain, take_remains_away
+from exporter.settings import FileMode, RunSettings
 from exporter.store.base import Store
 from exporter.store.local.modes import apply_file_mode
 from exporter.tasks import alongside
@@ -29,12 +30,17 @@ from exporter.tasks import alongside
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Represents a destination that the run named `run` holds: no other run writes to its log. Parts are written as
-    `encryption` says, or plain."""
+    `encryption` says, or plain, under `names` that no other part has."""
 
     store: Store
     run: str
     log: CommitLog
+    names: Iterator[str]
     encryption: Encryption | None = None
+
+    def stage(self, tables: Tables, settings: RunSettings, clock: Callable[[], float]) -> PartStage:
+        """Returns a stage for parts of the run. However many stages a run has, no two parts have one name."""
+        return PartStage.of(self.store, tables, self.run, settings, clock, self.names)
 
     async def set_file_mode(self, file_mode: FileMode | None) -> FileMode | None:
         """Gives everything at the destination this mode, if there is one, and returns it for the next commit if it is
@@ -52,8 +58,8 @@ async def holding(store: Store, run: Run, find_cipher: FindCipher = without_ciph
     """Prepares the destination and holds it for the block; if the run fails, withdraws what it has published in vain.
 
     If the block begins no export, nothing stays of what this has made. In the block, parts are written and read with
-    the cipher that `find_cipher` returns for the state of the log. What an erasure has left that was cut short is taken
-    away first. That nothing is left, only `exporter erase` proves.
+    the cipher that `find_cipher` returns for the state of the log. What a run that was cut short has left of rows that
+    are gone for good is taken away first. That nothing is left of who was erased, only `exporter erase` proves.
 
     Raises `DestinationLockedError` if another run holds it, `ProtectionError` if a run that protects it was cut short,
     `DestinationError`, `UsageError` if the library that writes its tables is not installed, `StoreError`, and what
@@ -72,11 +78,9 @@ async def holding(store: Store, run: Run, find_cipher: FindCipher = without_ciph
             check_installed(log.state.table_format)
             cipher = find_cipher(log.state)
             with using(cipher):
-                if log.state.privacy.unfinished:
-                    # A run that the lock does not reach can then no longer commit what is swept here.
-                    await log.append(committed_at=wall_clock(), kind="resume")
-                    await take_away(store, log.state)
-                yield Claim(store, run.name, log, None if cipher is None else cipher.encryption)
+                if await may_remain(store, log.state):
+                    await take_remains_away(store, log)
+                yield Claim(store, run.name, log, part_names(run.name), None if cipher is None else cipher.encryption)
     except ExporterError as error:
         with suppress(StoreError):
             await withdraw(store, run.name)

@@ -22,13 +22,15 @@ from exporter.log.state import State
 from exporter.pipeline.erasure_scan import Sought, can_hold_rows, look_into
 from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.privacy import Erasure
+from exporter.run.expiry import settle_tables
 from exporter.settings import Request
 from exporter.store.base import Store
 
 
 async def take_away(store: Store, state: State, dropped: Iterable[str] = ()) -> list[str]:
     """Deletes what the log no longer names, after the manifest and the tables have let go of it, and these `dropped`
-    files. Returns what is in the way: tables that others have written to.
+    files. Returns what is in the way: tables that others have written to. Unless an erasure is unfinished, tables only
+    follow a whole range.
 
     The caller must hold the lock, and have committed. Raises `StoreError`.
     """
@@ -36,7 +38,7 @@ async def take_away(store: Store, state: State, dropped: Iterable[str] = ()) -> 
     await publish(store, state, schemas=schemas)
     in_the_way: list[str] = []
     try:
-        await let_go(store, state)
+        await (let_go if state.privacy.unfinished else settle_tables)(store, state)
     except ForeignTableError as error:
         in_the_way.append(f"{error.where}: others have written to this table, and may have copied rows")
     await sweep(store, state, schemas=schemas)

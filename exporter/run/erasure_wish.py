@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from exporter.encode.schema import EXTRA
 from exporter.errors import UsageError
 from exporter.keys import Key, Keys
 from exporter.log.state import State
 from exporter.parts.columns import ID_COLUMN
-from exporter.parts.subjects import Subject, digits_of
+from exporter.parts.subjects import Subject, digits_of, steps_of
 from exporter.pipeline.admission import TOMBSTONE
 from exporter.pipeline.erasure_scan import Sought
-from exporter.run.erasure_subject import subject_of_values
+from exporter.run.erasure_subject import subject_of_values, withheld_tags
 from exporter.settings import Request
 
 _REFERENCE_CHARACTERS: Final = 200
@@ -46,6 +47,12 @@ class Wish:
             raise UsageError("--values-from: give --by, the column or path that has the values")
         if self.by is not None and not self.values:
             raise UsageError(f"--by {self.by}: give --values-from, a file with a value a line, or - for stdin")
+        column = None if self.by is None else steps_of(self.by)[0]
+        if self.future and column == EXTRA:
+            raise UsageError(
+                f"--future: later runs do not always read what no column holds ({self.by}), so that they cannot tell. "
+                "Leave --future out, and erase again when more has come"
+            )
         reference = self.reference
         if reference is not None:
             if len(reference) > _REFERENCE_CHARACTERS or not reference.isprintable():
@@ -60,14 +67,17 @@ class Wish:
         request = state.request or Request()
         return subject_of_values(request, state.privacy, keys, self.by, self.values, digits=self.digits)
 
-    def sought(self, state: State, subject: Subject | None, key: Key | None) -> Sought:
-        """Returns what to look for; with the `key`, also those who were erased before."""
+    def sought(self, state: State, keys: Keys, subject: Subject | None, key: Key | None) -> Sought:
+        """Returns what to look for; with the `key`, also those who were erased before. Raises `ProtectionError`
+        without the key of the policy."""
+        withheld = frozenset[str]() if subject is None else withheld_tags(state.privacy, keys, subject, self.values)
         return Sought(
             ids=frozenset(self.all_ids),
             subject=subject,
             tombstones=frozenset() if key is None else state.privacy.tombstones,
             tag=None if key is None else key.tagger(TOMBSTONE),
             texts=tuple(self.values),
+            withheld=withheld,
         )
 
     def is_named_by(self, request: Request, subject: Subject | None) -> bool:

@@ -10,19 +10,17 @@ It goes in this order, so that a run that is killed anywhere leaves nothing that
 Before the first of these nothing has changed, and after the second nothing comes back.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, SECOND, Instant, format_instant
 from exporter.coverage import Interval
 from exporter.errors import UsageError
-from exporter.keys import Keys
 from exporter.lake.follow import expire as expire_versions
 from exporter.lake.follow import write_tables
 from exporter.layout import CONVERSATIONS, RECORDINGS, SUCCESS
 from exporter.log.commits import CommitLog, check_not_overtaken
 from exporter.log.expiry import raised_floors, row_floor
-from exporter.log.journal import has_ended
 from exporter.log.privacy import PrivacyChange
 from exporter.log.publish import sweep
 from exporter.log.state import State
@@ -33,17 +31,9 @@ from exporter.pipeline.part_stage import PartStage
 from exporter.plan.clock import DOUBT
 from exporter.privacy import Retention
 from exporter.progress import Observer
-from exporter.run.claim import Claim
-from exporter.run.protection import stored_tables
 from exporter.run.reconcile import stored_export
-from exporter.settings import RunSettings, TrustedClock
+from exporter.settings import TrustedClock
 from exporter.store.base import Store
-
-
-def stage_for(claim: Claim, settings: RunSettings, clock: Callable[[], float], keys: Keys) -> PartStage:
-    """Returns the stage on which a run that reads nothing rewrites parts. Raises as `stored_tables`."""
-    tables = stored_tables(claim.log.state, keys)
-    return PartStage.of(claim.store, tables, claim.run, settings, clock)
 
 
 def offline_now(state: State, machine: Instant, trusted: TrustedClock | None = None) -> Instant:
@@ -59,13 +49,15 @@ def offline_now(state: State, machine: Instant, trusted: TrustedClock | None = N
 
 
 def check_retention(state: State, asked: Retention | None, range_: Interval, now: Instant) -> None:
-    """Raises `UsageError` for an age that is asked for, and that all conversations of the range have reached."""
-    if asked is None or CONVERSATIONS not in asked or dict(asked) == dict(state.privacy.retention):
+    """Raises `UsageError` for a new age that all conversations have reached, or the whole range."""
+    age_seconds = None if asked is None else asked.get(CONVERSATIONS)
+    if age_seconds is None or age_seconds == state.privacy.retention.get(CONVERSATIONS):
         return
-    if (floor := now - asked[CONVERSATIONS] * SECOND) >= range_.end:
+    newest = max((file.created_at_max for file in state.conversations), default=range_.end - 1)
+    if (floor := now - age_seconds * SECOND) > newest:
         raise UsageError(
-            f"--expire: keeps conversations from {format_instant(floor)} on, and the range of this export ends at "
-            f"{format_instant(range_.end)}: all of it would go. Give a longer age, or delete the export"
+            f"--expire: keeps conversations from {format_instant(floor)} on, and the newest here is of "
+            f"{format_instant(newest)}: all would go. Give a longer age, or delete the export"
         )
 
 
@@ -145,11 +137,3 @@ async def settle_tables(store: Store, state: State, observer: Observer | None = 
     if state.table_format is not None and state.is_whole:
         await write_tables(store, state, observer)
         await expire_versions(store, state, (), dry_run=False)
-
-
-async def catch_up(store: Store, state: State) -> None:
-    """Does what a run that was killed after it had let something expire, or protected it, has left to do for tables:
-    before a sweep deletes what their newest versions still name. Raises as `write_tables`."""
-    takes_away = state.privacy.floors or state.privacy.policy is not None
-    if takes_away and state.table_format is not None and not await has_ended(store, state.runs[-1]):
-        await settle_tables(store, state)

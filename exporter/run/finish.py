@@ -23,9 +23,9 @@ from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.recording_parts import join_recordings
 from exporter.progress import Observer
 from exporter.run.claim import Claim
-from exporter.run.expiry import catch_up
 from exporter.run.protection import stored_tables
 from exporter.run.reconcile import stored_export
+from exporter.run.remains import may_remain
 from exporter.settings import FileMode, Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.local.modes import has_file_mode
@@ -53,13 +53,12 @@ async def check_whole(store: Store, state: State) -> None:
 async def is_in_order(store: Store, state: State) -> bool:
     """Returns whether `put_in_order` has nothing to do except merging. Raises `StoreError`."""
     schemas = Tables.of(state.request or Request()).schemas
-    if state.privacy.unfinished:
+    if await may_remain(store, state):
         return False
     if not await is_sealed(store, state, schemas=schemas) or not await are_written(store, state):
         return False
-    # A run that was killed may have left recordings that no row names, or what has expired.
-    may_be_left = state.has_recordings or bool(state.privacy.floors)
-    return not may_be_left or await has_ended(store, state.runs[-1])
+    # A run that was killed may have left recordings that no row names.
+    return not state.has_recordings or await has_ended(store, state.runs[-1])
 
 
 async def has_asked_mode(store: Store, state: State, asked: FileMode | None) -> bool:
@@ -116,7 +115,6 @@ async def put_in_order(
     stored_export(log.state, store.location)
     tables = stored_tables(log.state, keys)
     await check_whole(store, log.state)
-    await catch_up(store, log.state)
     fresh = table_format if log.state.table_format is None else None
     file_mode = await claim.set_file_mode(file_mode)
     await log.append(
@@ -128,6 +126,6 @@ async def put_in_order(
     )
     committer = Committer(store, log, tables.schemas, observer, clock)
     await committer.sweep()
-    stage = PartStage.of(store, tables, claim.run, settings, clock)
+    stage = claim.stage(tables, settings, clock)
     await join_recordings(log, stage, committer)
     await seal(log, stage, committer, observer, least_bytes=least_bytes)

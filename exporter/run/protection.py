@@ -78,6 +78,12 @@ def settle_stricter(state: State, asked: Policy | None, destination: Location, k
     if wanted is None:
         raise UsageError(f"{destination}: stored without a policy. Give one: --policy FILE")
     wanted = resolved(wanted, keys, stored)
+    erased, key = state.privacy.erasure_key, wanted.key
+    if erased is not None and key is not None and (key.name, key.check) != (erased.name, erased.check):
+        raise ProtectionError(
+            f"{destination}: somebody was erased with the key {erased.name} ({erased.check}), and later runs need it. "
+            f"Let the policy have that key, by this name, not {key.name} ({key.check})"
+        )
     if found := obstacles(stored, wanted):
         raise ProtectionError(
             f"{destination}: this policy cannot be made of what is stored ({'; '.join(found)}).\n"

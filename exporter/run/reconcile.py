@@ -10,7 +10,7 @@ from exporter.errors import DestinationError, UsageError
 from exporter.log.expiry import row_floor
 from exporter.log.state import State
 from exporter.pipeline.role import is_same_organization
-from exporter.privacy import Policy
+from exporter.privacy import Policy, Retention
 from exporter.settings import Request, Selection
 from exporter.store.location import Location, Url
 from exporter.words import key_value
@@ -30,13 +30,23 @@ def in_stored_zone(state: State, asked: Selection) -> Selection:
     """Returns what is asked for with times in the stored time zone, or in UTC, unless they are in one that was given.
 
     A start that the export has had, and has let expire since, becomes the start that is left: the command that began it
-    also goes on. Raises `UsageError` for a range that is empty there.
+    also goes on. Ages are those of `settle_retention`. Raises `UsageError` for a range that is empty there.
     """
     asked = asked.within((state.request or Request()).timezone)
+    asked = msgspec.structs.replace(asked, retention=settle_retention(state, asked.retention))
     floor, first = row_floor(state.privacy.floors), state.first_start
     if asked.since is None or state.range is None or not BEGINNING < first <= asked.since < floor:
         return asked
     return msgspec.structs.replace(asked, since=state.range.start)
+
+
+def settle_retention(state: State, asked: Retention | None) -> Retention | None:
+    """Returns for how many seconds what is kept from now on: as it is stored, except for names that are asked for.
+    None means as before, and an age of 0 takes a name out.
+    """
+    if not asked:
+        return asked
+    return {name: seconds for name, seconds in {**state.privacy.retention, **asked}.items() if seconds}
 
 
 def settle_request(state: State, asked: Selection, destination: Location) -> Request:

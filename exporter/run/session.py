@@ -37,7 +37,7 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.declaration import declare
-from exporter.run.expiry import catch_up, check_retention, let_expire
+from exporter.run.expiry import check_retention, let_expire
 from exporter.run.finish import check_whole
 from exporter.run.protection import settle_policy, tables_of
 from exporter.run.reconcile import has_sensitive_fields, settle_range
@@ -49,12 +49,13 @@ from exporter.settings import FileMode, RunSettings, Selection
 class Session:
     """Represents a run that holds its destination, and has said so in the log.
 
-    `run` is its name, `before` the state until then, and `windows` is the number of windows that were read. Rows that
-    become parts of the export are offered to the `tap`; those that the `admission` keeps out become nothing.
-    `expired_rows` is the number of conversations that have expired meanwhile.
+    `run` is its name, `found` the state until then, `before` the same without what has expired by then, and `windows`
+    is the number of windows that were read. Rows that become parts of the export are offered to the `tap`; those that
+    the `admission` keeps out become nothing. `expired_rows` is the number of conversations that the run lets expire.
     """
 
     run: str
+    found: State
     before: State
     log: CommitLog
     reader: Reader
@@ -95,20 +96,21 @@ class Session:
         that has expired, by the ages in `retention` or else by those that are stored. Raises `StoreError`, also for a
         damaged file, and `DestinationError` if files cannot have that mode or the key is missing.
         """
-        store, log, before = claim.store, claim.log, claim.log.state
+        store, log, found = claim.store, claim.log, claim.log.state
+        before, expired_rows = found, 0
         request, reader, context = connection.request, connection.reader, connection.context
         policy = (privacy and privacy.policy) or before.privacy.policy
         tables = tables_of(request, policy, context.keys)
         await check_whole(store, before)
-        await catch_up(store, before)
         await declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy)
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
         await committer.sweep()
         if expires:
-            stage = PartStage.of(store, tables, claim.run, context.settings, context.clock)
+            stage = claim.stage(tables, context.settings, context.clock)
             now = connection.opening.now.instant
             number = log.state.number
-            await let_expire(log, stage, context.observer, now, retention, is_to_read=True)
+            expired = await let_expire(log, stage, context.observer, now, retention, is_to_read=True)
+            expired_rows = expired.conversations
             if before.number and log.state.number > number:
                 before = log.state
             range_ = log.state.range or range_
@@ -116,7 +118,7 @@ class Session:
         tables = tables_of(request, policy, context.keys, floors=floors)
         is_hidden = connection.opening.is_hidden or knows_hidden(log.state, request)
         scan = Scan(range=range_, hidden_status=HIDDEN_STATUS if is_hidden else None)
-        stage = PartStage.of(store, tables, claim.run, context.settings, context.clock)
+        stage = claim.stage(tables, context.settings, context.clock)
         role = Role(reader.fields_of, partial(find_sighted, store, log.state), tables.encoder.sensitive)
         refuses_withheld = refuses_withheld and has_sensitive_fields(before)
         asked = context.credentials.organization
@@ -127,6 +129,7 @@ class Session:
         opening, began = connection.opening, context.clock()
         return cls(
             claim.run,
+            found,
             before,
             log,
             reader,
@@ -139,6 +142,7 @@ class Session:
             connection.admission,
             began,
             hydrator,
+            expired_rows=expired_rows,
         )
 
     @property

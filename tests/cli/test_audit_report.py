@@ -10,7 +10,7 @@ import pytest
 from exporter.cli.audit_report import describe_audited
 from exporter.contract import BEGINNING, DAY, HOUR, format_instant, to_datetime
 from exporter.coverage import Interval
-from exporter.jobs.audit import AuditResult, Findings, RepairResult
+from exporter.jobs.audit_result import AuditResult, Findings, RepairResult
 from exporter.jobs.doubts import unproven_of
 from exporter.model import Unproven
 from exporter.plan.differences import KINDS

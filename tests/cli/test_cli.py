@@ -484,6 +484,7 @@ def test_json_puts_one_object_on_stdout_in_place_of_the_report(job: Job, run: Ru
         "partition_by": "day",
         "tables": ["conversations"],
         "new_rows": 12_345,
+        "expired_rows": 0,
         "retries": 0,
         "throttled": 0,
         **dict.fromkeys(("unproven", "quarantined_rows", "new_doubts", "accepted"), 0),
@@ -721,6 +722,7 @@ def test_the_summary_says_what_is_in_doubt() -> None:
     assert "  this run  nothing to do: all of it was there\n" in summarize(changed=False)
     assert summarize(state="unproven", unproven=2).startswith("! unproven  12,345 conversations")
     assert "  this run  7 new · 130 requests (3 slowed down) · 12 s" in summarize(new_rows=7, throttled=3)
+    assert "  this run  7 new, 3 expired · " in summarize(new_rows=7, expired_rows=3)
     assert "2 timestamps may have more rows" in summarize(state="unproven", unproven=2)
     assert "kept as served, because they do not fit the columns: 7 rows;" in summarize(quarantined_rows=7)
     withheld = Protection(fingerprint="f" * 32, quarantine="withhold")
@@ -765,6 +767,7 @@ def test_a_hint_at_all_files_is_not_given_where_older_ones_are_kept() -> None:
 
 STATUS: dict[str, Any] = {
     "erasures": None,
+    "protection": None,
     "committed_at": to_datetime(1_000_000),
     "updates_since": to_datetime(500_000),
     "last_run": None,
@@ -790,6 +793,7 @@ STATUS: dict[str, Any] = {
     "partly_withheld": 0,
     "new_doubts": 0,
     "unsettled": False,
+    "remains": False,
     "file_mode": "private",
     "hydrated": Hydrated(),
     "retention": {},
@@ -1092,6 +1096,11 @@ def test_a_status_does_not_call_a_run_cut_short_that_is_at_work() -> None:
     assert "a run was cut short" in "\n".join(describe_status(cast(Any, found), Path("out")))
     working = make(**{**STATUS, "unsettled": True, "last_run": None, "holder": "run 1"})
     assert "a run was cut short" not in "\n".join(describe_status(cast(Any, working), Path("out")))
+
+
+def test_a_status_says_that_rows_may_remain() -> None:
+    found = msgspec.defstruct("Status", list(STATUS))(**{**STATUS, "remains": True})
+    assert "  remains   files may still lie there" in "\n".join(describe_status(cast(Any, found), Path("out")))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

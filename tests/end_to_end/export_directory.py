@@ -14,8 +14,11 @@ import pyarrow.parquet as pq
 from exporter.contract import BEGINNING, Instant, parse_timestamp
 from exporter.log.commits import load_state
 from exporter.log.state import State
+from exporter.privacy import Policy
 from exporter.store.local.store import LocalStore
 from tests.end_to_end.records import Record, microseconds
+from tests.toolkit.canary_search import OpenParquet
+from tests.toolkit.protected import protected_turns
 from tests.toolkit.turns_model import alike, read_turns, turns_of
 
 _FORMATS = {
@@ -27,10 +30,13 @@ _FORMATS = {
 
 
 class ExportDirectory:
-    """Reads an export as its readers do."""
+    """Reads an export as its readers do. `open_parquet` has the key of one that is encrypted, and `policy` is the one
+    that it follows."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, open_parquet: OpenParquet = pq.ParquetFile, policy: Policy | None = None) -> None:
         self.root = root
+        self._open = open_parquet
+        self._policy = policy
         self.manifest: dict[str, Any] = json.loads((root / "_manifest.json").read_bytes())
         self.files: list[dict[str, Any]] = self.manifest["tables"]["conversations"]["files"]
         self.turns: list[dict[str, Any]] = self.manifest["tables"].get("turns", {"files": []})["files"]
@@ -49,7 +55,7 @@ class ExportDirectory:
         """Returns every row by its id, which no other row may have."""
         found: dict[str, Record] = {}
         for file in self.files:
-            for record in pq.ParquetFile(self.root / file["path"]).read().to_pylist():
+            for record in self._open(self.root / file["path"]).read().to_pylist():
                 assert record["id"] not in found, f"{record['id']} is there twice"
                 found[record["id"]] = record
         return found
@@ -98,19 +104,21 @@ class ExportDirectory:
         beside = {file["path"].removeprefix("turns"): file for file in self.turns}
         for file in self.files:
             columns = ["id", "created_at", "conversation"]
-            expected = turns_of(pq.ParquetFile(self.root / file["path"]).read(columns).to_pylist())
+            expected = turns_of(self._open(self.root / file["path"]).read(columns).to_pylist())
             turns = beside.pop(file["path"].removeprefix("conversations"), None)
             assert (turns is not None) == bool(expected), file["path"]
             if turns is not None:
                 assert turns["window"] == file["window"]
-                assert alike(read_turns(self.root / turns["path"])) == alike(expected)
+                assert alike(read_turns(self.root / turns["path"], self._open)) == alike(
+                    protected_turns(expected, self._policy)
+                )
         assert not beside, "turns without conversations"
 
     def recording_rows(self) -> dict[str, dict[str, Any]]:
         """Returns the rows of recordings by the id of their conversation, which no other row may have."""
         found: dict[str, dict[str, Any]] = {}
         for file in self.recordings:
-            for row in pq.ParquetFile(self.root / file["path"]).read().to_pylist():
+            for row in self._open(self.root / file["path"]).read().to_pylist():
                 assert row["conversation_id"] not in found, f"{row['conversation_id']} is there twice"
                 found[row["conversation_id"]] = row
         return found
@@ -134,7 +142,7 @@ class ExportDirectory:
             name,
             *(f"{key}={value}" for key, value in file["partition"].items()),
         )
-        parquet = pq.ParquetFile(path)
+        parquet = self._open(path)
         table = parquet.read()
         assert table.num_rows == file["rows"] > 0
         assert [

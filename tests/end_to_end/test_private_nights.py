@@ -1,4 +1,4 @@
-"""A year of nights with a policy, retention and monthly erasures leaves nobody who must not be seen again.
+"""A year of nights with a policy, retention, monthly erasures and a key a quarter leaves nobody to be seen again.
 
 EXPORTER_THOROUGH=1 pytest -s -n 0 tests/end_to_end/test_private_nights.py          the whole year
 EXPORTER_PRIVATE_NIGHTS=90 pytest …                                                 as many nights
@@ -17,18 +17,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from exporter.contract import DAY, HOUR, MINUTE, Instant
-from exporter.keys import PRIVACY_VARIABLE
+from exporter.keys import DATA_VARIABLE, NEW_DATA_VARIABLE, PRIVACY_VARIABLE, Key
 from tests.end_to_end.conftest import Command, CommandResult, Serving
 from tests.end_to_end.records import SINCE
 from tests.toolkit.callers import Callers
 from tests.toolkit.canaries import Canary
 from tests.toolkit.canary_search import find_canaries
+from tests.toolkit.encrypted import check_closed, data_key, opened_with, text_of
 from tests.toolkit.policies import key_text, write_policy
 from tests.toolkit.sizes import size_of
 
 NIGHTS = size_of(30, 365, "EXPORTER_PRIVATE_NIGHTS")
-#: The nights between two erasures, and the age at which calls expire.
-MONTH, KEPT_DAYS = size_of(6, 30), size_of(15, 90)
+#: The nights between two erasures and between two keys, and the age at which calls expire.
+MONTH, QUARTER, KEPT_DAYS = size_of(6, 30), size_of(13, 91), size_of(15, 90)
 PEOPLE = 30
 TABLES = {"conversations": "id", "turns": "conversation_id", "recordings": "conversation_id"}
 
@@ -38,16 +39,19 @@ class Nights:
     """Lives through nights: callers call, change and are forgotten, and the export follows.
 
     `forgotten` are the calls that must never be seen again, and `strangers` the people whose new calls must not be.
+    Nothing is encrypted before the first `key`.
     """
 
     root: Path
     command: Command
+    environment: pytest.MonkeyPatch
     callers: Callers
     now: Instant = SINCE
     floor: Instant = 0
     forgotten: set[str] = field(default_factory=set)
     strangers: set[str] = field(default_factory=set)
     said: int = 0
+    key: Key | None = None
 
     @property
     def out(self) -> Path:
@@ -77,6 +81,18 @@ class Nights:
     def sync(self) -> None:
         self.run("sync")
         self.floor = self.now - KEPT_DAYS * DAY
+
+    def rekey(self) -> None:
+        """Encrypts all with a new key, which is the only one from then on."""
+        new = data_key("d1" if self.key is None else f"d{int(self.key.name[1:]) + 1}")
+        self.environment.setenv(NEW_DATA_VARIABLE, text_of(new))
+        self.run("rekey", "--to", new.name)
+        self.environment.delenv(NEW_DATA_VARIABLE)
+        self.environment.setenv(DATA_VARIABLE, text_of(new))
+        self.key = new
+
+    def open_parquet(self, path: Path) -> pq.ParquetFile:
+        return opened_with(*(() if self.key is None else (self.key,)))(path)
 
     def erase(self, *, future: bool) -> None:
         """Erases a person, and checks what the certificate says of it against what was there."""
@@ -109,7 +125,7 @@ class Nights:
         found: dict[str, Counter[str]] = {table: Counter() for table in TABLES}
         for path in self.out.rglob("*.parquet"):
             table = path.relative_to(self.out).parts[0]
-            found[table].update(pq.ParquetFile(path).read([TABLES[table]])[0].to_pylist())
+            found[table].update(self.open_parquet(path).read([TABLES[table]])[0].to_pylist())
         return found
 
     def names(self, found: dict[str, Counter[str]]) -> list[str]:
@@ -125,14 +141,17 @@ class Nights:
     def check(self) -> None:
         """Checks that what must be there is there, once, and nothing else, and that no canary is anywhere."""
         canaries = self.callers.canaries
-        assert find_canaries(self.root, canaries) == []
-        assert find_canaries(self.root, canaries, self.never()) == []
+        assert find_canaries(self.root, canaries, open_parquet=self.open_parquet) == []
+        assert find_canaries(self.root, canaries, self.never(), self.open_parquet) == []
         end = self.now - MINUTE
         expected = {
             self.callers.id_of(name)
             for name, row in self.callers.rows.items()
             if self.floor <= row.created_at < end and name not in self.forgotten
         }
+        if self.key is not None:
+            for path in self.out.rglob("*.parquet"):
+                check_closed(path)
         there = self.read()["conversations"]
         assert set(there) == expected
         assert set(there.values()) <= {1}
@@ -154,7 +173,7 @@ class Nights:
 def nights(tmp_path: Path, command: Command, serving: Serving, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nights]:
     monkeypatch.setenv(PRIVACY_VARIABLE, key_text())
     (tmp_path / "root").mkdir()
-    nights = Nights(tmp_path / "root", command, Callers(serving(()), random.Random(7)))
+    nights = Nights(tmp_path / "root", command, monkeypatch, Callers(serving(()), random.Random(7)))
     # The machine, the server and the exporter have one clock.
     monkeypatch.setattr(time, "time_ns", lambda: nights.now * 1000)
     yield nights
@@ -173,5 +192,7 @@ def test_a_year_of_nights(nights: Nights) -> None:
             nights.check()
         if night % MONTH == MONTH // 2:
             nights.run("compact")
+        if night % QUARTER == 0:
+            nights.rekey()
     nights.check()
-    assert nights.forgotten and nights.strangers
+    assert nights.forgotten and nights.strangers and nights.key

@@ -9,7 +9,10 @@ from exporter.clock import wall_clock
 from exporter.contract import Instant
 from exporter.encode.tables import Tables
 from exporter.lake.follow import write_tables
+from exporter.layout import ENCRYPTED
 from exporter.log.commits import CommitLog
+from exporter.media_cipher import Sealer
+from exporter.parts.cipher import Cipher, using
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.recording_rows import RecordingRow, RecordingRows
@@ -20,8 +23,14 @@ from exporter.store.disk import open_private
 from exporter.store.local.store import LocalStore
 
 
-async def keep_rows(root: Path, rows: Mapping[str, tuple[Instant, str, bytes]]) -> None:
+async def keep_rows(root: Path, rows: Mapping[str, tuple[Instant, str, bytes]], cipher: Cipher | None = None) -> None:
     """Keeps `rows`, which give by conversation its `created_at`, the status of its recording, and the audio."""
+    with using(cipher):
+        await _keep_rows(root, rows, cipher)
+
+
+async def _keep_rows(root: Path, rows: Mapping[str, tuple[Instant, str, bytes]], cipher: Cipher | None) -> None:
+    is_sealed = cipher is not None and cipher.encryption.recordings == "encrypted"
     store, run = LocalStore(root), new_run()
     await store.prepare()
     await store.acquire_lock(run)
@@ -38,6 +47,9 @@ async def keep_rows(root: Path, rows: Mapping[str, tuple[Instant, str, bytes]]) 
         kept = RecordingRows(log, stage, committer, rows_at_once=3)
         for number, (name, (created_at, status, audio)) in enumerate(rows.items()):
             staged = store.staging_file(f"{run}-audio-{number}")
+            if is_sealed and cipher is not None:
+                sealer = Sealer(cipher.keys[0])
+                audio = sealer.update(audio) + sealer.finish()
             row = RecordingRow(
                 conversation_id=name,
                 conversation_created_at=created_at,
@@ -51,7 +63,7 @@ async def keep_rows(root: Path, rows: Mapping[str, tuple[Instant, str, bytes]]) 
                 descriptor = open_private(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
                 os.write(descriptor, audio)
                 os.close(descriptor)
-            await kept.add(row, staged if status == "stored" else None, "ogg")
+            await kept.add(row, staged if status == "stored" else None, f"ogg{ENCRYPTED}" if is_sealed else "ogg")
         await kept.finish()
         await write_tables(store, log.state)
     finally:

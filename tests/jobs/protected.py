@@ -13,7 +13,7 @@ import duckdb
 from exporter.contract import DAY, SECOND
 from exporter.encode.protect.patterns import BUILT_IN
 from exporter.jobs.export import export
-from exporter.keys import KEY_BYTES, PRIVACY_VARIABLE, Keys
+from exporter.keys import DATA_VARIABLE, KEY_BYTES, PRIVACY_VARIABLE, Key, Keys
 from exporter.model import TABLES
 from exporter.privacy import KeyReference, Policy, Rule
 from exporter.progress import Quiet
@@ -25,7 +25,8 @@ T0 = 1_770_000_000 * SECOND
 SINCE, UNTIL = T0 - 3 * DAY, T0
 ROWS = make_conversations(90, SINCE, UNTIL)
 SECRET = base64.b64encode(bytes(range(KEY_BYTES))).decode()
-KEYS = Keys({PRIVACY_VARIABLE: SECRET})
+DATA_KEY = Key("d1", bytes(range(KEY_BYTES)))
+KEYS = Keys({PRIVACY_VARIABLE: SECRET, DATA_VARIABLE: SECRET})
 OTHER_KEYS = Keys({PRIVACY_VARIABLE: base64.b64encode(bytes(range(1, KEY_BYTES + 1))).decode()})
 REFERENCE = KeyReference(name="k1", env=PRIVACY_VARIABLE)
 HASH, DROP = Rule(action="hash", domain="person"), Rule(action="drop")

@@ -8,7 +8,8 @@ from typing import Any, Final
 import anyio
 
 from exporter.contract import DAY, SECOND, Instant, format_instant
-from exporter.jobs.audit import AuditResult, audit
+from exporter.jobs.audit import audit
+from exporter.jobs.audit_result import AuditResult
 from exporter.jobs.erase import erase
 from exporter.jobs.erase_result import EraseResult
 from exporter.jobs.expire import ExpireResult, expire

@@ -12,7 +12,8 @@ from exporter.cli.upkeep_report import describe_verified
 from exporter.contract import DAY, END_OF_TIME, HOUR, SECOND, to_datetime
 from exporter.errors import DamagedLogError, DamagedPartError, DestinationError, DestinationLockedError, UsageError
 from exporter.jobs.accept import AcceptResult, accept
-from exporter.jobs.audit import AuditResult, audit
+from exporter.jobs.audit import audit
+from exporter.jobs.audit_result import AuditResult
 from exporter.jobs.compact import compact
 from exporter.jobs.export import export
 from exporter.jobs.reread import reread

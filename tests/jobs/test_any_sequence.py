@@ -9,7 +9,7 @@ import json
 import os
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from anyio.from_thread import start_blocking_portal
 from deltalake import DeltaTable
@@ -38,35 +37,44 @@ from exporter.contract import (
     parse_timestamp,
 )
 from exporter.coverage import Coverage, Interval
-from exporter.errors import AccessError
+from exporter.errors import AccessError, ProtectionError
 from exporter.jobs.accept import accept
 from exporter.jobs.audit import audit
 from exporter.jobs.compact import compact
 from exporter.jobs.erase import erase
 from exporter.jobs.expire import expire
 from exporter.jobs.export import export
+from exporter.jobs.protect import protect
+from exporter.jobs.rekey import rekey
 from exporter.jobs.reread import reread
 from exporter.jobs.sync import SyncResult, sync
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
+from exporter.keys import Key, Keys
+from exporter.layout import is_part
 from exporter.log.commits import load_state
+from exporter.log.state import State
 from exporter.model import RECORDINGS, TABLES, TableFormat
+from exporter.parts.cipher import Cipher, using
 from exporter.pipeline.media_sweep import find_media_garbage
-from exporter.privacy import Policy
+from exporter.privacy import Encryption, EncryptionMode, Policy
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.run.erasure_wish import Wish
 from exporter.sandbox import TOKEN, Behaviour, Row, serve
 from exporter.sandbox.render import served_instant
-from exporter.settings import Credentials, Selection
+from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
-from tests.end_to_end.export_directory import ExportDirectory, assert_same
-from tests.end_to_end.records import records
+from tests.end_to_end.export_directory import ExportDirectory, assert_same, snapshot, without_lock
+from tests.end_to_end.records import Record, records
+from tests.jobs.cut_short import Cut
 from tests.jobs.damage import flip, truncate
 from tests.jobs.kept_recordings import keep_rows
 from tests.jobs.moving import T0, Source, settings_for
+from tests.toolkit.canary_search import OpenParquet
+from tests.toolkit.encrypted import check_closed, data_key, encryption_with, keys_with, opened_with
 from tests.toolkit.instants import coverage_of
-from tests.toolkit.protected import KEYS, POLICY, all_protected, protected
+from tests.toolkit.protected import POLICY, STRICTER, all_protected, tag_of
 from tests.toolkit.sizes import size_of
 
 T = TypeVar("T")
@@ -117,6 +125,8 @@ class Sequences(RuleBasedStateMachine):
         self.older: list[set[str]] = []
         #: Files that were deleted by no command; a table's older versions may name them for ever.
         self.lost: set[str] = set()
+        #: Files that were damaged; one that was taken out may be kept for older versions of a table.
+        self.damaged: set[str] = set()
         self.in_step = False
         #: The lines in quarantine that were accepted, and are still there.
         self.known: set[str] = set()
@@ -125,9 +135,13 @@ class Sequences(RuleBasedStateMachine):
         #: The ids that were erased, and the users whose rows must not come back.
         self.erased: set[str] = set()
         self.strangers: set[object] = set()
-        #: The age at which rows expire, and the time before which all have.
-        self.age: int | None = None
-        self.floor = BEGINNING
+        #: The ages in days at which rows expire, or values of a field, and the times before which all have.
+        self.ages: dict[str, int] = {}
+        self.floors: dict[str, Instant] = {}
+        #: The key that encrypts, and how many there were.
+        self.data_key: Key | None = None
+        self.encryption: Encryption | None = None
+        self.keys_drawn = 0
         #: Each row is in one place, as after a run that was not cut short.
         self.is_settled = True
 
@@ -146,6 +160,7 @@ class Sequences(RuleBasedStateMachine):
         tables=st.sampled_from((None, TABLES)),
         table_kind=st.sampled_from((None, None, "delta")),
         policy=st.sampled_from((None, POLICY)),
+        encrypted=st.sampled_from((None, None, "uniform", "columns")),
     )
     def begin(
         self,
@@ -160,8 +175,13 @@ class Sequences(RuleBasedStateMachine):
         tables: tuple[str, ...] | None,
         table_kind: Literal["delta"] | None,
         policy: Policy | None,
+        encrypted: EncryptionMode | None,
     ) -> None:
         self.policy = policy
+        # No reader of tables decrypts.
+        if encrypted is not None and table_kind is None:
+            self.data_key = self._draw_key()
+            self.encryption = encryption_with(encrypted, self.data_key)
         self.has_table = table_kind is not None
         self.behaviour = behaviour
         server = serve((), behaviour, clock=lambda: self.source.now)
@@ -169,7 +189,12 @@ class Sequences(RuleBasedStateMachine):
         self.source = Source(sandbox, random.Random(0), T0 + 10 * DAY)
         table_format = None if table_kind is None else TableFormat(kind=table_kind)
         self.asked = Selection(
-            since=since, partition_by=partition_by, tables=tables, table_format=table_format, policy=policy
+            since=since,
+            partition_by=partition_by,
+            tables=tables,
+            table_format=table_format,
+            policy=policy,
+            encryption=self.encryption,
         )
         self.settings = settings_for(self.source, page_size=page_size, target_part_bytes=part_bytes)
         chance = random.Random(seed)
@@ -292,9 +317,7 @@ class Sequences(RuleBasedStateMachine):
             target_part_bytes=self.settings.target_part_bytes,
             lag_seconds=lag,
         )
-        summary = self._run(
-            lambda: export(self.root, asked, RunContext(settings_, Credentials(TOKEN), Quiet(), keys=KEYS))
-        )
+        summary = self._run(lambda: export(self.root, asked, self._context(settings_)))
         assert summary.state != "incomplete"
         self._note_read()
         self._check_age()
@@ -311,7 +334,7 @@ class Sequences(RuleBasedStateMachine):
     def compact(self, part_bytes: int) -> None:
         before = self.coverage
         self._run(
-            lambda: compact(self.root, target_bytes=part_bytes, memory_bytes=1 << 28, observer=Quiet(), keys=KEYS)
+            lambda: compact(self.root, target_bytes=part_bytes, memory_bytes=1 << 28, observer=Quiet(), keys=self.keys)
         )
         self._note_read()
         assert self.coverage == before
@@ -320,7 +343,7 @@ class Sequences(RuleBasedStateMachine):
     @rule(kept=st.booleans())
     def vacuum(self, kept: bool) -> None:
         before = 0 if kept else END_OF_TIME
-        self._run(lambda: vacuum(self.root, before=before, now=self.source.now))
+        self._run(lambda: vacuum(self.root, before=before, now=self.source.now, keys=self.keys))
         if not kept:
             self.older = []
         self._note_read()
@@ -335,7 +358,7 @@ class Sequences(RuleBasedStateMachine):
             name: (placed.get(name, self._served(self.there[name])), status, b"%d" % audio)
             for name, (status, audio) in told.items()
         }
-        self._run(lambda: keep_rows(self.root, rows))
+        self._run(lambda: keep_rows(self.root, rows, self._cipher()))
         self.recorded |= {name: status for name, (_, status, _) in rows.items()}
 
     @precondition(lambda self: self.coverage and self.is_settled and self.recorded)
@@ -343,22 +366,23 @@ class Sequences(RuleBasedStateMachine):
     def recordings_are_damaged_and_repaired(
         self, which: int, damage: Callable[[Path, str], None] | None, is_part: bool
     ) -> None:
-        rows, exported = self._recordings(), ExportDirectory(self.root)
+        rows, exported = self._recordings(), self._exported()
         media = sorted({row["path"] for row in rows.values() if row["path"] is not None})
         path = self._one_of([file["path"] for file in exported.recordings] if is_part else media, which)
         if path is None:
             return
         lost = {name for name, row in rows.items() if row["path"] == path}
         if is_part:
-            lost = {*pq.ParquetFile(self.root / path).read()["conversation_id"].to_pylist()}
+            lost = {*self._open(self.root / path).read()["conversation_id"].to_pylist()}
         if damage is None:
             (self.root / path).unlink()
             self.lost.add(path)
         else:
             damage(self.root, path)
-        found = self.portal.call(partial(verify, self.root, now=self.source.now, media=True))
+            self.damaged.add(path)
+        found = self.portal.call(partial(verify, self.root, now=self.source.now, media=True, keys=self.keys))
         assert {problem.file for problem in found.problems} == {path}
-        mended = self._run(lambda: verify(self.root, now=self.source.now, media=True, repair=True))
+        mended = self._run(lambda: verify(self.root, now=self.source.now, media=True, repair=True, keys=self.keys))
         assert (mended.sound, mended.dropped_recordings, mended.uncovered) == (True, len(lost), ())
         self.recorded = {name: status for name, status in self.recorded.items() if name not in lost}
         live = self._live()
@@ -374,13 +398,13 @@ class Sequences(RuleBasedStateMachine):
     @precondition(lambda self: self.coverage and self.is_settled)
     @rule(share=st.sampled_from((0.3, 1.0)))
     def verify(self, share: float) -> None:
-        verified = self.portal.call(partial(verify, self.root, now=self.source.now, share=share))
+        verified = self.portal.call(partial(verify, self.root, now=self.source.now, share=share, keys=self.keys))
         assert verified.sound, verified.problems
 
     @precondition(lambda self: self.coverage and self.is_settled)
     @rule(which=choices, damage=st.sampled_from((flip, truncate, None)))
     def a_file_is_damaged_and_repaired(self, which: int, damage: Callable[[Path, str], None] | None) -> None:
-        exported = ExportDirectory(self.root)
+        exported = self._exported()
         files = [*exported.files, *exported.turns, *exported.manifest["quarantine"]["files"]]
         path = self._one_of(sorted(file["path"] for file in files), which)
         if path is None:
@@ -390,9 +414,10 @@ class Sequences(RuleBasedStateMachine):
             self.lost.add(path)
         else:
             damage(self.root, path)
-        found = self.portal.call(partial(verify, self.root, now=self.source.now))
+            self.damaged.add(path)
+        found = self.portal.call(partial(verify, self.root, now=self.source.now, keys=self.keys))
         assert {problem.file for problem in found.problems} == {path}
-        mended = self._run(lambda: verify(self.root, now=self.source.now, repair=True))
+        mended = self._run(lambda: verify(self.root, now=self.source.now, repair=True, keys=self.keys))
         assert mended.sound
         lost = coverage_of(mended.uncovered)
         assert lost
@@ -420,7 +445,7 @@ class Sequences(RuleBasedStateMachine):
             lambda: audit(
                 self.root,
                 Selection(),
-                RunContext(settings_, Credentials(TOKEN), Quiet(), keys=KEYS),
+                self._context(settings_),
                 now=self.source.now,
                 repair=repair,
                 delete=delete,
@@ -442,7 +467,7 @@ class Sequences(RuleBasedStateMachine):
     @precondition(lambda self: self.coverage and self.there and self.is_settled)
     @rule(day=st.integers(-1, 9), days=st.sampled_from((1, 3, 20)))
     def reread(self, day: int, days: int) -> None:
-        state = self.portal.call(load_state, LocalStore(self.root))
+        state = self._state()
         if state.range is None:
             return
         bounds = Interval(T0 + day * DAY, T0 + (day + days) * DAY)
@@ -457,9 +482,7 @@ class Sequences(RuleBasedStateMachine):
             return
         settings_ = settings_for(self.source, page_size=self.settings.page_size)
         asked = Selection(since=bounds.start, until=bounds.end)
-        done = self._run(
-            lambda: reread(self.root, asked, RunContext(settings_, Credentials(TOKEN), Quiet(), keys=KEYS))
-        )
+        done = self._run(lambda: reread(self.root, asked, self._context(settings_)))
         assert done.kept == len(elsewhere)
         self.coverage |= read
         gone = unlisted - elsewhere
@@ -468,42 +491,106 @@ class Sequences(RuleBasedStateMachine):
         self.doubtful -= listed.keys()
         self.doubtful |= self._beside_what_was_read()
 
-    @precondition(lambda self: self.coverage and self.there and not self.lost)
+    @precondition(lambda self: self.coverage and self.there)
     @rule(which=choices, by_user=st.booleans(), future=st.booleans())
     def erase(self, which: int, by_user: bool, future: bool) -> None:
         name = sorted(self.there)[which % len(self.there)]
         user = self.there[name].fields["user_id"]
         wish = Wish(by="user_id", values=(str(user),), future=future) if by_user else Wish(ids=(name,))
-        # Of a row that a policy has withheld, nothing but its id is known.
-        theirs = {
-            known
-            for known, row in self.there.items()
-            if row.fields["user_id"] == user and (self.policy is None or _fits(row))
-        }
+        theirs = {known for known, row in self.there.items() if row.fields["user_id"] == user}
         gone = theirs if by_user else {name}
-        erased = self._run(lambda: erase(self.root, wish, KEYS, Quiet(), now=self.source.now))
-        assert erased.erased.conversations + erased.erased.quarantine_lines == len(gone)
-        self.erased |= gone
+        erased = self._run(lambda: erase(self.root, wish, self.keys, Quiet(), now=self.source.now))
+        tombstones = self._state().privacy.tombstones
+        known = {*self.source.rows, *self.source.gone, *self.there}
+        before, self.erased = self.erased, {one for one in known if tag_of("tombstone", one) in tombstones}
+        # Files that were replaced, and are kept, may have rows that a repair has taken out.
+        newly = self.erased - before
+        assert newly >= gone
+        assert not (newly - gone) & self.there.keys()
+        assert erased.erased.conversations + erased.erased.quarantine_lines == len(newly)
         self.strangers |= {user} if by_user and future else set()
-        self._forget(gone)
+        self._forget(newly)
 
     @precondition(lambda self: self.coverage and (not self.has_table or self.in_step))
-    @rule(days=st.sampled_from((30, 9, 6, 3)))
-    def expire(self, days: int) -> None:
-        state = self.portal.call(load_state, LocalStore(self.root))
-        if state.range is None or self.source.now - days * DAY >= state.range.end:
+    @rule(
+        ages=st.dictionaries(
+            st.sampled_from(("conversations", "conversation", "summary")),
+            st.sampled_from((30, 9, 6, 3)),
+            min_size=1,
+            max_size=2,
+        )
+    )
+    def expire(self, ages: dict[str, int]) -> None:
+        state = self._state()
+        if state.range is None or (self.has_table and not state.is_whole):
             return
-        self.age = days
-        self._run(
+        if "conversations" in ages and self.source.now - ages["conversations"] * DAY >= state.range.end:
+            return
+        self.ages, before = ages, dict(self.floors)
+        expired = self._run(
             lambda: expire(
                 self.root,
                 now=self.source.now,
-                asked={"conversations": days * DAY // SECOND},
+                asked={name: days * DAY // SECOND for name, days in ages.items()},
                 settings=self.settings,
                 observer=Quiet(),
+                keys=self.keys,
             )
         )
         self._note_read()
+        for name in {"conversation", "summary"} & ages.keys():
+            below = [row for row in self.there.values() if _fits(row) and self._served(row) < self._floor(name)]
+            newly = sum(self._served(row) >= before.get(name, BEGINNING) for row in below)
+            assert expired.values.get(name, 0) == newly
+
+    @precondition(lambda self: self.coverage and self.policy is not STRICTER and (not self.has_table or self.in_step))
+    @rule(
+        policy=st.sampled_from((POLICY, STRICTER)),
+        cuts=st.lists(st.integers(1, 150), max_size=2),
+        kills=st.booleans(),
+        other=choices,
+    )
+    def protect(self, policy: Policy, cuts: list[int], kills: bool, other: int) -> None:
+        if policy is self.policy or (self.has_table and not self._state().is_whole):
+            return
+        accepted = {json.loads(line)["id"] for line in self.known}
+        before = self._state().privacy.fingerprint
+
+        def job(asked: Policy | None = None) -> Any:
+            return protect(self.root, asked, keys=self.keys, memory_bytes=1 << 28, observer=Quiet())
+
+        def check() -> bool:
+            state = self._state()
+            is_begun = state.privacy.fingerprint != before
+            followed = {state.privacy.fingerprint: policy if is_begun else self.policy, before: self.policy}
+            self._check_cut(state, followed, self.keys, self._open, other)
+            return is_begun
+
+        self._finish(partial(job, policy), job, cuts, kills, check)
+        self.policy, self.older = policy, []
+        self.asked = msgspec.structs.replace(self.asked, policy=policy if kills else None)
+        self.known = {line for line in self._quarantined() if json.loads(line)["id"] in accepted}
+
+    @precondition(lambda self: self.coverage and not self.has_table)
+    @rule(cuts=st.lists(st.integers(1, 150), max_size=2), kills=st.booleans(), other=choices)
+    def rekey(self, cuts: list[int], kills: bool, other: int) -> None:
+        new_key = self._draw_key()
+        old, opens = self.keys, opened_with(new_key, *([self.data_key] if self.data_key else []))
+
+        def job() -> Any:
+            return rekey(self.root, new_key=new_key, keys=old, memory_bytes=1 << 28, observer=Quiet())
+
+        def check() -> bool:
+            state = self._state()
+            is_begun = state.privacy.key_name == new_key.name
+            followed = {state.privacy.fingerprint: self.policy}
+            self._check_cut(state, followed, keys_with(new_key) if is_begun else old, opens, other)
+            return is_begun
+
+        self._finish(job, job, cuts, kills, check)
+        self.data_key, self.older = new_key, []
+        self.encryption = self._state().privacy.encryption
+        self.asked = msgspec.structs.replace(self.asked, encryption=self.encryption if kills else None)
 
     # These invariants must hold.
 
@@ -511,38 +598,38 @@ class Sequences(RuleBasedStateMachine):
     def is_what_the_model_is(self) -> None:
         if not self.coverage:
             return
-        state = self.portal.call(load_state, LocalStore(self.root))
-        exported = ExportDirectory(self.root)
+        state = self._state()
+        exported = self._exported()
         certificates = {erasure.certificate for erasure in state.privacy.erasures}
         exported.check_sound(kept=(state.kept - self.lost) | certificates)
         self._check_nobody_is_back()
+        self._check_private(state)
         assert Coverage(Interval(*interval) for interval in exported.coverage) == self.coverage
         statuses = {name: row["status"] for name, row in exported.recording_rows().items()}
         assert statuses == self.recorded
-        garbage = self.portal.call(find_media_garbage, LocalStore(self.root), state)
+        with using(self._cipher()):
+            garbage = self.portal.call(find_media_garbage, LocalStore(self.root), state)
         assert not garbage, "media that no row names"
         self.known &= self._quarantined()
         self.is_settled = not state.unsettled
         if not self.is_settled:
             assert exported.state != "complete"
             return
-        found, quarantined = (
-            exported.records(),
-            {line["id"]: line["row"] for line in exported.quarantined()},
-        )
+        found = exported.records()
+        quarantined = {line["id"]: line["row"] for line in exported.quarantined()}
         assert not found.keys() & quarantined.keys()
         assert len(state.new_doubts) == len(self._quarantined() - self.known)
         assert bool(state.acceptances) == bool(self.known)
         for identity in self.doubtful & self._shown().keys():
             row = self.source.rows[identity]
-            expected = protected(records([row], self.behaviour)[identity], self.policy)
-            names = ("status", "user_turn_count", "summary", "created_at", "conversation")
+            expected = self._expected([row])[identity]
+            names = ("status", "user_turn_count", "summary", "created_at", "updated_at", "conversation")
             is_shown = identity in found and all(found[identity][name] == expected[name] for name in names)
             if is_shown or self._is_put_aside(quarantined.get(identity), row):
                 self.there[identity] = row
         self.doubtful.clear()
         fitting = [row for row in self.there.values() if _fits(row)]
-        assert_same(found, all_protected(records(fitting, self.behaviour), self.policy))
+        assert_same(found, self._expected(fitting))
         put_aside = {name: row for name, row in self.there.items() if not _fits(row)}
         assert quarantined.keys() == put_aside.keys()
         assert all(self._is_put_aside(text, put_aside[name]) for name, text in quarantined.items())
@@ -574,11 +661,7 @@ class Sequences(RuleBasedStateMachine):
             lag_seconds=lag,
         )
         asked = msgspec.structs.replace(asked, since=self._since(asked.since))
-        synced: SyncResult = self._run(
-            lambda: sync(
-                self.root, asked, RunContext(settings_, Credentials(TOKEN), Quiet(), keys=KEYS), keep_generations=keep
-            )
-        )
+        synced: SyncResult = self._run(lambda: sync(self.root, asked, self._context(settings_), keep_generations=keep))
         return synced
 
     def _run(self, job: Callable[[], Any], *, writes: bool = True) -> Any:
@@ -598,6 +681,104 @@ class Sequences(RuleBasedStateMachine):
             if not self.has_table:
                 self.older = self.older[-self.keep :] if self.keep else []
 
+    @property
+    def keys(self) -> Keys:
+        return keys_with(self.data_key)
+
+    def _context(self, settings_: RunSettings) -> RunContext:
+        return RunContext(settings_, Credentials(TOKEN), Quiet(), keys=self.keys)
+
+    def _draw_key(self) -> Key:
+        self.keys_drawn += 1
+        return data_key(f"d{self.keys_drawn}")
+
+    def _cipher(self) -> Cipher | None:
+        if self.data_key is None or self.encryption is None:
+            return None
+        return Cipher(self.encryption, self.data_key)
+
+    @property
+    def _open(self) -> OpenParquet:
+        return opened_with(*(() if self.data_key is None else (self.data_key,)))
+
+    def _parts(self, *tables: str) -> Iterator[Path]:
+        """Yields all parts that can be read, whether they are live or not."""
+        for table in tables or (*TABLES, RECORDINGS):
+            for path in (self.root / table).rglob("*.parquet"):
+                if path.relative_to(self.root).as_posix() not in self.damaged:
+                    yield path
+
+    def _state(self) -> State:
+        return self.portal.call(load_state, LocalStore(self.root))
+
+    def _exported(self) -> ExportDirectory:
+        return ExportDirectory(self.root, self._open, self.policy)
+
+    def _expected(
+        self, rows: Iterable[Row], policy: Policy | Literal["current"] | None = "current"
+    ) -> dict[str, Record]:
+        """Returns what must be stored of rows: under the policy, and without the values that have expired."""
+        rows = list(rows)
+        found = records(rows, self.behaviour)
+        for record, row in zip(found.values(), rows, strict=True):
+            record |= {name: None for name in self.floors if name in record and self._is_below(name, row)}
+        return all_protected(found, self.policy if policy == "current" else policy)
+
+    def _is_below(self, name: str, row: Row) -> bool:
+        return self._served(row) < self._floor(name)
+
+    def _finish(
+        self,
+        first: Callable[[], Any],
+        again: Callable[[], Any],
+        cuts: list[int],
+        kills: bool,
+        check: Callable[[], bool],
+    ) -> None:
+        """Runs `first`, and `again` what it has begun, until nothing cuts it short; `check` says whether that is."""
+        job = first
+        for number in cuts:
+            cut = Cut(number, kills)
+            self._run(partial(cut.through, job))
+            if not cut.was_made:
+                return
+            job = again if check() else first
+        self._run(job)
+
+    def _check_cut(
+        self, state: State, followed: Mapping[str, Policy | None], keys: Keys, opens: OpenParquet, other: int
+    ) -> None:
+        """Checks what holds wherever a command was cut short that changes all parts, and that others are refused until
+        it is finished. `followed` are the policies of parts, by fingerprint."""
+        found: dict[str, tuple[Record, Policy | None]] = {}
+        for file in state.files.values():
+            with opens(self.root / file.path) as part:
+                read = part.read().to_pylist()
+            if file.table == "conversations":
+                found |= {record["id"]: (record, followed[file.policy]) for record in read}
+        if self.is_settled:
+            assert found.keys() == {name for name, row in self.there.items() if _fits(row)}
+            for name, (record, policy) in found.items():
+                assert record == self._expected([self.there[name]], policy)[name], name
+        if (self.root / "_SUCCESS").exists():
+            manifest = json.loads((self.root / "_manifest.json").read_bytes())
+            named = {file["path"] for table in manifest["tables"].values() for file in table["files"]}
+            there = {path.relative_to(self.root).as_posix() for path in self.root.rglob("*.parquet")}
+            assert named == {path for path in there if is_part(path)} - state.kept, "_SUCCESS beside other parts"
+        if not all(map(state.privacy.is_protected, state.files.values())):
+            before = without_lock(snapshot(self.root))
+            context = RunContext(self.settings, Credentials(TOKEN), Quiet(), keys=keys)
+            jobs: list[Callable[[], Any]] = [
+                lambda: compact(self.root, target_bytes=1, memory_bytes=1 << 28, observer=Quiet(), keys=keys),
+                lambda: erase(self.root, Wish(ids=("c0",)), keys, Quiet(), now=self.source.now),
+                lambda: sync(self.root, Selection(), context),
+            ]
+            with pytest.raises(ProtectionError):
+                self.portal.call(jobs[other % len(jobs)])
+            assert without_lock(snapshot(self.root)) == before
+            verified = self.portal.call(partial(verify, self.root, now=self.source.now, keys=keys))
+            assert not {problem.file for problem in verified.problems} & state.files.keys()
+
     def _insert(self, created_at: Instant, **fields: object) -> None:
         self.source.insert(created_at, user_id=f"u{len(self.source.rows) % 7}", **fields)
 
@@ -611,24 +792,30 @@ class Sequences(RuleBasedStateMachine):
 
     def _since(self, since: Instant | None) -> Instant | None:
         """Returns a beginning that is not refused, because everything before it has expired."""
-        return None if since is not None and since < self.floor else since
+        return None if since is not None and since < self._floor() else since
+
+    def _floor(self, name: str = "conversations") -> Instant:
+        return self.floors.get(name, BEGINNING)
 
     def _note_floor(self) -> None:
         """Notes what has expired by now."""
-        floors = self.portal.call(load_state, LocalStore(self.root)).privacy.floors
-        floor = floors.get("conversations", BEGINNING)
-        assert floor >= self.floor
-        self.floor = floor
-        if floor > BEGINNING:
-            below = Coverage([Interval(BEGINNING, floor)])
+        floors = dict(self._state().privacy.floors)
+        assert all(floors[name] >= floor for name, floor in self.floors.items())
+        self.floors = floors
+        if floors:
+            below = Coverage([Interval(BEGINNING, floor)] if (floor := self._floor()) > BEGINNING else ())
             self.coverage -= below
             self._forget({name for name, row in self.there.items() if _holds(below, self._served(row))})
 
     def _check_age(self) -> None:
         """Checks that a run that has read leaves nothing that is too old."""
-        if self.age is not None and (not self.has_table or self.in_step):
-            oldest = self.source.now - self.age * DAY - PATIENCE
-            assert not any(self._served(row) < oldest for row in self.there.values())
+        if self.has_table and not self.in_step:
+            return
+        for name, days in self.ages.items():
+            oldest = self.source.now - days * DAY - PATIENCE
+            # A row in quarantine may have none of the field.
+            rows = [row for row in self.there.values() if name == "conversations" or _fits(row)]
+            assert not any(self._floor(name) <= self._served(row) < oldest for row in rows), name
 
     def _forget(self, gone: set[str]) -> None:
         """Notes that rows are gone for good, from the files that older manifests name also."""
@@ -640,16 +827,33 @@ class Sequences(RuleBasedStateMachine):
 
     def _check_nobody_is_back(self) -> None:
         """Checks that no file has a row of somebody who was erased, or that has expired, whether it is live or not."""
-        if not (self.erased or self.strangers or self.floor > BEGINNING):
+        if not (self.erased or self.strangers or self.floors):
             return
-        for path in self.root.glob("conversations/**/*.parquet"):
-            found = pq.ParquetFile(path).read(["id", "created_at"])
+        for path in self._parts("conversations"):
+            fields = sorted(self.floors.keys() - {"conversations"})
+            found = self._open(path).read(["id", "created_at", *fields])
             assert not self.erased & {*found["id"].to_pylist()}, path
-            oldest = min(map(instant_of, found["created_at"].to_pylist()))
-            assert oldest >= self.floor, path
-        for path in self.root.glob("turns/**/*.parquet"):
-            assert not self.erased & {*pq.ParquetFile(path).read(["conversation_id"])[0].to_pylist()}, path
-        assert not self.erased & {line["id"] for line in ExportDirectory(self.root).quarantined()}
+            times = [instant_of(moment) for moment in found["created_at"].to_pylist()]
+            assert min(times) >= self._floor(), path
+            for name in fields:
+                values = zip(times, found[name].to_pylist(), strict=True)
+                assert not [value for at, value in values if value is not None and at < self._floor(name)], path
+        for path in self._parts("turns"):
+            assert not self.erased & {*self._open(path).read(["conversation_id"])[0].to_pylist()}, path
+        assert not self.erased & {line["id"] for line in self._exported().quarantined()}
+
+    def _check_private(self, state: State) -> None:
+        """Checks that all is as the policy and the encryption want it, and that nobody reads a part without a key."""
+        privacy = state.privacy
+        assert all(map(privacy.is_protected, state.files.values()))
+        assert privacy.key_name == ("" if self.data_key is None else self.data_key.name)
+        assert (None if privacy.policy is None else privacy.policy.rules) == (self.policy and self.policy.rules)
+        for path in self._parts():
+            if self.data_key is not None:
+                check_closed(path)
+            with self._open(path) as part:
+                if self.policy is not None and "user_id" in part.schema_arrow.names:
+                    assert all(one.startswith("k1.") for one in part.read(["user_id"])[0].to_pylist()), path
 
     def _is_put_aside(self, text: str | None, row: Row) -> bool:
         """Returns whether a line of the quarantine is this row's. A policy withholds the row itself, not its times."""
@@ -657,26 +861,32 @@ class Sequences(RuleBasedStateMachine):
             return False
         shown = json.loads(text)
         if self.policy is not None:
-            assert shown.keys() == {"created_at", "updated_at", "withheld"}
+            assert shown.keys() == {"created_at", "updated_at", "withheld", "tags"}
             return parse_timestamp(shown["updated_at"]) == self._served_change(row)
-        return bool(shown["summary"] == row.fields["summary"])
+        return bool(shown.get("summary") == (None if self._is_below("summary", row) else row.fields["summary"]))
 
     def _quarantined(self) -> set[str]:
         """Returns the lines of the quarantine."""
-        return {json.dumps(line, sort_keys=True) for line in ExportDirectory(self.root).quarantined()}
+        lines = self._exported().quarantined()
+        for line in lines:
+            # These may expire, which makes no new doubt.
+            row = json.loads(line["row"])
+            kept = {name: value for name, value in row.items() if name not in ("conversation", "summary")}
+            line["row"] = json.dumps(kept, sort_keys=True)
+        return {json.dumps(line, sort_keys=True) for line in lines}
 
     def _recordings(self) -> dict[str, dict[str, Any]]:
-        return ExportDirectory(self.root).recording_rows()
+        return self._exported().recording_rows()
 
     def _live(self) -> set[str]:
-        exported = ExportDirectory(self.root)
+        exported = self._exported()
         return {file["path"] for file in [*exported.parts, *exported.manifest["quarantine"]["files"]]}
 
     def _note_read(self) -> None:
         """Notes that what was not covered has been read."""
         if not (self.root / "_manifest.json").exists():
             return
-        covered = Coverage(Interval(*interval) for interval in ExportDirectory(self.root).coverage)
+        covered = Coverage(Interval(*interval) for interval in self._exported().coverage)
         self._note_floor()
         assert not self.coverage - covered
         fresh = covered - self.coverage
@@ -691,7 +901,7 @@ class Sequences(RuleBasedStateMachine):
         then = dict(self.there)
         before = {name for name, row in then.items() if _fits(row)}
         self._note_read()
-        exported = ExportDirectory(self.root)
+        exported = self._exported()
         ((_, end),) = exported.coverage
         assert parse_timestamp(exported.manifest["updates_since"]) > self.source.now - PATIENCE
         for identity, row in self._shown().items():
@@ -714,7 +924,7 @@ class Sequences(RuleBasedStateMachine):
     def _windows(self) -> list[Interval]:
         if not self.coverage:
             return []
-        state = self.portal.call(load_state, LocalStore(self.root))
+        state = self._state()
         return [*(file.window for file in state.files.values()), *self.coverage]
 
     def _shows_change(self, known: Row, row: Row) -> bool:

@@ -9,7 +9,8 @@ from anyio import to_thread
 
 from exporter.contract import ALWAYS_FIELDS, DAY, HOUR, MINUTE, SECOND, to_datetime
 from exporter.errors import AccessError, ContradictionError, DestinationError, UsageError
-from exporter.jobs.audit import AuditResult, audit
+from exporter.jobs.audit import audit
+from exporter.jobs.audit_result import AuditResult
 from exporter.jobs.export import export
 from exporter.jobs.verify import verify
 from exporter.progress import Quiet

@@ -126,6 +126,15 @@ async def test_the_certificate_says_what_was_done_and_names_nobody(tmp_path: Pat
     assert source
 
 
+async def test_a_certificate_of_ids_counts_each_once(tmp_path: Path) -> None:
+    async with filled(tmp_path) as (_, hers):
+        done = await erased(tmp_path, by="id", values=hers[:1])
+        assert (done.erased.conversations, done.erased.turns, done.erased.parts_rewritten) == (1, 1, 2)
+        (path,) = (tmp_path / "_exporter" / "erasures").iterdir()
+        told = json.loads(path.read_text())
+        assert (told["by"], len(told["values"]), told["erased"]["turns"]) == ("id", 1, 1)
+
+
 async def test_nothing_held_the_value(tmp_path: Path) -> None:
     async with filled(tmp_path):
         before = sorted((tmp_path / "_exporter" / "commits").iterdir())
@@ -262,6 +271,7 @@ async def test_a_request_that_names_the_person(tmp_path: Path) -> None:
         ({"by": "user_id"}, "--values-from"),
         ({"values": ["SECRET"]}, "give --by"),
         ({}, "nobody is named"),
+        ({"by": "extra.phone", "values": ["SECRET"], "future": True}, "they cannot tell"),
         ({"by": "user_id", "values": ["SECRET-1"], "digits": True}, "value 1"),
         ({"by": "user_id", "values": ["SECRET"], "reference": "ticket of SECRET"}, "--reference"),
     ],

@@ -174,3 +174,19 @@ async def test_in_a_bucket(s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         source.now += DAY
         compared = await audit(place, Selection(), context_of(source), now=source.now)
         assert (compared.exit_status, compared.erased) == (0, 3)
+
+
+async def test_a_kept_file_that_is_gone_holds_nobody(tmp_path: Path) -> None:
+    async with moving_source(9) as source:
+        fill(source, 30, user_id="somebody")
+        hers = put_ann(source)
+        await synced(tmp_path, source, table_format=TableFormat(kind="delta"))
+        (lost, *_) = _holding(tmp_path, hers[:1])
+        (tmp_path / lost).unlink()
+        await verify(tmp_path, now=NOW, repair=True)
+        assert lost in (await load_state(LocalStore(tmp_path))).kept
+        done = await erased(tmp_path, ids=hers)
+        assert (done.exit_status, done.erased.conversations) == (0, 2)
+        assert lost not in (await load_state(LocalStore(tmp_path))).kept
+        await synced(tmp_path, source)
+        assert not {*hers} & ids(tmp_path)

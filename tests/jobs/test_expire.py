@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from exporter.cli.report import describe_synced
 from exporter.clock import wall_clock
 from exporter.contract import DAY, HOUR, Instant
 from exporter.errors import UsageError
@@ -219,3 +220,46 @@ async def test_the_command_that_began_an_export_goes_on_after_its_start_has_expi
         assert (synced.summary.state, synced.removed) == ("complete", 0)
         with pytest.raises(UsageError, match=r"expired: rows before .* are not kept"):
             await place.sync(since=NOW - 10 * DAY)
+
+
+@pytest.mark.anyio
+async def test_an_age_that_all_conversations_have_reached_is_refused(tmp_path: Path) -> None:
+    async with serve(rows_of()) as server:
+        place = Place(tmp_path / "out", server)
+        await place.export()
+        with pytest.raises(UsageError, match="all would go"):
+            await place.expire({CONVERSATIONS: 3600}, now=NOW + DAY)
+        with pytest.raises(UsageError, match="all would go"):
+            await place.sync(retention={CONVERSATIONS: 3600})
+        assert len(await place.rows()) == len(rows_of())
+
+
+@pytest.mark.anyio
+async def test_an_age_leaves_those_of_other_names_as_they_are(tmp_path: Path) -> None:
+    async with serve(rows_of()) as server:
+        place = Place(tmp_path / "out", server)
+        await place.export(retention={CONVERSATIONS: 20 * 86_400, "summary": 8 * 86_400})
+        done = await place.expire({"conversation": 9 * 86_400})
+        assert done.retention == {CONVERSATIONS: 20 * 86_400, "summary": 8 * 86_400, "conversation": 9 * 86_400}
+        await place.sync(retention={"summary": 0})
+        assert (await place.state()).privacy.retention == {CONVERSATIONS: 20 * 86_400, "conversation": 9 * 86_400}
+        await place.sync(retention={})
+        assert (await place.state()).privacy.retention == {}
+
+
+@pytest.mark.anyio
+async def test_a_run_that_cuts_a_part_and_adds_to_its_partition_tells_of_both(tmp_path: Path) -> None:
+    rows = rows_of()
+    old = [row for row in rows if row.created_at < NOW - 2 * DAY]
+    async with serve(rows) as server:
+        place = Place(tmp_path / "out", server)
+        await place.export(partition_by="none", until=NOW - 2 * DAY)
+        done = await place.sync(retention={"conversations": 6 * 86_400})
+        floor = await place.floor()
+        assert await place.ids() == newer(rows, floor)
+        gone = len(old) - len(newer(old, floor))
+        assert gone
+        summary = done.summary
+        assert (summary.expired_rows, summary.new_rows, done.inserted) == (gone, len(rows) - len(old), summary.new_rows)
+        assert f"inserted, {gone} expired · " in "\n".join(describe_synced(done))
+        assert await place.is_sound()

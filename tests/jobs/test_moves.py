@@ -8,7 +8,8 @@ import pytest
 
 from exporter.contract import DAY, HOUR, MINUTE, Instant, format_instant
 from exporter.errors import AccessError
-from exporter.jobs.audit import AuditResult, audit
+from exporter.jobs.audit import audit
+from exporter.jobs.audit_result import AuditResult
 from exporter.jobs.export import export
 from exporter.jobs.summary import Summary
 from exporter.jobs.sync import SyncResult

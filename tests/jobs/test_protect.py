@@ -17,11 +17,12 @@ from exporter.cli.protection_report import describe_protected
 from exporter.cli.upkeep_report import describe_verified
 from exporter.clock import wall_clock
 from exporter.contract import DAY, SECOND, format_instant
-from exporter.errors import DestinationError, ProtectionError, UsageError
+from exporter.errors import DestinationError, ProtectionError, StoreError, UsageError
 from exporter.jobs.accept import accept
 from exporter.jobs.audit import audit
 from exporter.jobs.compact import compact
 from exporter.jobs.protect import ProtectResult, protect
+from exporter.jobs.rekey import rekey
 from exporter.jobs.reread import reread
 from exporter.jobs.status import status
 from exporter.jobs.sync import sync
@@ -37,6 +38,7 @@ from exporter.run.protection import pending_files
 from exporter.sandbox import Row
 from exporter.store.local.store import LocalStore
 from tests.jobs.protected import (
+    DATA_KEY,
     DROP,
     HASH,
     KEYS,
@@ -334,21 +336,82 @@ def test_it_may_be_killed_before_any_step(tmp_path: Path) -> None:
     run(tmp_path / "strict", STRICT, rows=rows)
     expected = rows_of(tmp_path / "strict")
     (tmp_path / "killed").mkdir()
-    script = str(Path(__file__).with_name("killed_protect.py"))
-    command = [sys.executable, script, str(tmp_path / "raw"), str(tmp_path / "killed")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    killed = [Path(line) for line in done.stdout.split()]
+    killed = killed_in("protect", tmp_path / "raw", tmp_path / "killed")
     assert len(killed) > 20
-    unfinished = set()
+    nights, unfinished = 0, set()
     for root in killed:
         found = anyio.run(partial(verify, root, now=wall_clock(), keys=KEYS))
         assert found.sound, (root, found.problems)
         unfinished.add(found.unfinished)
-        tighten(root, STRICT)
+        state = anyio.run(load_state, LocalStore(root))
+        if state.privacy.policy is not None and not pending_files(state):
+            # Nothing is left to do but to delete.
+            run_with_nothing_to_do(root, rows)
+            nights += 1
+        else:
+            tighten(root, STRICT)
         assert rows_of(root) == expected, root
         assert CANARY.encode() not in bytes_of(root), root
         parts = {str(path.relative_to(root)) for path in root.rglob("*.parquet")}
         assert parts == {file["path"] for table in manifest(root)["tables"].values() for file in table["files"]}
         assert not list((root / "_exporter" / "staging").glob("*"))
         assert manifest(root)["protection"]["pending_files"] == 0
+    assert nights > 1
     assert unfinished == {None, "protect"}
+
+
+def killed_in(command: str, export: Path, directory: Path) -> list[Path]:
+    script = str(Path(__file__).with_name("killed_rewrite.py"))
+    words = [sys.executable, script, command, str(export), str(directory)]
+    return [Path(line) for line in subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()]
+
+
+def run_with_nothing_to_do(root: Path, rows: list[Row]) -> None:
+    found = anyio.run(status, root)
+    assert found.remains == (found.last_run is None or found.last_run.command == "export")
+    assert ("deletes them" in found.reason) == found.remains
+    run(root, rows=rows)
+    assert not anyio.run(status, root).remains
+
+
+def test_a_rekey_may_be_killed_before_any_step(tmp_path: Path) -> None:
+    rows = [*{row.created_at // DAY: row for row in ROWS}.values()][:2]
+    run(tmp_path / "raw", rows=rows)
+    raw = {path.read_bytes() for path in (tmp_path / "raw").rglob("*.parquet")}
+    (tmp_path / "killed").mkdir()
+    nights = 0
+    for root in killed_in("rekey", tmp_path / "raw", tmp_path / "killed"):
+        files = anyio.run(load_state, LocalStore(root)).files.values()
+        if {file.key for file in files} == {DATA_KEY.name}:
+            run_with_nothing_to_do(root, rows)
+            nights += 1
+        else:
+            anyio.run(partial(rekey, root, new_key=DATA_KEY, keys=KEYS, memory_bytes=2**28, observer=Quiet()))
+        assert not raw & {path.read_bytes() for path in root.rglob("*.parquet")}
+    assert nights > 1
+
+
+@pytest.mark.parametrize("job", ["export", "vacuum"])
+def test_the_next_run_deletes_what_a_failure_has_left(
+    job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "out", rows=ROWS[:5])
+    raw = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.parquet")}
+    whole = LocalStore.delete
+
+    async def delete(store: LocalStore, *paths: str) -> None:
+        if any(path.startswith("conversations/") for path in paths):
+            raise StoreError("the disk has failed")
+        await whole(store, *paths)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "delete", delete)
+        with pytest.raises(StoreError, match="has failed"):
+            tighten(tmp_path / "out", STRICT)
+    assert not pending_files(anyio.run(load_state, LocalStore(tmp_path / "out")))
+    assert any(path.exists() for path in raw)
+    if job == "vacuum":
+        anyio.run(partial(vacuum, tmp_path / "out", before=UNTIL, now=UNTIL))
+    else:
+        run(tmp_path / "out", rows=ROWS[:5])
+    assert not any(path.exists() for path in raw)

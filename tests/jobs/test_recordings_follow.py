@@ -8,7 +8,8 @@ import pytest
 
 from exporter.contract import DAY, HOUR, MINUTE, to_datetime
 from exporter.encode.recordings import url_hash
-from exporter.jobs.audit import AuditResult, audit
+from exporter.jobs.audit import audit
+from exporter.jobs.audit_result import AuditResult
 from exporter.jobs.reread import reread
 from exporter.jobs.verify import verify
 from exporter.log.recordings import partitions_to_look_at

@@ -17,7 +17,8 @@ from exporter.cli.upkeep_report import describe_verified
 from exporter.clock import wall_clock
 from exporter.contract import SECOND
 from exporter.errors import ExporterError, ProtectionError, StoreError, UsageError
-from exporter.jobs.audit import AuditResult, audit
+from exporter.jobs.audit import audit
+from exporter.jobs.audit_result import AuditResult
 from exporter.jobs.compact import compact
 from exporter.jobs.dataset import open_dataset
 from exporter.jobs.erase import erase

@@ -17,6 +17,7 @@ from exporter.log.state import Author, State, state_name
 from exporter.model import Change, Counters, DataFile
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore
+from tests.log.test_state import data_file
 
 pytestmark = pytest.mark.anyio
 
@@ -154,6 +155,22 @@ async def test_success_goes_before_a_commit_that_ends_it(store: LocalStore) -> N
     await log.append(committed_at=3, kind="compact")
     assert await store.read(SUCCESS) == b""
     await log.append(committed_at=4, kind="widen", range=Interval(0, 101))
+    assert await store.read(SUCCESS) is None
+
+
+@pytest.mark.parametrize("what", ["removes", "forgets"])
+async def test_success_goes_before_a_commit_that_takes_files_out(what: str, store: LocalStore) -> None:
+    """Until they are deleted, a reader that trusts it would find them beside it."""
+    log, first, second = await begun(store), data_file("a", 0, 50), data_file("b", 50, 100)
+    await log.append(committed_at=2, keep_generations=1)
+    await log.append(committed_at=3, change=Change(covers=(Interval(0, 100),), adds=(first, second)))
+    await log.append(committed_at=4, kind="compact", change=Change(removes=(first.path,)))
+    await store.create(SUCCESS, b"")
+    if what == "removes":
+        await log.append(committed_at=5, kind="compact", change=Change(removes=(second.path,)))
+    else:
+        await log.append(committed_at=5, kind="vacuum", forgets=(first.path,))
+    assert state_name(log.state) == "complete"
     assert await store.read(SUCCESS) is None
 
 

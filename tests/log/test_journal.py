@@ -7,11 +7,12 @@ import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from exporter.errors import StoreError
 from exporter.layout import RUNS
-from exporter.log.journal import RunRecord, append_run, read_last_run
+from exporter.log.journal import RunRecord, append_run, has_ended_well, read_last_run
 from exporter.store.local.store import LocalStore
 
 pytestmark = pytest.mark.anyio
@@ -118,3 +119,15 @@ async def test_a_long_message_is_cut(store: LocalStore) -> None:
     found = await read_last_run(store)
     assert found is not None
     assert found.message == "x" * 1000
+
+
+async def test_only_a_line_without_an_error_tells_of_a_good_end(store: LocalStore) -> None:
+    assert not await has_ended_well(store, "a")
+    await append_run(store, record("a"))
+    await append_run(store, msgspec.structs.replace(record("b"), error="StoreError"))
+    assert [await has_ended_well(store, name) for name in ("a", "b", "c")] == [True, False, False]
+
+
+async def test_a_journal_that_cannot_be_read_tells_of_no_good_end(store: LocalStore) -> None:
+    (store.root / RUNS).mkdir()
+    assert not await has_ended_well(store, "a")

@@ -6,6 +6,7 @@ from itertools import chain
 import pytest
 
 from exporter.cli.runner import SUMMARY_KEYS
+from exporter.jobs.protection_result import Protection
 from exporter.sandbox import DENSITIES
 from tests.toolkit.manual import PAGES, defaults_in, help_of, in_code, names_in
 
@@ -87,4 +88,5 @@ def test_choices_and_the_summary() -> None:
     assert rows["--partition-by"] == ["day", "hour", "week", "month", "none"]
     assert rows["--density"] == list(DENSITIES)
     (line,) = [text for option, text, *_ in OPTIONS.table_headed("option", "export") if option.startswith("`--json`")]
-    assert tuple(in_code(line)) == (*SUMMARY_KEYS, "recordings")
+    protection = ("protection", *Protection.__struct_fields__)
+    assert tuple(in_code(line)) == (*SUMMARY_KEYS, "recordings", *protection)

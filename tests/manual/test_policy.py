@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
+import pyarrow as pa
 import pytest
 
 from exporter.cli import main
 from exporter.encode.protect.patterns import BUILT_IN
 from exporter.encode.protect.protector import Protector
+from exporter.encode.schema import arrow_schema
 from exporter.keys import DATA_VARIABLE, KEY_BYTES, PRIVACY_VARIABLE, Key
 from exporter.options.policy import PERSONAL, load_policy
 from exporter.options.policy_rules import UNTOUCHABLE
@@ -21,7 +24,7 @@ from tests.toolkit.manual import PAGES, in_code
 from tests.toolkit.policies import EVERYTHING
 
 PAGE = PAGES["policy"]
-EXAMPLE, ENTITIES = (text for language, text in PAGE.snippets if language == "toml")
+EXAMPLE, SHAPES, ENTITIES = (text for language, text in PAGE.snippets if language == "toml")
 
 
 def names(texts: Iterable[str]) -> list[str]:
@@ -58,6 +61,23 @@ def test_the_example_of_entities_goes_with_the_other(policy: Path) -> None:
     assert loaded.entities is not None
     assert loaded.entities.model in PAGE.section("The other tables")
     assert loaded.rules["conversation.items[*].content"].patterns[-1] == "entities"
+
+
+def test_values_of_several_shapes(tmp_path: Path) -> None:
+    path, head = tmp_path / "shapes.toml", 'version = 1\nkey = { env = "K", name = "k1" }\n'
+    path.write_text(head + SHAPES)
+    both = load_policy(path).policy
+    alone = msgspec.structs.replace(both, rules={"initial_context.phone": both.rules["initial_context.phone"]})
+    rows = PAGE.table_headed("`initial_context` as served")
+    assert len(rows) == 6
+    for cells in rows:
+        served, *wanted = (in_code(cell)[0] if "`" in cell else cell for cell in cells)
+        schema = arrow_schema(("id", "initial_context"))
+        row = dict.fromkeys(schema.names) | {"id": "1", "initial_context": served}
+        for policy, text in zip((alone, both), wanted, strict=True):
+            batch = pa.RecordBatch.from_pylist([row], schema=schema)
+            (found,) = Protector(policy, Key("k1", bytes(KEY_BYTES))).protect(batch)["initial_context"].to_pylist()
+            assert found == {"null": None, "as it was": served}.get(text, text)
 
 
 def test_actions() -> None:

@@ -49,8 +49,8 @@ def test_ages(given: Any, ages: dict[str, int] | None) -> None:
         ("turns=90d", "turns: no table or field that can expire"),
         ("status=90d", "status: always kept"),
         ("90d,conversations=3y", "conversations: given twice"),
-        ("90d,never", "must be an age"),
-        ("conversation=never", "must be an age"),
+        ("90d,never", "never: lifts all ages; to lift one, write conversations=never"),
+        ("conversation=nevr", "must be an age"),
         ([], "names nothing"),
     ],
 )
@@ -65,3 +65,8 @@ def test_a_program_gives_texts_or_a_mapping() -> None:
     ExportSpec(expire=["90d", "recordings=30d"])
     with pytest.raises(UsageError, match="expire 90: shorter"):
         ExportSpec(expire="90")
+
+
+def test_one_age_can_be_lifted() -> None:
+    assert to_ages("conversation=never,30d") == {"conversation": 0, "conversations": 30 * 86_400}
+    assert to_ages({"conversation": "never"}) == {"conversation": 0}

@@ -38,6 +38,7 @@ def test_json_is_read_as_usual(value: Any) -> None:
         '{"email":"ann@example.com","deep":' + "[" * 5000 + "]" * 5000 + "}",
         '{"email":"ann@example.com", and then it ends',
         '{"email":"\\u0061nn@example.com", and then it ends',
+        '"{\\"email\\":\\"ann@example.com\\"}"',
     ],
 )
 def test_a_value_is_found_in_text_of_every_kind(text: str) -> None:

@@ -31,6 +31,7 @@ def test_what_is_no_path(path: str) -> None:
 
 
 def test_steps_of_paths() -> None:
+    assert steps_of('custom_metadata."a.b".c') == ("custom_metadata", "a.b", "c")
     assert steps_of("conversation.items[*].content") == ("conversation", "items", "[*]", "content")
     value = {"a": [{"b": 1}, {"b": 2, "c": {"b": 3}}]}
     assert list(values_at(value, ("a", "[*]", "b"))) == [1, 2]

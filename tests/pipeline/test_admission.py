@@ -74,3 +74,11 @@ def test_the_key_is_needed_only_where_somebody_was_erased() -> None:
     assert nobody.admit(made) is made
     with pytest.raises(ProtectionError):
         Admission.of(privacy(ids=("a",)), Keys())
+
+
+def test_a_value_that_was_erased_before_a_policy_hashed_it_is_still_known() -> None:
+    admission = Admission(
+        privacy(subjects=(subject_of(KEY, "user_id", "ann"),)), KEY, lambda _, value: f"k1.hash of {value}"
+    )
+    made = rows(ROW(id="a", created_at="", user_id="ann"), ROW(id="b", created_at="", user_id="ben"))
+    assert [row.id for row in admission.admit(made).rows] == ["b"]

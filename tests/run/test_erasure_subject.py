@@ -53,7 +53,7 @@ def test_what_would_find_others_is_refused(rule: Rule, why: str) -> None:
         ("custom_metadata", "custom_metadata.email", True),
         ("custom_metadata.email", "custom_metadata", True),
         ("custom_metadata.email", "custom_metadata.phone", False),
-        ("custom_metadata.*", "custom_metadata.phone", True),
+        ("custom_metadata.**.phone", "custom_metadata.phone", True),
         ("custom_metadata.**.phone", "custom_metadata.a.phone", True),
         ("conversation.items[*].content", "conversation.items[0].content", True),
         ("user_id", "agent_number", False),

@@ -10,7 +10,6 @@ from typing import Any
 from unittest.mock import patch
 
 import anyio.to_thread
-import pyarrow.parquet as pq
 
 from exporter.contract import BEGINNING, END_OF_TIME, HIDDEN_STATUS, SECOND, Instant, format_instant
 from exporter.encode.exact import NO_ID
@@ -22,6 +21,7 @@ from exporter.store.local.store import LocalStore
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SimulatedLoop, run_sync
 from tests.simulation.source import Source, Version
+from tests.toolkit.encrypted import check_closed, data_key, opened_with
 from tests.toolkit.protected import protected
 from tests.toolkit.turns_model import alike, read_turns, turns_of
 
@@ -29,6 +29,8 @@ from tests.toolkit.turns_model import alike, read_turns, turns_of
 MOST_SECONDS_AT_STAKE = 60.0 + 5.0
 
 _HARDLY_ANY = 3
+#: Opens a part with all the keys that a world may have.
+_open = opened_with(*map(data_key, ("d1", "d2")))
 _IDS_AND_TIMES = ("id", "created_at", "conversation_id", "conversation_created_at")
 
 
@@ -52,6 +54,10 @@ def check_sound(destination: Path) -> State:
     """Checks what holds at any instant, even just after a process died."""
     state = _state(destination) if (destination / "_exporter").is_dir() else State()
     there = {path.relative_to(destination).as_posix() for path in destination.rglob("*") if path.is_file()}
+    for file in state.files.values():
+        if file.key:
+            check_closed(destination / file.path)
+            opened_with(data_key(file.key))(destination / file.path).close()
     hashes = {file.path: file.sha256 for file in state.files.values()}
     hashes |= {file.path: file.sha256 for file in state.quarantine.values()}
     for path, sha256 in hashes.items():
@@ -59,7 +65,7 @@ def check_sound(destination: Path) -> State:
         assert hashlib.sha256(data).hexdigest() == sha256, f"{path} is not what its commit says"
     for path in there - set(state.files):
         if path.endswith(".parquet"):
-            pq.read_metadata(destination / path)
+            _open(destination / path).close()
     check_turns(destination, state)
     if "_manifest.json" not in there:
         assert "_SUCCESS" not in there, "_SUCCESS without a manifest"
@@ -77,7 +83,8 @@ def check_sound(destination: Path) -> State:
 def check_nobody_is_back(destination: Path, state: State, erased: Collection[str], *, is_at_rest: bool = False) -> None:
     """Checks that no file of the export has anything of who was erased, nor anything below the floor.
 
-    `is_at_rest` says that a run has ended by itself: then no file at all has any of it.
+    `is_at_rest` says that a run has ended by itself: then no file at all has any of it, and none is plain beside others
+    that are encrypted.
     """
     floor = state.privacy.floors.get("conversations", BEGINNING)
     if not destination.is_dir():
@@ -86,9 +93,11 @@ def check_nobody_is_back(destination: Path, state: State, erased: Collection[str
     for path in destination.rglob("*"):
         if not path.is_file() or not (is_at_rest or path in live):
             continue
+        if path.suffix == ".parquet" and is_at_rest and state.privacy.key_name:
+            check_closed(path)
         found: dict[str, Instant] = {}
         if path.suffix == ".parquet":
-            with pq.ParquetFile(path) as part:
+            with _open(path) as part:
                 names = [name for name in part.schema_arrow.names if name in _IDS_AND_TIMES]
                 table = part.read(names, use_threads=False)
             ids, times = table[0].to_pylist(), table[1].cast("int64").to_pylist()
@@ -103,12 +112,12 @@ def check_turns(destination: Path, state: State) -> None:
     """Checks that the committed turns are those of the transcripts beside them."""
     beside = {file.path for file in state.files.values()} - {file.path for file in state.conversations}
     for file in state.conversations if state.request and TURNS in state.request.tables else ():
-        with pq.ParquetFile(destination / file.path) as part:
+        with _open(destination / file.path) as part:
             rows = part.read(["id", "created_at", "conversation"], use_threads=False).to_pylist()
         found = []
         for turns in state.turns_beside(file):
             assert turns.window == file.window, f"{turns.path} is not of the time of {file.path}"
-            found = read_turns(destination / turns.path)
+            found = read_turns(destination / turns.path, _open)
             beside.discard(turns.path)
         assert alike(found) == alike(turns_of(rows)), f"the turns of {file.path} are not those of its transcripts"
     assert not beside, f"{beside} are turns of no conversations"
@@ -212,7 +221,7 @@ def _state(destination: Path) -> State:
 def _exported(destination: Path, state: State) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for file in state.conversations:
-        with pq.ParquetFile(destination / file.path) as part:
+        with _open(destination / file.path) as part:
             table = part.read(["id", "summary", "status", "created_at"], use_threads=False)
         position = table.schema.get_field_index("created_at")
         records += table.set_column(position, "created_at", table["created_at"].cast("int64")).to_pylist()

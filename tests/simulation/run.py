@@ -29,6 +29,8 @@ from exporter.jobs.erase import erase
 from exporter.jobs.erase_result import EraseResult
 from exporter.jobs.expire import ExpireResult, expire
 from exporter.jobs.export import export
+from exporter.jobs.protect import ProtectResult, protect
+from exporter.jobs.rekey import RekeyResult, rekey
 from exporter.jobs.summary import Summary
 from exporter.jobs.sync import sync
 from exporter.pipeline import attempts
@@ -43,7 +45,8 @@ from exporter.settings import Credentials
 from exporter.store.local import lock
 from tests.simulation.loop import SimulatedLoop, run_sync
 from tests.simulation.network import Network
-from tests.toolkit.protected import KEYS
+from tests.toolkit.encrypted import data_key
+from tests.toolkit.protected import POLICY
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -52,8 +55,8 @@ Fate: TypeAlias = Literal[
     "calm", "kill", "power", "kill-at-write", "power-at-write", "stop", "disk", "full", "outage", "revoked", "two"
 ]
 FATES: Final[tuple[Fate, ...]] = get_args(Fate)
-#: What ends well: exports and syncs, and what takes rows away for good.
-Result: TypeAlias = Summary | EraseResult | ExpireResult
+#: What ends well: exports and syncs, and what takes rows away for good, protects or encrypts them.
+Result: TypeAlias = Summary | EraseResult | ExpireResult | ProtectResult | RekeyResult
 Job: TypeAlias = Callable[[], Awaitable[Result]]
 
 #: The limit of a run in simulated time, which includes outages that are waited out.
@@ -149,7 +152,7 @@ class Run:
         return last
 
     def _context(self) -> RunContext:
-        return RunContext(self._world.settings, Credentials(TOKEN), Quiet(), self._world.now, KEYS)
+        return RunContext(self._world.settings, Credentials(TOKEN), Quiet(), self._world.now, self._world.keys)
 
     async def export(self) -> Summary:
         return await export(self._world.destination, self._world.asked, self._context())
@@ -168,7 +171,7 @@ class Run:
     async def erase(self) -> EraseResult:
         world = self._world
         wish = Wish(ids=(world.chosen,))
-        return await erase(world.destination, wish, KEYS, Quiet(), now=world.wall_clock(), clock=world.now)
+        return await erase(world.destination, wish, world.keys, Quiet(), now=world.wall_clock(), clock=world.now)
 
     async def expire(self) -> ExpireResult:
         world = self._world
@@ -178,6 +181,24 @@ class Run:
             now=world.wall_clock(),
             asked=asked,
             settings=world.settings,
+            observer=Quiet(),
+            clock=world.now,
+            keys=world.keys,
+        )
+
+    async def protect(self) -> ProtectResult:
+        world = self._world
+        return await protect(
+            world.destination, POLICY, keys=world.keys, memory_bytes=1 << 28, observer=Quiet(), clock=world.now
+        )
+
+    async def rekey(self) -> RekeyResult:
+        world = self._world
+        return await rekey(
+            world.destination,
+            new_key=data_key("d2"),
+            keys=world.keys,
+            memory_bytes=1 << 28,
             observer=Quiet(),
             clock=world.now,
         )
@@ -258,4 +279,10 @@ class Run:
 
 
 def _told(end: Result | ExporterError | None) -> str:
-    return "killed" if end is None else f"{type(end).__name__}: {end}" if isinstance(end, ExporterError) else end.state
+    return (
+        "killed"
+        if end is None
+        else f"{type(end).__name__}: {end}"
+        if isinstance(end, ExporterError)
+        else getattr(end, "state", "done")
+    )

@@ -14,10 +14,13 @@ import msgspec
 
 from exporter.contract import BEGINNING, DAY, HOUR, SECOND, Instant
 from exporter.errors import ContradictionError, ExporterError, UsageError
+from exporter.jobs.protect import ProtectResult
+from exporter.jobs.rekey import RekeyResult
 from exporter.jobs.summary import Summary
+from exporter.keys import Keys
 from exporter.log.state import State, state_name
 from exporter.model import TABLES
-from exporter.privacy import Policy
+from exporter.privacy import EncryptionMode, Policy
 from exporter.settings import PartitionBy, RunSettings, Selection
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SimulatedLoop
@@ -35,6 +38,7 @@ from tests.simulation.promises import (
 from tests.simulation.quirks import Ending, Quirks
 from tests.simulation.run import FATES, Fate, Run
 from tests.simulation.source import Source
+from tests.toolkit.encrypted import data_key, encryption_with, keys_with
 from tests.toolkit.protected import POLICY, tag_of
 
 NOW: Final = T0 + 10 * DAY
@@ -50,6 +54,7 @@ FATES_OF_ERASURES: Final[tuple[Fate, ...]] = (
     "full",
 )
 TAKING_AWAY_LIKELIHOOD: Final = float(os.environ.get("EXPORTER_WORLDS_TAKING_AWAY", "0.4"))
+KEYS_LIKELIHOOD: Final = float(os.environ.get("EXPORTER_WORLDS_KEYS", "0.15"))
 LISTS_LIKELIHOOD: Final = float(os.environ.get("EXPORTER_WORLDS_IN_LISTS", "0.2"))
 
 
@@ -86,11 +91,22 @@ class World:
         policy: Policy | None = private.choice((None, POLICY))
         self.takes_away = private.random() < TAKING_AWAY_LIKELIHOOD
         self.age_days = private.choice((8, 9))
+        mode: EncryptionMode | None = private.choice((None, None, "uniform", "columns"))
+        #: The key with which parts are encrypted, unless another one is taking its place.
+        self.data_key = None if mode is None else data_key("d1")
+        encryption = None if mode is None or self.data_key is None else encryption_with(mode, self.data_key)
         self.chosen = ""
+        self.chance_of_keys = random.Random(f"keys {self.seed}")
         self.erased: set[str] = set()
         filters = {"status": tuple(sorted(STATUSES))} if is_in_lists else None
         self.asked = Selection(
-            since=since, until=until, filters=filters, partition_by=partition_by, tables=tables, policy=policy
+            since=since,
+            until=until,
+            filters=filters,
+            partition_by=partition_by,
+            tables=tables,
+            policy=policy,
+            encryption=encryption,
         )
         self.settings = RunSettings(
             base_url="http://127.0.0.1:1",
@@ -100,6 +116,10 @@ class World:
             max_rps=self.chance.choice((None, None, 1.0, 20.0)),
             lag_seconds=self.chance.choice((0, 60, 60)),
         )
+
+    @property
+    def keys(self) -> Keys:
+        return keys_with(self.data_key)
 
     def now(self) -> float:
         """Returns the seconds since the run began; 0 between runs."""
@@ -119,6 +139,8 @@ class World:
             self._check(run)
             if self.takes_away:
                 self._take_away()
+            if self.chance_of_keys.random() < KEYS_LIKELIHOOD:
+                self._protect_or_encrypt()
         for _ in range(3):
             if self._has_ended(Run(self, "calm")):
                 break
@@ -142,6 +164,27 @@ class World:
         some_stay = range_ is not None and range_.end > self.wall_clock() - self.age_days * DAY + HOUR
         run.live([run.expire if some_stay and self.chance.random() < 0.3 else run.erase])
         self._check(run)
+
+    def _protect_or_encrypt(self) -> None:
+        """Protects what is stored raw, or encrypts all with another key; what is cut short is then finished."""
+        if not stored_ids(self.destination):
+            return
+        privacy = check_sound(self.destination).privacy
+        is_raw, is_older = privacy.policy is None, privacy.key_name != "d2"
+        if not (is_raw or is_older):
+            return
+        encrypts = is_older and (not is_raw or self.chance_of_keys.random() < 0.5)
+        for fate in (self.chance_of_keys.choice(FATES_OF_ERASURES), "calm"):
+            run = Run(self, fate)
+            done = run.live([run.rekey if encrypts else run.protect])
+            state = self._check(run)
+        assert isinstance(done, RekeyResult if encrypts else ProtectResult), done
+        assert all(map(state.privacy.is_protected, state.files.values()))
+        check_nobody_is_back(self.destination, state, self.erased, is_at_rest=True)
+        if encrypts:
+            self.data_key = data_key("d2")
+        # What is stored is followed by runs that ask for neither.
+        self.asked = msgspec.structs.replace(self.asked, policy=None, encryption=None)
 
     def _ask_for_what_is_kept(self, state: State) -> None:
         """Leaves out of the request what is refused, because it has expired."""

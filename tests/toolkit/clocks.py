@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 
 from exporter.contract import CONVERSATIONS_PATH, DAY, SECOND, Instant, parse_timestamp
-from exporter.jobs.audit import AuditResult, audit
+from exporter.jobs.audit import audit
+from exporter.jobs.audit_result import AuditResult
 from exporter.jobs.export import export
 from exporter.jobs.reread import RereadResult, reread
 from exporter.jobs.summary import Summary

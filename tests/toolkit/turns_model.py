@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from exporter.contract import BEGINNING, END_OF_TIME, SECOND
+from tests.toolkit.canary_search import OpenParquet
 
 Turn: TypeAlias = dict[str, Any]
 
@@ -74,9 +75,10 @@ def parsed(turn: Mapping[str, Any]) -> Turn:
     return {name: json.loads(value) if name in JSON and value is not None else value for name, value in turn.items()}
 
 
-def read_turns(part: Path) -> list[Turn]:
+def read_turns(part: Path, open_parquet: OpenParquet = pq.ParquetFile) -> list[Turn]:
     """Returns the rows of a part, in the form of the model."""
-    table = pq.ParquetFile(part).read(use_threads=False)
+    with open_parquet(part) as file:
+        table = file.read(use_threads=False)
     position = table.schema.get_field_index("item_created_at")
     microseconds = table.column(position).cast(pa.int64())
     return [parsed(row) for row in table.set_column(position, "item_created_at", microseconds).to_pylist()]

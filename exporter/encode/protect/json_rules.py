@@ -46,14 +46,22 @@ class _Plain(NamedTuple):
 class _Gathered:
     """Holds the texts of a batch by the path of their target, and what was found by row: plain values, or leaves.
 
-    `inside` has the texts of JSON that lies in strings, by string; None if it cannot be read.
+    `rows` has the row of each text. `inside` has the texts of JSON that lies in strings, by string; None if it cannot
+    be read.
     """
 
     texts: dict[str, list[str]]
+    rows: dict[str, list[int]]
     plain: dict[int, list[_Plain]] = field(default_factory=dict)
     scanned: dict[int, Found] = field(default_factory=dict)
     unreadable: list[int] = field(default_factory=list)
     inside: dict[str, list[str] | None] = field(default_factory=dict)
+
+    def add(self, row: int, target: Target, texts: Sequence[str]) -> None:
+        """Adds the texts of a row, or those of the JSON in them."""
+        own = _expanded(target, texts, self.inside)
+        self.texts[target.path] += own
+        self.rows[target.path] += [row] * len(own)
 
 
 class JsonRules:
@@ -72,7 +80,7 @@ class JsonRules:
         texts = texts_of(column)
         gathered = self._gather(column, texts)
         old = self._by_action(gathered.texts)
-        changed = self._changed(gathered.texts, old, (yield old))
+        changed, changed_rows = self._changed(gathered, old, (yield old))
         new: dict[int, bytes | None] = dict.fromkeys(gathered.unreadable)
         for row, found in gathered.scanned.items():
             edits = [edit for leaf in found.leaves if (edit := _leaf_edit(leaf, changed, gathered.inside)) is not None]
@@ -80,8 +88,12 @@ class JsonRules:
                 new[row] = None
             elif edits or found.edits:
                 new[row] = spliced(texts[row], [*found.edits, *edits])
-        for row, values in gathered.plain.items():
-            edits = [edit for some in values for edit in _plain_edits(some, texts[row], changed, gathered.inside)]
+        for row in changed_rows & gathered.plain.keys():
+            edits = [
+                edit
+                for some in gathered.plain[row]
+                for edit in _plain_edits(some, texts[row], changed, gathered.inside)
+            ]
             if edits:
                 new[row] = spliced(texts[row], edits)
         if not new:
@@ -89,7 +101,8 @@ class JsonRules:
         return text_column([new.get(row, text) for row, text in enumerate(texts)], column.type)
 
     def _gather(self, column: pa.Array, texts: Sequence[memoryview]) -> _Gathered:
-        gathered = _Gathered({target.path: [] for target in self._targets})
+        paths = [target.path for target in self._targets]
+        gathered = _Gathered({path: [] for path in paths}, {path: [] for path in paths})
         counts = [0] * len(texts) if self._shape is None else self._shape.counts(column)
         for row, text in enumerate(texts):
             if not text or bytes(text[:5]) == _NULL:
@@ -102,7 +115,7 @@ class JsonRules:
                 continue
             gathered.plain[row] = plain
             for some in plain:
-                gathered.texts[some.target.path] += _expanded(some.target, some.texts, gathered.inside)
+                gathered.add(row, some.target, some.texts)
         return gathered
 
     def _plain(
@@ -144,7 +157,7 @@ class JsonRules:
                 _look_inside([leaf.text], gathered.inside)
                 if gathered.inside[leaf.text] is None:
                     self._tally.add(odd={leaf.target.path: 1})
-            gathered.texts[leaf.target.path] += _expanded(leaf.target, [leaf.text], gathered.inside)
+            gathered.add(row, leaf.target, [leaf.text])
 
     def _round(self, leaf: Leaf, found: Found) -> None:
         new = str(rounded(int(leaf.text), leaf.target.rule.to))
@@ -160,13 +173,12 @@ class JsonRules:
         return [(action, pa.array(some, pa.string())) for action, some in by_action.items()]
 
     def _changed(
-        self,
-        texts: Mapping[str, Sequence[str]],
-        old: Sequence[tuple[Action, pa.Array]],
-        new: Sequence[pa.Array],
-    ) -> dict[str, Changed]:
-        """Returns, by path, the new texts of those that change."""
+        self, gathered: _Gathered, old: Sequence[tuple[Action, pa.Array]], new: Sequence[pa.Array]
+    ) -> tuple[dict[str, Changed], set[int]]:
+        """Returns, by path, the new texts of those that change, and the rows that have one."""
+        texts = gathered.texts
         changed: dict[str, Changed] = {}
+        rows: set[int] = set()
         self._tally.add(reached={path: len(some) for path, some in texts.items()})
         for (action, before), after in zip(old, new, strict=True):
             paths = [path for path in texts if self._actions[path] is action]
@@ -180,8 +192,9 @@ class JsonRules:
                 changed[path] = pairs
                 own = differs.slice(start, len(texts[path]))
                 self._tally.add(changed={path: own.true_count})
+                rows.update(pa.array(gathered.rows[path], pa.int32()).filter(own).to_pylist())
                 start += len(own)
-        return changed
+        return changed, rows
 
 
 def _strings(target: Target, raws: Sequence[Value]) -> _Plain | None:

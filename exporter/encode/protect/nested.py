@@ -15,6 +15,7 @@ from exporter.privacy import Rule
 
 _STRING_OR_NUMBER: Final = re.compile(STRING + rb"|-?[0-9][0-9.eE+-]*+", re.DOTALL)
 _MAY_BE_JSON: Final = re.compile(r'[ \t\r\n]*[\[{"]')
+_ESCAPE: Final = re.compile(r"\\+u([0-9a-fA-F]{4})")
 _QUOTE: Final = 0x22
 _whole = msgspec.json.Decoder(Raw)
 _strings = msgspec.json.Decoder(list[str])
@@ -23,7 +24,7 @@ EVERY_TEXT: Final = Routes([Target("", (), Rule(action="redact", everywhere=True
 
 
 def tokens_of(text: bytes | memoryview) -> list[bytes] | None:
-    """Returns the strings, keys and integers of a JSON text, as they are written there; None if it is no strict JSON."""
+    """Returns the strings, keys and numbers of a JSON text, as they are written; None if it is no strict JSON."""
     try:
         _whole.decode(text)
     except REFUSALS:
@@ -40,24 +41,34 @@ def texts_of_tokens(tokens: list[bytes]) -> list[str]:
 
 
 def texts_inside(text: str) -> list[str] | None:
-    """Returns the texts of JSON that lies in a string. Any other text is one, except for what begins as JSON and cannot
-    be read: that is None."""
+    """Returns the texts of JSON that lies in a string, each in all of its forms. Any other text is one, except for what
+    begins as JSON and cannot be read: that is None."""
     if _MAY_BE_JSON.match(text) is None:
-        return [text]
+        return [*_forms(text)]
     tokens = tokens_of(text.encode())
     if tokens is not None:
-        return texts_of_tokens(tokens)
+        return [form for each in texts_of_tokens(tokens) for form in _forms(each)]
     found = _scanned(text)
     if found is None or found.whole or found.edits:
         return None if "\\" in text else [text]
-    return [leaf.text for leaf in found.leaves]
+    return [form for leaf in found.leaves for form in _forms(leaf.text)]
+
+
+def _forms(text: str) -> tuple[str, ...]:
+    """Returns a text and, if it has escapes of JSON that lies deeper or behind other words, what they stand for."""
+    if "\\u" not in text:
+        return (text,)
+    plain = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), text)
+    return text, plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def changed_inside(text: str, changed: Mapping[str, str]) -> str | None:
     """Returns the text with other texts inside, as `changed` says; None for what `texts_inside` cannot read."""
     texts = texts_inside(text)
-    if texts is None or texts == [text]:
-        return None if texts is None else changed.get(text, text)
+    if texts is None:
+        return None
+    if texts[:1] == [text]:
+        return _new(text, changed) or text
     leaves = find_leaves(text.encode(), EVERY_TEXT).leaves
     edits = [edit for leaf in leaves if (edit := edit_of(leaf, changed)) is not None]
     return spliced(text.encode(), edits).decode()
@@ -65,8 +76,12 @@ def changed_inside(text: str, changed: Mapping[str, str]) -> str | None:
 
 def edit_of(leaf: Leaf, changed: Mapping[str, str]) -> Edit | None:
     """Returns what replaces a leaf; None if it stays."""
-    new = changed.get(leaf.text)
+    new = _new(leaf.text, changed)
     return None if new is None else Edit(leaf.start, leaf.end, msgspec.json.encode(new))
+
+
+def _new(text: str, changed: Mapping[str, str]) -> str | None:
+    return next((changed[form] for form in reversed(_forms(text)) if form in changed), None)
 
 
 def spliced(text: bytes | memoryview, edits: list[Edit]) -> bytes:

@@ -1,6 +1,7 @@
 """Reads the paths of rules, and follows several of them through a JSON value at once."""
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -139,3 +140,24 @@ class Routes:
                 position += 1
                 reached.add((number, position))
         return frozenset(reached)
+
+
+def routes_of(rules: Mapping[str, Rule]) -> dict[str, Routes]:
+    """Returns the paths of rules by column. Raises `UsageError` for what is no path."""
+    targets = defaultdict[str, list[Target]](list)
+    for path, rule in rules.items():
+        column, steps = parse_path(path)
+        targets[column].append(Target(path, steps, rule))
+    return {column: Routes(found) for column, found in targets.items()}
+
+
+def rule_at(routes: Mapping[str, Routes], column: str, steps: Sequence[Segment]) -> Rule | None:
+    """Returns whose rule is for a value at these steps inside a column, if any."""
+    if column not in routes:
+        return None
+    followed = routes[column]
+    states = followed.start
+    for step in steps:
+        states = followed.element(states) if step is Step.ELEMENT else followed.member(states, str(step))
+    target = followed.target(states)
+    return None if target is None else target.rule

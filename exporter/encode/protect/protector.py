@@ -2,7 +2,7 @@
 
 from collections import Counter
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
@@ -10,15 +10,16 @@ import pyarrow as pa
 from exporter.contract import format_instant, parse_timestamp
 from exporter.encode.exact import NO_ID
 from exporter.encode.protect.actions import action_of, needed, together
-from exporter.encode.protect.paths import Routes, Step, Target, parse_path
+from exporter.encode.protect.paths import Segment, Step, parse_path, routes_of, rule_at
 from exporter.encode.protect.redaction import Recognizer
 from exporter.encode.protect.rules import ColumnRules, column_rules
 from exporter.encode.protect.tally import Tally
 from exporter.encode.protect.values import Hasher
+from exporter.encode.protect.withheld import TAGS, WITHHELD, Place, tags_of
 from exporter.encode.rows import Misfit
 from exporter.encode.schema import EXTRA, arrow_schema, turns_schema
 from exporter.keys import Key
-from exporter.privacy import Policy, Rule
+from exporter.privacy import Policy
 
 _WITHHELD_ROW: Final = "quarantined row"
 _WITHHELD_ID: Final = "quarantined row without id"
@@ -40,6 +41,7 @@ class Protector:
         act = partial(action_of, policy=policy, key=key, recognize=recognize)
         self._conversations = column_rules(policy.rules, arrow_schema(None), act, self._tally)
         self._turns = column_rules(policy.turns, turns_schema(), act, self._tally)
+        self._routes = routes_of(policy.rules)
 
     @property
     def counts(self) -> Counter[str]:
@@ -76,12 +78,18 @@ class Protector:
 
     def withhold(self, misfit: Misfit) -> Misfit:
         """Returns a row that fits no column as it may be put aside: its reason and time, and in place of its text a
-        keyed hash beside the times that it was served with. An id that stands for the text is hashed as well."""
+        keyed hash beside the times that it was served with, and the tags of its values. An id that stands for the text
+        is hashed as well."""
         if self.policy.quarantine == "keep":
             return misfit
         key = needed(self._key)
         text = misfit.text.decode()
-        row = {**_times(misfit.text), "withheld": f"hmac:{key.name}.{key.tag(_WITHHELD_ROW, text)}"}
+        row: dict[str, Any] = {
+            **_times(misfit.text),
+            WITHHELD: f"hmac:{key.name}.{key.tag(_WITHHELD_ROW, text)}",
+        }
+        if (tags := tags_of(misfit.text, key, self._stored)) is not None:
+            row[TAGS] = tags
         identity = misfit.id
         if identity.startswith(NO_ID):
             identity = NO_ID + key.tag(_WITHHELD_ID, identity)
@@ -92,25 +100,27 @@ class Protector:
 
         Raises `UsageError` for what is no path.
         """
-        rule = self._rule_of(path)
+        return self._hashed(*parse_path(path), value)
+
+    def _stored(self, place: Place, value: str) -> str | None:
+        column = place[0]
+        if column == EXTRA and self.policy.extra == "drop":
+            return None
+        steps = tuple(Step.ELEMENT if step == Step.ELEMENT.value else step for step in place[1:])
+        for end in range(len(steps), -1, -1):
+            rule = rule_at(self._routes, column, steps[:end])
+            if rule is not None and rule.action != "keep":
+                # Of what a rule hashes, others inside would be dropped.
+                return self._hashed(column, steps, value) if end == len(steps) else None
+            if rule is not None:
+                break
+        return value
+
+    def _hashed(self, column: str, steps: tuple[Segment, ...], value: str) -> str | None:
+        rule = rule_at(self._routes, column, steps)
         if rule is None or rule.action != "hash":
             return None
         return Hasher(needed(self._key), rule.domain, rule.normalise)(value)
-
-    def _rule_of(self, path: str) -> Rule | None:
-        column, steps = parse_path(path)
-        targets = [
-            Target(of, inside, rule)
-            for of, rule in self.policy.rules.items()
-            for name, inside in [parse_path(of)]
-            if name == column
-        ]
-        routes = Routes(targets)
-        states = routes.start
-        for step in steps:
-            states = routes.element(states) if step is Step.ELEMENT else routes.member(states, str(step))
-        target = routes.target(states)
-        return None if target is None else target.rule
 
 
 def _protected(batch: pa.RecordBatch, rules: dict[str, ColumnRules]) -> pa.RecordBatch:

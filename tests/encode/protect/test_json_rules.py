@@ -97,6 +97,10 @@ class Maker:
         # JSON in a string, as the arguments of a function are.
         return json.dumps({"items": [{"arguments": text, "content": text}], "a": text})
 
+    def transcript(self) -> str:
+        self._escapes = False
+        return self._written(self._transcript(4))
+
     def _text(self) -> str:
         if self._random.random() < 0.6:
             return self._random.choice(TEXTS)
@@ -161,6 +165,13 @@ def test_what_it_makes_is_what_the_obvious_way_makes(seed: int) -> None:
     for number in range(seed * 50, seed * 50 + 50):
         made = Maker(number)
         _compare(made.rules(), [made.document() for _ in range(8)])
+
+
+def test_members_with_the_same_key_are_all_protected() -> None:
+    rules = {f"custom_metadata.items[*].{name}": REDACT for name in ("content", "arguments")}
+    for number in range(20):
+        made = Maker(number)
+        _compare(rules, [made.transcript() for _ in range(8)])
 
 
 @pytest.mark.parametrize(
