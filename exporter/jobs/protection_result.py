@@ -13,7 +13,8 @@ from exporter.run.protection import pending_files
 
 class Protection(msgspec.Struct, frozen=True, kw_only=True):
     """Says by which policy and with which key rows are protected. `rules` are those of conversations, in few words, and
-    `turns` those of that table; `quarantine` says what becomes of rows that fit no column. `pending_files` are not yet as the policy wants them.
+    `turns` those of that table; `quarantine` says what becomes of rows that fit no column. `pending_files` are not yet
+    as the policy wants them.
 
     Of the values that this run has read, `changed` counts those that a rule has changed, by its path, and `odd` those
     that were dropped because their rule cannot read them. `unmatched` are rules whose path has led to no value.
