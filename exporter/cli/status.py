@@ -8,8 +8,8 @@ import typer
 from exporter.cli.erase_report import describe_erasures
 from exporter.cli.flags import Existing, OneObject, flag, switch
 from exporter.cli.output import say
-from exporter.cli.report import describe_status, status_figures
 from exporter.cli.runner import show
+from exporter.cli.status_report import describe_status, status_figures
 from exporter.clock import wall_clock
 from exporter.contract import to_datetime
 from exporter.options.option import Group

@@ -23,7 +23,8 @@ import trustme
 from exporter import __version__
 from exporter.cli import main
 from exporter.cli.query import describe_reading
-from exporter.cli.report import describe_status, describe_summary, describe_synced, status_figures
+from exporter.cli.report import describe_summary, describe_synced
+from exporter.cli.status_report import describe_status, status_figures
 from exporter.contract import (
     DAY,
     FILTERS_BY_NAME,
@@ -768,6 +769,7 @@ def test_a_hint_at_all_files_is_not_given_where_older_ones_are_kept() -> None:
 STATUS: dict[str, Any] = {
     "erasures": None,
     "protection": None,
+    "encryption": None,
     "committed_at": to_datetime(1_000_000),
     "updates_since": to_datetime(500_000),
     "last_run": None,

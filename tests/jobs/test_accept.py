@@ -7,7 +7,8 @@ import pytest
 
 from exporter.cli.accept_report import accepted_figures, describe_accepted
 from exporter.cli.audit_report import describe_audited
-from exporter.cli.report import describe_status, describe_synced
+from exporter.cli.report import describe_synced
+from exporter.cli.status_report import describe_status
 from exporter.cli.upkeep_report import describe_verified
 from exporter.contract import DAY, END_OF_TIME, HOUR, SECOND, to_datetime
 from exporter.errors import DamagedLogError, DamagedPartError, DestinationError, DestinationLockedError, UsageError

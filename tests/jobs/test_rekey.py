@@ -12,7 +12,8 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from exporter.cli.report import describe_status, describe_summary, status_figures
+from exporter.cli.report import describe_summary
+from exporter.cli.status_report import describe_status, status_figures
 from exporter.cli.upkeep_report import describe_verified
 from exporter.clock import wall_clock
 from exporter.contract import SECOND
