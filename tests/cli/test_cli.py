@@ -1002,7 +1002,7 @@ def test_the_commands_that_the_sandbox_announces_work_when_they_are_copied(tmp_p
 
 
 def test_a_sandbox_that_lives_says_what_it_served_and_what_changed(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "exporter", "sandbox", "--port", "0", "--rows", "10", "--live", "900/s", "--log"]
+    command = [sys.executable, "-m", "exporter", "sandbox", "--port", "0", "--rows", "10", "--live", "90/s", "--log"]
     log = tmp_path / "log"
     # A pipe that nobody reads is full after some 300 requests, and would stop the sandbox.
     with log.open("w") as told, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True) as process:
@@ -1016,12 +1016,13 @@ def test_a_sandbox_that_lives_says_what_it_served_and_what_changed(tmp_path: Pat
                 env=os.environ | environment,
                 capture_output=True,
                 check=True,
+                timeout=60,
             )
             runs.append(json.loads(done.stdout))
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     lines = undated(log.read_text()).splitlines()
-    assert any(line.startswith("At 900/s, conversations are created, change") for line in lines)
+    assert any(line.startswith("At 90/s, conversations are created, change") for line in lines)
     requests = [line for line in lines if " GET /" in line]
     assert all(environment["ANYREACH_TOKEN"] not in line for line in requests)
     assert re.fullmatch(r"served \d+ requests; [\d,]+ conversations created, [\d,]+ changed, [\d,]+ deleted", lines[-1])
