@@ -10,7 +10,7 @@ It goes in this order, so that a run that is killed anywhere leaves nothing that
 Before the first of these nothing has changed, and after the second nothing comes back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, SECOND, Instant, format_instant
@@ -48,12 +48,16 @@ def offline_now(state: State, machine: Instant, trusted: TrustedClock | None = N
     return min(machine, max(known, machine - DOUBT))
 
 
-def check_retention(state: State, asked: Retention | None, range_: Interval, now: Instant) -> None:
-    """Raises `UsageError` for a new age that all conversations have reached, or the whole range."""
+def check_retention(
+    state: State, asked: Retention | None, range_: Interval, now: Instant, served: Sequence[Instant] = ()
+) -> None:
+    """Raises `UsageError` for a new age that all conversations have reached, the stored ones and the newest ones that
+    were `served`; or the whole range, if there are none."""
     age_seconds = None if asked is None else asked.get(CONVERSATIONS)
     if age_seconds is None or age_seconds == state.privacy.retention.get(CONVERSATIONS):
         return
-    newest = max((file.created_at_max for file in state.conversations), default=range_.end - 1)
+    stored = [file.created_at_max for file in state.conversations]
+    newest = max((*stored, *served)) if stored else range_.end - 1
     if (floor := now - age_seconds * SECOND) > newest:
         raise UsageError(
             f"--expire: keeps conversations from {format_instant(floor)} on, and the newest here is of "

@@ -244,7 +244,8 @@ async def begin(
     before = claim.log.state
     range_ = settle_range(before, asked, latest)
     if expires:
-        check_retention(before, asked.retention, range_, connection.opening.now.instant)
+        opening = connection.opening
+        check_retention(before, asked.retention, range_, opening.now.instant, opening.newest)
     return await Session.start(
         claim,
         connection,

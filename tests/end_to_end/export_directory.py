@@ -18,6 +18,7 @@ from exporter.privacy import Policy
 from exporter.store.local.store import LocalStore
 from tests.end_to_end.records import Record, microseconds
 from tests.toolkit.canary_search import OpenParquet
+from tests.toolkit.encrypted import lines_of
 from tests.toolkit.protected import protected_turns
 from tests.toolkit.turns_model import alike, read_turns, turns_of
 
@@ -64,7 +65,7 @@ class ExportDirectory:
         """Returns the lines of every quarantine file that the manifest names."""
         lines = []
         for file in self.manifest["quarantine"]["files"]:
-            lines += (self.root / file["path"]).read_text("utf-8").splitlines()
+            lines += lines_of(self.root / file["path"])
         return [json.loads(line) for line in lines]
 
     def check(self, expected: Mapping[str, Record]) -> None:

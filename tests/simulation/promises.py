@@ -21,7 +21,7 @@ from exporter.store.local.store import LocalStore
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SimulatedLoop, run_sync
 from tests.simulation.source import Source, Version
-from tests.toolkit.encrypted import check_closed, data_key, opened_with
+from tests.toolkit.encrypted import check_closed, data_key, lines_of, opened_with
 from tests.toolkit.protected import protected
 from tests.toolkit.turns_model import alike, read_turns, turns_of
 
@@ -103,7 +103,7 @@ def check_nobody_is_back(destination: Path, state: State, erased: Collection[str
             ids, times = table[0].to_pylist(), table[1].cast("int64").to_pylist()
             found = dict(zip(ids, times, strict=True))
         elif "quarantine" in path.parts:
-            found = {line["id"]: END_OF_TIME for line in map(json.loads, path.read_bytes().splitlines())}
+            found = {line["id"]: END_OF_TIME for line in map(json.loads, lines_of(path))}
         assert not (back := found.keys() & set(erased)), f"{back} were erased, and are in {path}"
         assert not (old := [one for one, at in found.items() if at < floor]), f"{old} expired, and are in {path}"
 
@@ -237,10 +237,6 @@ def stored_ids(destination: Path) -> set[str]:
 
 
 def _quarantined(destination: Path, state: State) -> list[str]:
-    lines = [
-        json.loads(line)
-        for file in state.quarantine.values()
-        for line in (destination / file.path).read_bytes().splitlines()
-    ]
+    lines = [json.loads(line) for file in state.quarantine.values() for line in lines_of(destination / file.path)]
     # An element that is no conversation has no id.
     return [line["id"] for line in lines if not line["id"].startswith(NO_ID)]

@@ -23,7 +23,7 @@ SHARES = 8
 #: Worlds in which a conversation went to a list that had been read, and a bound hid it from the last look.
 LISTED = (1044,)
 #: Worlds that end with a doubt that a better proof would not have. Nothing is lost in them.
-DOUBTED = (86,)
+DOUBTED = ()
 #: A place in memory, if the machine has one: an fsync costs nothing there.
 BASE = next((path for path in ("/dev/shm", tempfile.gettempdir()) if os.access(path, os.W_OK)), None)
 

@@ -216,7 +216,9 @@ class World:
         return "refused" if ignores and self.quirks.drawn else self.quirks.worst
 
     def is_refusal(self, end: BaseException) -> bool:
-        """Returns whether a run ended by refusing a server that it may refuse."""
+        """Returns whether a run ended by refusing a server that it may refuse, or an age that leaves nothing."""
+        if isinstance(end, UsageError) and "all would go" in str(end):
+            return True
         is_clock = "clock" in self.quirks and isinstance(end, UsageError) and "clock" in str(end)
         return self._worst() == "refused" and (is_clock or isinstance(end, ContradictionError))
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from exporter.keys import DATA_VARIABLE, PRIVACY_VARIABLE, Key, Keys
+from exporter.media_cipher import unseal
 from exporter.privacy import Encryption, EncryptionMode, KeyReference
 from tests.toolkit.canary_search import OpenParquet
 from tests.toolkit.policies import key_text
@@ -41,6 +43,15 @@ def encryption_with(mode: EncryptionMode, key: Key) -> Encryption:
     """Returns an encryption of parts, which leaves media as it is."""
     plain = ("id", "conversation_id") if mode == "columns" else ()
     return Encryption(mode=mode, key=KeyReference(name=key.name), plain_columns=plain, recordings="plain")
+
+
+def lines_of(path: Path) -> list[bytes]:
+    """Returns the lines of a quarantine file, whichever `data_key` encrypts it, if one does."""
+    content = path.read_bytes()
+    if path.suffix == ".enc":
+        name = content.partition(b"\n")[0].split()[-1].decode()
+        content = b"".join(unseal(io.BytesIO(content), path, str(path), data_key(name)))
+    return content.splitlines()
 
 
 def opened_with(*keys: Key) -> OpenParquet:
