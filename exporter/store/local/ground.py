@@ -98,9 +98,10 @@ def _check_what_is_there(root: Path) -> None:
     found = {entry.name for entry in root.iterdir() if not is_clutter(entry.name)}
     if not found:
         return
-    # A kill or a power cut may leave only this of an export that had just begun.
+    # A kill or a power cut may leave only this of an export that had just begun. Another run may begin one meanwhile.
     private = {path for path in (root / PRIVATE).rglob("*") if path.is_file()}
-    if found == {PRIVATE} and private <= {root / RUNS, root / LOCK}:
+    begun = {path for path in private if any(path.is_relative_to(root / place) for place in (COMMITS, STAGING))}
+    if found == {PRIVATE} and private - begun <= {root / RUNS, root / LOCK}:
         return
     if MANIFEST in found:
         raise DestinationError(
