@@ -6,9 +6,6 @@
 Each is a process of its own that kills itself with SIGKILL, so nothing can clean up behind it.
 """
 
-import asyncio
-import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -17,23 +14,13 @@ from exporter.progress import Quiet
 from exporter.run.erasure_wish import Wish
 from tests.jobs.erasing import KEYS
 from tests.jobs.made import NOW
-from tests.store.local.crashing_run import kill_before
+from tests.store.local.crashing_run import copies_of, kill_at_each_step
 
 
 def main(export: Path, directory: Path, stride: int, ids: list[str]) -> None:
-    step, killed = 1 - stride, True
-    while killed:
-        step += stride
-        root = Path(shutil.copytree(export, directory / str(step)))
-        process = os.fork()
-        if process == 0:
-            kill_before(step)
-            asyncio.run(erase(root, Wish(ids=ids), KEYS, Quiet(), now=NOW))
-            os._exit(0)
-        _, status = os.waitpid(process, 0)
-        killed = os.WIFSIGNALED(status)
-        assert killed or os.waitstatus_to_exitcode(status) == 0
-        print(root, flush=True)
+    kill_at_each_step(
+        copies_of(export, directory), lambda root: erase(root, Wish(ids=ids), KEYS, Quiet(), now=NOW), stride=stride
+    )
 
 
 if __name__ == "__main__":

@@ -6,9 +6,6 @@
 Each is a process of its own that kills itself with SIGKILL, so nothing can clean up behind it.
 """
 
-import asyncio
-import os
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +16,7 @@ from exporter.jobs.expire import ExpireResult, expire
 from exporter.progress import Quiet
 from exporter.settings import RunSettings
 from tests.jobs.made import UNTIL
-from tests.store.local.crashing_run import kill_before
+from tests.store.local.crashing_run import copies_of, kill_at_each_step
 
 #: What is kept for how long, from the end of the export on: half of its days, and fewer with all values.
 AGES: Final = {"conversations": 3 * 86_400 + 3600, "recordings": 2 * 86_400, "summary": 86_400}
@@ -31,19 +28,7 @@ async def let_expire(root: Path, ages: Mapping[str, int] = AGES) -> ExpireResult
 
 
 def main(export: Path, directory: Path, stride: int) -> None:
-    step, killed = 1 - stride, True
-    while killed:
-        step += stride
-        root = Path(shutil.copytree(export, directory / str(step)))
-        process = os.fork()
-        if process == 0:
-            kill_before(step)
-            asyncio.run(let_expire(root))
-            os._exit(0)
-        _, status = os.waitpid(process, 0)
-        killed = os.WIFSIGNALED(status)
-        assert killed or os.waitstatus_to_exitcode(status) == 0
-        print(root, flush=True)
+    kill_at_each_step(copies_of(export, directory), let_expire, stride=stride)
 
 
 if __name__ == "__main__":

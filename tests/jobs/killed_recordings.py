@@ -8,9 +8,6 @@ follow these: one out of the export, one to another partition; or `rekey`, which
 process of its own that kills itself with SIGKILL, so nothing can clean up behind it.
 """
 
-import asyncio
-import os
-import shutil
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -32,7 +29,7 @@ from exporter.run.record import Run, recorded
 from exporter.settings import Request, RunSettings
 from exporter.store.local.store import LocalStore
 from tests.jobs.made import NOW
-from tests.store.local.crashing_run import kill_before
+from tests.store.local.crashing_run import copies_of, kill_at_each_step
 from tests.toolkit.recorded import Done, ids_and_times
 
 KEY: Final = Key("d1", bytes([1]) * KEY_BYTES)
@@ -78,19 +75,7 @@ WORK: Final[dict[str, Callable[[Path], Coroutine[Any, Any, None]]]] = {"repair":
 
 
 def main(what: str, export: Path, directory: Path, stride: int) -> None:
-    step, killed = 1 - stride, True
-    while killed:
-        step += stride
-        root = Path(shutil.copytree(export, directory / str(step)))
-        process = os.fork()
-        if process == 0:
-            kill_before(step)
-            asyncio.run(WORK[what](root))
-            os._exit(0)
-        _, status = os.waitpid(process, 0)
-        killed = os.WIFSIGNALED(status)
-        assert killed or os.waitstatus_to_exitcode(status) == 0
-        print(root, flush=True)
+    kill_at_each_step(copies_of(export, directory), WORK[what], stride=stride)
 
 
 if __name__ == "__main__":

@@ -6,32 +6,22 @@
 Each is a process of its own that kills itself with SIGKILL, so nothing can clean up behind it.
 """
 
-import asyncio
-import os
-import shutil
 import sys
 from pathlib import Path
 
 from exporter.jobs.rekey import rekey
 from exporter.progress import Quiet
 from tests.jobs.sealed import SECRETS, keys
-from tests.store.local.crashing_run import kill_before
+from tests.store.local.crashing_run import copies_of, kill_at_each_step
 
 
 def main(export: Path, directory: Path, stride: int) -> None:
-    step, killed = 1, True
-    while killed:
-        step += stride
-        root = Path(shutil.copytree(export, directory / str(step)))
-        process = os.fork()
-        if process == 0:
-            kill_before(step)
-            asyncio.run(rekey(root, new_key=SECRETS["d2"], keys=keys(), memory_bytes=2**28, observer=Quiet()))
-            os._exit(0)
-        _, status = os.waitpid(process, 0)
-        killed = os.WIFSIGNALED(status)
-        assert killed or os.waitstatus_to_exitcode(status) == 0
-        print(root, flush=True)
+    kill_at_each_step(
+        copies_of(export, directory),
+        lambda root: rekey(root, new_key=SECRETS["d2"], keys=keys(), memory_bytes=2**28, observer=Quiet()),
+        first=1 + stride,
+        stride=stride,
+    )
 
 
 if __name__ == "__main__":

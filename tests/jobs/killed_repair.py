@@ -6,31 +6,16 @@
 Each is a process of its own that kills itself with SIGKILL, so nothing can clean up behind it.
 """
 
-import asyncio
-import os
-import shutil
 import sys
 from pathlib import Path
 
 from exporter.jobs.verify import verify
 from tests.jobs.made import NOW
-from tests.store.local.crashing_run import kill_before
+from tests.store.local.crashing_run import copies_of, kill_at_each_step
 
 
 def main(export: Path, directory: Path) -> None:
-    step, killed = 0, True
-    while killed:
-        step += 1
-        root = Path(shutil.copytree(export, directory / str(step)))
-        process = os.fork()
-        if process == 0:
-            kill_before(step)
-            asyncio.run(verify(root, now=NOW, repair=True))
-            os._exit(0)
-        _, status = os.waitpid(process, 0)
-        killed = os.WIFSIGNALED(status)
-        assert killed or os.waitstatus_to_exitcode(status) == 0
-        print(root, flush=True)
+    kill_at_each_step(copies_of(export, directory), lambda root: verify(root, now=NOW, repair=True))
 
 
 if __name__ == "__main__":

@@ -6,17 +6,15 @@
 Each is a process of its own that kills itself with SIGKILL, so nothing can clean up behind it.
 """
 
-import asyncio
-import os
-import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 from exporter.jobs.protect import protect
 from exporter.jobs.rekey import rekey
 from exporter.progress import Quiet
 from tests.jobs.protected import DATA_KEY, KEYS, STRICT
-from tests.store.local.crashing_run import kill_before
+from tests.store.local.crashing_run import copies_of, kill_at_each_step
 
 
 async def rewrite(command: str, root: Path) -> None:
@@ -27,19 +25,7 @@ async def rewrite(command: str, root: Path) -> None:
 
 
 def main(command: str, export: Path, directory: Path, stride: int) -> None:
-    step, killed = 1, True
-    while killed:
-        step += stride
-        root = Path(shutil.copytree(export, directory / str(step)))
-        process = os.fork()
-        if process == 0:
-            kill_before(step)
-            asyncio.run(rewrite(command, root))
-            os._exit(0)
-        _, status = os.waitpid(process, 0)
-        killed = os.WIFSIGNALED(status)
-        assert killed or os.waitstatus_to_exitcode(status) == 0
-        print(root, flush=True)
+    kill_at_each_step(copies_of(export, directory), partial(rewrite, command), first=1 + stride, stride=stride)
 
 
 if __name__ == "__main__":

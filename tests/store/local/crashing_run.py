@@ -8,8 +8,10 @@ Each run is a process of its own that kills itself with SIGKILL, so nothing can 
 import asyncio
 import importlib
 import os
+import shutil
 import signal
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -110,23 +112,40 @@ def kill_before(step: int) -> None:
     sys.addaudithook(audit)
 
 
-def main(directory: Path) -> None:
-    # Modules that libraries load at their first use are loaded here once, and not in every child.
-    importlib.import_module("anyio._backends._asyncio")
-    pa.record_batch({"id": ["1"], "created_at": [1]}, schema=SCHEMA)
-    step, killed = 0, True
+def kill_at_each_step(
+    place: Callable[[int], Path],
+    work: Callable[[Path], Coroutine[Any, Any, object]],
+    *,
+    first: int = 1,
+    stride: int = 1,
+) -> None:
+    """Does `work` at the place of each n, from the `first` on and in strides, in a process that is killed before its
+    n-th step, until one is not killed any more. Prints each place."""
+    step, killed = first - stride, True
     while killed:
-        step += 1
-        root = directory / str(step)
+        step += stride
+        root = place(step)
         process = os.fork()
         if process == 0:
             kill_before(step)
-            asyncio.run(run(root))
+            asyncio.run(work(root))
             os._exit(0)
         _, status = os.waitpid(process, 0)
         killed = os.WIFSIGNALED(status)
         assert killed or os.waitstatus_to_exitcode(status) == 0
         print(root, flush=True)
+
+
+def copies_of(export: Path, directory: Path) -> Callable[[int], Path]:
+    """Returns what makes a copy of an export for each n."""
+    return lambda step: Path(shutil.copytree(export, directory / str(step)))
+
+
+def main(directory: Path) -> None:
+    # Modules that libraries load at their first use are loaded here once, and not in every child.
+    importlib.import_module("anyio._backends._asyncio")
+    pa.record_batch({"id": ["1"], "created_at": [1]}, schema=SCHEMA)
+    kill_at_each_step(lambda step: directory / str(step), run)
 
 
 if __name__ == "__main__":
