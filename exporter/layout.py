@@ -16,6 +16,7 @@
         staging/….partial
         quarantine/….jsonl      rows that fit no column; `….jsonl.enc` if they are encrypted
         erasures/00000017.json  the certificate of what commit 17 erased
+        changes/….changes       which conversations a commit has changed, as Parquet: see `exporter changes`
         dropped/RUN/….dropped   what a repair has taken out, below the path that it had
         lock
         probe                   in an object store
@@ -41,6 +42,7 @@ PRIVATE: Final = "_exporter"
 COMMITS: Final = f"{PRIVATE}/commits"
 STAGING: Final = f"{PRIVATE}/staging"
 QUARANTINE: Final = f"{PRIVATE}/quarantine"
+CHANGES: Final = f"{PRIVATE}/changes"
 DROPPED: Final = f"{PRIVATE}/dropped"
 ERASURES: Final = f"{PRIVATE}/erasures"
 LOCK: Final = f"{PRIVATE}/lock"
@@ -71,6 +73,7 @@ class FileKind(NamedTuple):
 #: Every kind of file that a commit may name.
 FILE_KINDS: Final = (
     *(FileKind(table, _PART) for table in ALL_TABLES),
+    FileKind(CHANGES, re.compile(re.escape(CHANGES) + r"/.+", re.DOTALL)),
     FileKind(QUARANTINE, re.compile(re.escape(QUARANTINE) + "/.+", re.DOTALL)),
 )
 
@@ -195,6 +198,12 @@ def staging_path(name: str) -> str:
 def quarantine_path(name: str, *, encrypted: bool = False) -> str:
     """Returns the final path of a quarantine file, which holds a JSON object a line."""
     return f"{QUARANTINE}/{_checked(name)}.jsonl{ENCRYPTED if encrypted else ''}"
+
+
+def changes_path(name: str) -> str:
+    """Returns the final path of a file of changes. It does not end with `.parquet`, so that no reader takes it for a
+    part."""
+    return f"{CHANGES}/{_checked(name)}.changes"
 
 
 def dropped_path(run: str, path: str) -> str:

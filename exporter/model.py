@@ -174,6 +174,19 @@ class QuarantineFile(ExportFile, frozen=True, kw_only=True):
     key: str = ""
 
 
+class ChangesFile(ExportFile, frozen=True, kw_only=True):
+    """Describes a file that says which conversations a commit has changed, for readers who follow the export: Parquet
+    with the columns of `parts.changes`, a row for each row of the table that was added, replaced or taken away.
+
+    It is encrypted with the `key` of this name, if there is one.
+    """
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    key: str = ""
+
+
 class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
     """Names the kind of table in which readers also find the parts. `catalog` is the name of an Iceberg catalog in
     pyiceberg's configuration, or None for the export's own; `namespace` is where the tables are in it."""
@@ -224,6 +237,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     adds: tuple[DataFile, ...] = ()
     removes: tuple[str, ...] = ()
     quarantines: tuple[QuarantineFile, ...] = ()
+    changed: tuple[ChangesFile, ...] = ()
     unproven: tuple[Unproven, ...] = ()
     #: The server's clock before the earliest page that this rests on; None if no page was read.
     read_since: Instant | None = None
@@ -238,4 +252,4 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def files(self) -> tuple[ExportFile, ...]:
         """Returns all files that the change adds."""
-        return (*self.adds, *self.quarantines)
+        return (*self.adds, *self.quarantines, *self.changed)

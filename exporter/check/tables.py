@@ -2,7 +2,8 @@
 
 from exporter.check.problems import Problem
 from exporter.errors import ForeignTableError
-from exporter.lake.follow import directory_of, open_tables, steps_to
+from exporter.lake.follow import open_tables, steps_to
+from exporter.lake.place import LakePlace
 from exporter.log.state import State
 from exporter.store.base import Store
 
@@ -12,7 +13,7 @@ async def inspect_tables(store: Store, state: State) -> list[Problem]:
     problems = []
     with open_tables(store, state) as tables:
         for table in tables:
-            place = table.where.removeprefix(f"{directory_of(store)}/")
+            place = table.where.removeprefix(f"{LakePlace.of(store).uri}/")
             try:
                 ((_, step),) = await steps_to(store, state, [table])
             except ForeignTableError as error:

@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -20,35 +19,31 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 from exporter.contract import format_instant
 from exporter.encode.schema import partition_field
 from exporter.errors import ForeignTableError, StoreError
+from exporter.lake.place import LakePlace
 from exporter.lake.table import GENERATION, Step, TableContents
 from exporter.layout import delta_log
 from exporter.model import DataFile
 from exporter.parts.columns import time_column
-from exporter.settings import FileMode
-from exporter.store.disk import make_directories, reporting
-from exporter.store.local.modes import keep_modes
 
 _NO_CHECKPOINT: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
 class DeltaLog:
-    """Represents one table of the export `export_id` at `root`; `schema` is that of its parts, `partition` the key of
+    """Represents one table of the export `export_id` at `place`; `schema` is that of its parts, `partition` the key of
     its directories. `table.LakeTable` says what the methods do."""
 
     def __init__(
         self,
-        root: Path,
+        place: LakePlace,
         name: str,
         export_id: str,
         schema: pa.Schema,
         partition: str | None,
-        file_mode: FileMode = "private",
     ) -> None:
         self.name = name
-        self.where = str(root / delta_log(name))
-        self._root = root
-        self._log = root / delta_log(name)
-        self._file_mode: FileMode = file_mode
+        self.where = f"{place.uri}/{delta_log(name)}"
+        self._place = place
+        self._uri = f"{place.uri}/{name}"
         self._application = f"{export_id}/{name}"
         # Hive partitions become columns: the key is in no file.
         columns = [*schema] if partition is None else [*schema, partition_field(partition)]
@@ -59,9 +54,9 @@ class DeltaLog:
 
     def read(self) -> TableContents | None:
         with _reporting(self.where):
-            if not DeltaTable.is_deltatable(str(self._root / self.name)):
+            if not DeltaTable.is_deltatable(self._uri):
                 return None
-            table = self._table = DeltaTable(str(self._root / self.name))
+            table = self._table = DeltaTable(self._uri)
             generation = table.transaction_version(self._application)
             if generation is None:
                 raise ForeignTableError(self.where, "it belongs to another export, or to none")
@@ -80,14 +75,11 @@ class DeltaLog:
             max_commit_retries=0,
             app_transactions=[Transaction(self._application, generation)],
         )
-        with reporting(self._log):
-            make_directories(self._log, set(), self._file_mode)
-            known = {entry.name for entry in self._log.iterdir()}
         adds = [self._add(file) for file in step.adds]
-        with _reporting(self.where):
+        with self._place.written(delta_log(self.name)), _reporting(self.where):
             if self._table is None:
                 create_table_with_add_actions(
-                    str(self._root / self.name),
+                    self._uri,
                     self._schema,
                     adds,
                     partition_by=self._partition,
@@ -110,7 +102,6 @@ class DeltaLog:
                     commit_properties=properties,
                     post_commithook_properties=_NO_CHECKPOINT,
                 )
-        keep_modes(self._log, known, self._file_mode)
 
     def generations(self) -> Collection[int]:
         with _reporting(self.where):
@@ -124,9 +115,6 @@ class DeltaLog:
         self._table = None
 
     def _add(self, file: DataFile) -> AddAction:
-        path = self._root / file.path
-        with reporting(path):
-            modified = path.stat().st_mtime_ns // 1_000_000
         statistics = {
             "numRecords": file.rows,
             "minValues": {self._time_column: format_instant(file.created_at_min)},
@@ -137,7 +125,7 @@ class DeltaLog:
             path=self._path(file),
             size=file.size_bytes,
             partition_values=file.partition,
-            modification_time=modified,
+            modification_time=self._place.modified_at_ms(file.path),
             data_change=True,
             stats=json.dumps(statistics),
         )
@@ -164,7 +152,7 @@ def _reporting(where: str) -> Iterator[None]:
     try:
         yield
     except CommitFailedError as error:
-        raise ForeignTableError(where, "another program has written to it at the same time") from error
+        raise StoreError(f"{where}: another program has written to it at the same time. Run again") from error
     except (DeltaError, OSError, ValueError) as error:
         what = str(error).strip().partition("\n")[0][:300]
         raise StoreError(f"{where}: cannot be read or written: {what}. Run again") from error

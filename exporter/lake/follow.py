@@ -13,7 +13,8 @@ from typing import Final
 from anyio import to_thread
 
 from exporter.encode.tables import Tables
-from exporter.errors import DestinationError, ForeignTableError, UsageError
+from exporter.errors import DestinationError, ForeignTableError, StoreError, UsageError
+from exporter.lake.place import LakePlace
 from exporter.lake.table import LakeTable, Step, TableContents, files_of, next_step, readable, states_at
 from exporter.log.commits import check_not_overtaken, load_commits
 from exporter.log.state import State
@@ -118,7 +119,7 @@ async def _write_tables(store: Store, state: State, observer: Observer | None, *
             try:
                 ((shown, step),) = await steps_to(store, state, [table])
                 if step is not None and not (only_there and shown is None):
-                    await to_thread.run_sync(table.write, step, state.number)
+                    await _write(store, state, table, step)
             except ForeignTableError as error:
                 failures.append(error)
                 continue
@@ -126,6 +127,17 @@ async def _write_tables(store: Store, state: State, observer: Observer | None, *
                 observer.note("table written", table=table.name, adds=len(step.adds), removes=len(step.removes))
     if failures:
         raise failures[0]
+
+
+async def _write(store: Store, state: State, table: LakeTable, step: Step) -> None:
+    """Writes to a table, and believes the table more than the answer: what failed may have been done."""
+    try:
+        await to_thread.run_sync(table.write, step, state.number)
+    except StoreError:
+        await check_not_overtaken(store, state)
+        ((_, left),) = await steps_to(store, state, [table])
+        if left is not None:
+            raise
 
 
 async def are_written(store: Store, state: State) -> bool:
@@ -161,8 +173,9 @@ def open_tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
         yield ()
         return
     check_installed(format_)
-    root = directory_of(store)
-    check_place(format_, root)
+    if isinstance(store.location, Path):
+        check_place(format_, store.location)
+    place = LakePlace.of(store)
     asked = Tables.of(request)
     partition = asked.partition_key
     tables: list[LakeTable] = []
@@ -173,27 +186,16 @@ def open_tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
             check_threads()
             from exporter.lake.delta import DeltaLog
 
-            tables.append(DeltaLog(root, name, state.export_id, schema, partition, state.file_mode))
+            tables.append(DeltaLog(place, name, state.export_id, schema, partition))
         else:
             from exporter.lake.iceberg import IcebergTable
 
-            tables.append(
-                IcebergTable(
-                    root, name, state.export_id, schema, partition, format_, asked.zone, file_mode=state.file_mode
-                )
-            )
+            tables.append(IcebergTable(place, name, state.export_id, schema, partition, format_, asked.zone))
     try:
         yield tables
     finally:
         for table in tables:
             table.close()
-
-
-def directory_of(store: Store) -> Path:
-    """Returns where the tables lie. Raises `UsageError` for an object store."""
-    if not isinstance(store.location, Path):
-        raise UsageError(f"{store.location}: its tables can only be kept on a disk")
-    return store.location.absolute()
 
 
 async def steps_to(

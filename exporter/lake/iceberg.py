@@ -25,13 +25,12 @@ from pyiceberg.types import TimestamptzType
 
 from exporter.errors import ForeignTableError, StoreError
 from exporter.lake.iceberg_partition import IcebergPartition
+from exporter.lake.place import LakePlace
 from exporter.lake.table import GENERATION, Step, TableContents
 from exporter.layout import ICEBERG
 from exporter.model import DataFile, TableFormat
 from exporter.parts.columns import time_column
-from exporter.settings import FileMode
 from exporter.store.disk import finish, make_directories, open_private, reporting
-from exporter.store.local.modes import keep_modes
 from exporter.zones import UTC_NAME
 
 _EXPORT: Final = "exporter.export-id"
@@ -47,30 +46,28 @@ _PROPERTIES: Final = {
 
 
 class IcebergTable:
-    """Represents one table of the export `export_id` at `root`; `schema` is that of its parts, `partition` the key of
+    """Represents one table of the export `export_id` at `place`; `schema` is that of its parts, `partition` the key of
     its directories, in `zone`. `table.LakeTable` says what the methods do."""
 
     def __init__(
         self,
-        root: Path,
+        place: LakePlace,
         name: str,
         export_id: str,
         schema: pa.Schema,
         partition: str | None,
         format_: TableFormat,
         zone: str = UTC_NAME,
-        *,
-        file_mode: FileMode = "private",
     ) -> None:
-        root = root.absolute()
+        root = Path(place.uri)
         self.name = name
         self.where = str(root / ICEBERG / name) if format_.catalog is None else f"{format_.catalog}: {name}"
         self._format = format_
-        self._file_mode: FileMode = file_mode
+        self._place = place
         self._root = root
         self._database = root / ICEBERG / "catalog.db"
         self._location = f"file://{root / ICEBERG / name}"
-        self._metadata = root / ICEBERG / name / "metadata"
+        self._metadata = f"{ICEBERG}/{name}/metadata"
         self._export_id = export_id
         self._time_column = time_column(schema.names)
         self._partition = None if partition is None else IcebergPartition.of(partition, zone, self._time_column)
@@ -93,10 +90,7 @@ class IcebergTable:
             return TableContents(_latest(table), files)
 
     def write(self, step: Step, generation: int) -> None:
-        with reporting(self._metadata):
-            make_directories(self._metadata, set(), self._file_mode)
-            known = {entry.name for entry in self._metadata.iterdir()}
-        with self._reporting():
+        with self._place.written(self._metadata), self._reporting():
             if self._table is None:
                 transaction = self._create()
             else:
@@ -105,7 +99,6 @@ class IcebergTable:
             if step.adds or step.removes:
                 self._stage(transaction, step, generation)
             self._table = transaction.commit_transaction()
-        keep_modes(self._metadata, known, self._file_mode)
 
     def generations(self) -> Collection[int]:
         table = self._table
@@ -116,9 +109,10 @@ class IcebergTable:
         table = self._table
         if table is None:
             return
-        with reporting(self._metadata):
-            known = {entry.name for entry in self._metadata.iterdir()}
-        with self._reporting():
+        metadata = self._root / self._metadata
+        with reporting(metadata):
+            known = {entry.name for entry in metadata.iterdir()}
+        with self._place.written(self._metadata), self._reporting():
             current = table.current_snapshot()
             gone = [
                 one.snapshot_id
@@ -129,11 +123,10 @@ class IcebergTable:
                 table.maintenance.expire_snapshots().by_ids(gone).commit()
                 table.refresh()
             needed = {Path(path).name for one in table.snapshots() for path in _metadata_files(table, one)}
-        keep_modes(self._metadata, known, self._file_mode)
-        with reporting(self._metadata):
+        with reporting(metadata):
             for name in known - needed:
                 if name.endswith(".avro"):
-                    (self._metadata / name).unlink()
+                    (metadata / name).unlink()
 
     def close(self) -> None:
         if self._catalog is not None:
@@ -144,11 +137,11 @@ class IcebergTable:
         if self._format.catalog is not None:
             return load_catalog(self._format.catalog)
         # As SQLite makes the file, other users could read it.
-        make_directories(self._database.parent, set(), self._file_mode)
+        make_directories(self._database.parent, set(), self._place.file_mode)
         is_new = not self._database.exists()
         with open(self._database, "ab", opener=open_private) as file:
             if is_new:
-                finish(file.fileno(), self._file_mode)
+                finish(file.fileno(), self._place.file_mode)
         return SqlCatalog("exporter", uri=f"sqlite:///{self._database}")
 
     def _create(self) -> Transaction:
@@ -228,7 +221,7 @@ class IcebergTable:
         except StoreError:
             raise
         except CommitFailedException as error:
-            raise ForeignTableError(self.where, "another program has written to it at the same time") from error
+            raise StoreError(f"{self.where}: another program has written to it at the same time. Run again") from error
         except Exception as error:  # a catalog's client may raise anything
             # The messages of a user's own catalog may hold its credentials.
             said = "" if self._format.catalog else f": {str(error).strip().partition(chr(10))[0][:300]}"

@@ -177,6 +177,7 @@ def _merged(changes: Sequence[Change]) -> Change:
         adds=reduce(add, (change.adds for change in changes)),
         removes=reduce(add, (change.removes for change in changes)),
         quarantines=reduce(add, (change.quarantines for change in changes)),
+        changed=reduce(add, (change.changed for change in changes)),
         unproven=reduce(add, (change.unproven for change in changes)),
         read_since=min((change.read_since for change in changes if change.read_since is not None), default=None),
         organization=next((change.organization for change in changes if change.organization), None),

@@ -22,10 +22,11 @@ from pyiceberg.catalog.sql import SqlCatalog
 from exporter.contract import DAY, HOUR
 from exporter.coverage import Interval
 from exporter.errors import DamagedLogError, DestinationError, ForeignTableError, StoreError
-from exporter.lake import delta, iceberg
+from exporter.lake import delta, iceberg, place
 from exporter.lake.delta import DeltaLog
 from exporter.lake.follow import check_place
 from exporter.lake.iceberg import IcebergTable
+from exporter.lake.place import LakePlace
 from exporter.lake.table import LakeTable, Step, TableContents, files_of, next_step, readable, states_at
 from exporter.layout import part_path
 from exporter.log.state import FORMAT_VERSION, Author, Commit, State
@@ -75,8 +76,10 @@ def made(
 ) -> LakeTable:
     key = key_of(by)
     if kind == "delta":
-        return DeltaLog(root, "conversations", export_id, schema, key)
-    return IcebergTable(root, "conversations", export_id, schema, key, TableFormat(kind="iceberg"), zone)
+        return DeltaLog(LakePlace.on_disk(root), "conversations", export_id, schema, key)
+    return IcebergTable(
+        LakePlace.on_disk(root), "conversations", export_id, schema, key, TableFormat(kind="iceberg"), zone
+    )
 
 
 @contextmanager
@@ -312,7 +315,7 @@ def test_who_writes_at_the_same_time_is_not_overwritten(kind: Kind, tmp_path: Pa
     write(kind, tmp_path, Step(parts[:1], ()), 5, by="none")
     with opened(kind, tmp_path, by="none") as (table, _):
         (appended_to_delta if kind == "delta" else appended_to_iceberg)(tmp_path)
-        with pytest.raises(ForeignTableError, match="at the same time"):
+        with pytest.raises(StoreError, match="at the same time"):
             table.write(Step(parts[1:], parts[:1]), 6)
     assert ids(kind, tmp_path) == {"0a", "0b", "y"}
 
@@ -371,7 +374,9 @@ def test_what_a_catalog_says_is_not_repeated(tmp_path: Path, monkeypatch: pytest
         raise ValueError(f"{name}: wrong password hunter2")
 
     monkeypatch.setattr(iceberg, "load_catalog", load)
-    table = IcebergTable(tmp_path, "conversations", "x", SCHEMA, None, TableFormat(kind="iceberg", catalog="prod"))
+    table = IcebergTable(
+        LakePlace.on_disk(tmp_path), "conversations", "x", SCHEMA, None, TableFormat(kind="iceberg", catalog="prod")
+    )
     with pytest.raises(StoreError, match=r"^prod: conversations: cannot be read or written \(ValueError\)$"):
         table.read()
 
@@ -386,17 +391,17 @@ class KillError(BaseException):
 #: A write does these in order, each of which leaves something behind.
 STEPS: Mapping[str, list[tuple[object, str]]] = {
     "delta": [
-        (delta, "make_directories"),
+        (place, "make_directories"),
         (delta, "create_table_with_add_actions"),
         (deltalake.DeltaTable, "create_write_transaction"),
-        (delta, "keep_modes"),
+        (place, "keep_modes"),
     ],
     "iceberg": [
-        (iceberg, "make_directories"),
+        (place, "make_directories"),
         (SqlCatalog, "create_namespace"),
         (SqlCatalog, "_write_metadata"),
         (SqlCatalog, "commit_table"),
-        (iceberg, "keep_modes"),
+        (place, "keep_modes"),
     ],
 }
 

@@ -53,7 +53,7 @@ class ObjectStore:
 
     def __init__(self, bucket: Bucket, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self.file_mode: FileMode = "private"
-        self._bucket: Final = bucket
+        self.bucket: Final = bucket
         self.lock: Final = RemoteLock(bucket, lease_seconds)
         self._scratch: Final = Scratch()
         self._transfers: Final = anyio.Semaphore(_TRANSFERS)
@@ -61,7 +61,7 @@ class ObjectStore:
 
     @property
     def location(self) -> Url:
-        return self._bucket.url
+        return self.bucket.url
 
     @property
     def staged_on(self) -> Path:
@@ -78,19 +78,19 @@ class ObjectStore:
         await _finished(self._probe)
 
     async def read(self, path: str) -> bytes | None:
-        found = await _finished(self._bucket.get, path)
+        found = await _finished(self.bucket.get, path)
         return None if found is None else found.data
 
     async def read_all(self, paths: Collection[str]) -> list[bytes | None]:
-        return await _finished(self._bucket.get_all, paths)
+        return await _finished(self.bucket.get_all, paths)
 
     async def create(self, path: str, data: bytes) -> bool:
         if self.lock.is_lost:
             raise OvertakenError(LOCK)
-        return await _finished(self._bucket.swap, path, data, "create") is not None
+        return await _finished(self.bucket.swap, path, data, "create") is not None
 
     async def replace(self, path: str, data: bytes) -> None:
-        await _finished(self._bucket.put, path, data, "overwrite")
+        await _finished(self.bucket.put, path, data, "overwrite")
 
     async def append(self, path: str, line: bytes) -> None:
         await _finished(self._append, path, line)
@@ -99,12 +99,12 @@ class ObjectStore:
         await _finished(self._delete, paths)
 
     async def move(self, path: str, to: str) -> None:
-        await _finished(self._bucket.move, path, to)
+        await _finished(self.bucket.move, path, to)
 
     async def list(self, prefix: str) -> list[str]:
         if prefix == STAGING:
             return [f"{STAGING}/{name}" for name in self._scratch.names()]
-        return sorted(await _finished(self._bucket.sizes, prefix))
+        return sorted(await _finished(self.bucket.sizes, prefix))
 
     async def sizes(self, paths: Collection[str]) -> Mapping[str, int]:
         return await _finished(self._sizes, paths)
@@ -114,7 +114,7 @@ class ObjectStore:
         copy = await _finished(self._scratch.new_copy, PurePosixPath(path).name)
         try:
             async with self._transfers:
-                await _finished(self._bucket.download, path, copy)
+                await _finished(self.bucket.download, path, copy)
             yield copy
         except (UnreadableFileError, UnreadablePartError) as error:
             if error.path != copy:
@@ -171,8 +171,8 @@ class ObjectStore:
             raise DestinationError(str(error)) from error
 
     def _check_what_is_there(self) -> None:
-        found = self._bucket.top()
-        private = set(self._bucket.sizes(PRIVATE)) if PRIVATE in found else set()
+        found = self.bucket.top()
+        private = set(self.bucket.sizes(PRIVATE)) if PRIVATE in found else set()
         if any(path.startswith(f"{COMMITS}/") for path in private):
             return
         if found <= {PRIVATE} and private <= _BEFORE_THE_LOG:
@@ -183,7 +183,7 @@ class ObjectStore:
         raise DestinationError(f"{self.location}: not empty, and not an export. Give a new prefix, or an export's")
 
     def _clear(self) -> None:
-        if self._bucket.sizes(COMMITS):
+        if self.bucket.sizes(COMMITS):
             self.lock.release()
         else:
             self.lock.remove()
@@ -208,15 +208,15 @@ class ObjectStore:
         raise DestinationError(f"{self.location}: this store ignores If-None-Match or If-Match, {_WHY_CONDITIONS}")
 
     def _heeds_conditions(self) -> bool:
-        swap = self._bucket.swap
+        swap = self.bucket.swap
         heeds_absence = swap(PROBE, b"1", "create") is None or swap(PROBE, b"2", "create") is None
         return heeds_absence and swap(PROBE, b"3", {"e_tag": _NO_VERSION, "version": "1"}) is None
 
     def _write_probe(self) -> None:
         """Raises `DestinationError` if nothing can be written, or what was written cannot be read."""
         try:
-            self._bucket.put(PROBE, b"", "overwrite")
-            found = self._bucket.get(PROBE)
+            self.bucket.put(PROBE, b"", "overwrite")
+            found = self.bucket.get(PROBE)
         except StoreError as error:
             raise error if is_passing(error) else DestinationError(str(error)) from error
         if found is None:
@@ -227,15 +227,15 @@ class ObjectStore:
 
     def _append(self, path: str, line: bytes) -> None:
         for _ in range(_TRIES):
-            found = self._bucket.get(path)
+            found = self.bucket.get(path)
             if found is None:
-                if not self._bucket.sizes(PRIVATE) or self._bucket.swap(path, line, "create"):
+                if not self.bucket.sizes(PRIVATE) or self.bucket.swap(path, line, "create"):
                     return
             elif line in found.data:
                 return
             else:
                 torn = found.data and not found.data.endswith(b"\n")
-                if self._bucket.swap(path, found.data + (b"\n" if torn else b"") + line, found.version):
+                if self.bucket.swap(path, found.data + (b"\n" if torn else b"") + line, found.version):
                     return
         raise StoreError(f"{self.location / path}: many runs write to it at the same time. Run again")
 
@@ -245,7 +245,7 @@ class ObjectStore:
             file = self._scratch.staged(PurePosixPath(path).name)
             with reporting(file):
                 file.unlink(missing_ok=True)
-        self._bucket.delete([path for path in paths if path not in staged])
+        self.bucket.delete([path for path in paths if path not in staged])
 
     def _sizes(self, paths: Collection[str]) -> dict[str, int]:
         """Lists directories, because a list gives the sizes of a thousand files at a time."""
@@ -253,20 +253,20 @@ class ObjectStore:
         for path in paths:
             directory = path.rpartition("/")[0]
             directories.setdefault(directory.partition("/")[0], []).append(directory)
-        listed = [self._bucket.sizes(commonpath(together)) for together in directories.values()]
+        listed = [self.bucket.sizes(commonpath(together)) for together in directories.values()]
         return {path: sizes[path] for sizes in listed for path in paths if path in sizes}
 
     def _publish(self, staged: Path, path: str, given_up: Event) -> None:
         # No two runs use the same names: this catches mistakes, not races.
-        if self._bucket.size(path) is not None:
+        if self.bucket.size(path) is not None:
             raise StoreError(f"{self.location / path}: there is a file of this name already; it was left as it is")
-        self._bucket.upload(staged, path, given_up)
+        self.bucket.upload(staged, path, given_up)
         with reporting(staged):
             staged.unlink(missing_ok=True)
 
     def _publish_media(self, staged: Path, path: str, given_up: Event) -> None:
-        if self._bucket.size(path) != file_size(staged):
-            self._bucket.upload(staged, path, given_up)
+        if self.bucket.size(path) != file_size(staged):
+            self.bucket.upload(staged, path, given_up)
         with reporting(staged):
             staged.unlink(missing_ok=True)
 
