@@ -12,13 +12,15 @@ from exporter.jobs.change_feed import ChangeFeed, Survey
 from exporter.jobs.dataset import load_table, schema_of, table_schema
 from exporter.layout import CONVERSATIONS
 from exporter.log.commits import load_commits
+from exporter.log.feed import live_changes
 from exporter.log.fold import apply
 from exporter.log.net_changes import ChangedRow, Touched
 from exporter.log.state import Commit, State
-from exporter.model import TABLES, TURNS
+from exporter.model import TABLES, TURNS, ChangesFile
+from exporter.parts.changes import WAS_COLUMN, read_changes
 from exporter.parts.cipher import Cipher, using
+from exporter.parts.columns import ID_COLUMN, SORT_COLUMN
 from exporter.parts.integrity import missized, opened
-from exporter.parts.reader import read_batches
 from exporter.parts.rows import PartRows
 from exporter.run.encryption import ReaderKeys
 from exporter.store.base import Store
@@ -90,9 +92,11 @@ async def _feed(
     touched = Touched(states.before.coverage)
     if since:
         _check_known(store.location, states, commits)
+        files = live_changes(states.head.live)
+        told = {one.number: files[path] for path, one in states.head.feed.told.items()}
         for commit in commits[since : after.number]:
-            rows = await _changed_rows(store, commit, ciphers)
-            touched.note(commit.change, rows)
+            file = told.get(commit.number)
+            touched.note(commit.change, () if file is None else await _changed_rows(store, file, ciphers))
     rows_of = PartRows.at(store.location, ciphers)
     survey = Survey(rows_of, after, touched)
     await _check_there(store, states, survey, table)
@@ -102,31 +106,31 @@ async def _feed(
 
 def _check_known(location: Location, states: _States, commits: list[Commit]) -> None:
     """Raises `ChangesGoneError` if a commit between both ends did not say, or no longer says, what it has changed."""
-    since, after = states.before.number, states.after.number
-    known_from = states.after.feed_start
-    named = {file.path for commit in commits[since:after] for file in commit.change.changed}
-    if since < known_from or not named <= states.head.live.keys():
-        known_from = max(known_from, states.head.feed_start)
+    since, after, head = states.before.number, states.after.number, states.head.feed
+    changed = (
+        commit.number
+        for commit in commits[since:after]
+        if any(file.in_place_of is None for file in commit.change.changed)
+    )
+    told = {one.number for one in head.told.values()}
+    if since < states.after.feed.start or not told.issuperset(changed):
         raise ChangesGoneError(
-            f"{location}: what has changed since generation {since} is not known any more, only since generation "
-            f"{known_from}. {_EVERYTHING}"
+            f"{location}: what has changed since generation {since} is no longer known, only since generation "
+            f"{head.start}. {_EVERYTHING}"
         )
 
 
-async def _changed_rows(store: Store, commit: Commit, ciphers: Mapping[str, Cipher]) -> list[ChangedRow]:
-    """Returns what a commit has done to rows, by the file that it names, if it names one."""
-    found: list[ChangedRow] = []
-    for file in commit.change.changed:
-        with using(ciphers.get(file.key)):
-            async with opened(store, file) as path:
-                found += await to_thread.run_sync(lambda path: [*_rows_in(path)], path)
-    return found
+async def _changed_rows(store: Store, file: ChangesFile, ciphers: Mapping[str, Cipher]) -> list[ChangedRow]:
+    """Returns what a commit has done to rows, by its file."""
+    with using(ciphers.get(file.key)):
+        async with opened(store, file) as path:
+            return await to_thread.run_sync(lambda: [*_rows_in(path)])
 
 
 def _rows_in(path: Path) -> Iterator[ChangedRow]:
-    for batch in read_batches([path]):
-        times = [batch.column(name).cast(pa.int64()).to_pylist() for name in ("was_at", "created_at")]
-        yield from map(ChangedRow, batch.column("id").to_pylist(), *times)
+    for batch in read_changes(path):
+        times = [batch.column(name).cast(pa.int64()).to_pylist() for name in (WAS_COLUMN, SORT_COLUMN)]
+        yield from map(ChangedRow, batch.column(ID_COLUMN).to_pylist(), *times)
 
 
 async def _check_there(store: Store, states: _States, survey: Survey, table: str) -> None:

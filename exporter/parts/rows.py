@@ -67,7 +67,9 @@ class PartRows:
                 where, "it is no longer there; another command may have replaced it meanwhile"
             ) from error
         except (OSError, MemoryError, pa.ArrowException) as error:
-            raise UnreadableFileError(where, describe_error(error, where if isinstance(where, Path) else None)) from error
+            raise UnreadableFileError(
+                where, describe_error(error, where if isinstance(where, Path) else None)
+            ) from error
 
 
 def _times_of(rows: pq.RowGroupMetaData, file: DataFile) -> tuple[Instant, Instant]:
