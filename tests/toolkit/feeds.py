@@ -46,7 +46,7 @@ def rows_of(feed: ChangeFeed) -> list[Rows]:
 
 def applied(before: Table, rows: Iterable[Rows], table: str) -> Table:
     """Returns what a consumer makes of a table."""
-    after, added = dict(before), {}
+    after, added = dict(before), dict[str, list[Rows]]()
     for row in rows:
         plain = {name: value for name, value in row.items() if name not in _OWN}
         after.pop(row[_IDS[table]], None)
