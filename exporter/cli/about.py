@@ -223,6 +223,17 @@ ABOUT: Final[dict[str, About]] = {
             ),
         ),
     ),
+    "convert": About(
+        section=Section.MORE,
+        topic="convert",
+        examples=(
+            ("The conversations, as CSV for a spreadsheet or a program", "exporter convert calls --output calls.csv"),
+            (
+                "A file a day of the turns, as compressed JSON Lines",
+                "exporter convert calls --table turns --format jsonl --compression gzip --by-partition --output turns",
+            ),
+        ),
+    ),
     "sandbox": About(
         section=Section.MORE,
         topic="sandbox",

@@ -5,20 +5,17 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, Final, cast, get_args
 
-import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from anyio import to_thread
 
 from exporter.errors import UsageError
 from exporter.jobs.change_feed import ChangeFeed
 from exporter.jobs.table_output import new_file
+from exporter.jobs.table_text import Text
 from exporter.settings import FeedFormat
 
 _ROW_GROUP_BYTES: Final = 16 * 1024 * 1024
-_T_PLACE: Final = len("2026-02-10")
-_encoder: Final = msgspec.json.Encoder()
 
 
 def choose_format(asked: FeedFormat | None, output: Path | None) -> FeedFormat:
@@ -39,13 +36,16 @@ async def write_feed(feed: ChangeFeed, output: Path | BinaryIO, as_: FeedFormat)
     Raises `StoreError`, and `UsageError` if there is something of that name by then; then, no file is left.
     """
     opening = new_file(output) if isinstance(output, Path) else nullcontext(output)
-    with opening as file, _writing(file, feed.schema, as_) as write:
+    where = output if isinstance(output, Path) else Path("stdout")
+    with opening as file, _writing(file, where, feed.schema, as_) as write:
         async for batch in feed:
             await to_thread.run_sync(write, batch)
 
 
 @contextmanager
-def _writing(file: BinaryIO, schema: pa.Schema, as_: FeedFormat) -> Iterator[Callable[[pa.RecordBatch], object]]:
+def _writing(
+    file: BinaryIO, where: Path, schema: pa.Schema, as_: FeedFormat
+) -> Iterator[Callable[[pa.RecordBatch], object]]:
     match as_:
         case "parquet":
             with pq.ParquetWriter(file, schema, compression="zstd") as writer, _gathered(writer) as write:
@@ -54,7 +54,9 @@ def _writing(file: BinaryIO, schema: pa.Schema, as_: FeedFormat) -> Iterator[Cal
             with pa.ipc.new_stream(file, schema) as stream:
                 yield stream.write_batch
         case "jsonl":
-            yield lambda batch: file.write(_json_lines(batch))
+            text = Text(file, where, schema, "jsonl", "none")
+            yield text.write
+            text.close()
 
 
 @contextmanager
@@ -70,18 +72,3 @@ def _gathered(writer: pq.ParquetWriter) -> Iterator[Callable[[pa.RecordBatch], o
 
     yield write
     write(None)
-
-
-def _json_lines(batch: pa.RecordBatch) -> bytes:
-    """Returns rows as JSON objects, with times as ISO 8601 in UTC with all six digits, and texts as they are stored."""
-    columns = [_spelled(column).to_pylist() for column in batch.columns]
-    rows = (dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True))
-    return _encoder.encode_lines(rows)
-
-
-def _spelled(column: pa.Array) -> pa.Array:
-    if pa.types.is_timestamp(column.type):
-        text = column.cast(pa.timestamp("us")).cast(pa.string())
-        text = pc.utf8_replace_slice(text, _T_PLACE, _T_PLACE + 1, "T")
-        return pc.binary_join_element_wise(text, "Z", "")
-    return column.cast(pa.string()) if pa.types.is_date(column.type) else column

@@ -4,7 +4,7 @@ A part is opened as a file, never by a text that Arrow would take apart: what lo
 a part cannot be opened, read or decoded says nothing about its bytes; `integrity` alone judges those.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -38,7 +38,7 @@ def read_batches(
     parts: Iterable[Path],
     columns: Sequence[str] | None = None,
     wants: Callable[[pq.RowGroupMetaData], bool] = lambda _: True,
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch, None, None]:
     """Yields the rows of whole parts, or these columns of them, by row group. `wants` says whether a row group is read.
 
     Raises as `open_part`.
