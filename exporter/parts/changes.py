@@ -101,6 +101,7 @@ class ChangesWriter:
                     SCHEMA,
                     compression="zstd",
                     use_dictionary=False,
+                    write_statistics=[WAS_COLUMN, SORT_COLUMN],
                     encryption_properties=writing_properties(SCHEMA),
                 )
             except BaseException:
