@@ -22,6 +22,9 @@ from exporter.zones import UTC_NAME
 
 PartitionBy: TypeAlias = Literal["day", "hour", "week", "month", "none"]
 SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
+FeedFormat: TypeAlias = Literal["parquet", "arrow", "jsonl"]
+TextFormat: TypeAlias = Literal["csv", "jsonl"]
+Compression: TypeAlias = Literal["none", "gzip", "zstd"]
 TrustedClock: TypeAlias = Literal["server", "local"]
 #: When rows are completed by id: if a sample shows that the list leaves fields out, not at all, or without a sample.
 Hydrate: TypeAlias = Literal["auto", "never", "always"]
