@@ -21,7 +21,10 @@ from exporter.route import Proxy
 from exporter.zones import UTC_NAME
 
 PartitionBy: TypeAlias = Literal["day", "hour", "week", "month", "none"]
-SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
+#: The warehouses whose SQL `exporter schema` writes.
+WarehouseDialect: TypeAlias = Literal["athena", "bigquery", "snowflake", "redshift", "databricks", "clickhouse", "hive"]
+WAREHOUSES: Final[tuple[WarehouseDialect, ...]] = get_args(WarehouseDialect)
+SchemaFormat: TypeAlias = Literal["arrow", "json", "sql", WarehouseDialect]
 TrustedClock: TypeAlias = Literal["server", "local"]
 #: When rows are completed by id: if a sample shows that the list leaves fields out, not at all, or without a sample.
 Hydrate: TypeAlias = Literal["auto", "never", "always"]
