@@ -140,7 +140,7 @@ def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool
     if done.changes_files:
         what = f"{count_of(done.changes_files, 'file')} of {format_size(done.changes_bytes)}"
         yield f"  {'would delete' if dry_run else 'deleted'} {what} that {_tells(done.changes_files)} what has changed:"
-        yield f"    readers of changes begin at generation {done.changes_from:,} or later, or anew"
+        yield f"    readers of changes that have not come to generation {done.changes_from:,} begin again"
     if done.dropped_files:
         what = f"{count_of(done.dropped_files, 'file')} of {format_size(done.dropped_bytes)} that repairs had dropped"
         yield f"  {'would delete' if dry_run else 'deleted'} {what}: what they held was read again"
