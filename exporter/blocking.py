@@ -31,6 +31,7 @@ __all__ = [
     "accept",
     "audit",
     "compact",
+    "convert",
     "erase",
     "expire",
     "export",
@@ -71,6 +72,7 @@ def _refuse_a_loop(name: str) -> None:
 accept: Final = _plain(upkeep.accept)
 audit: Final = _plain(calls.audit)
 compact: Final = _plain(upkeep.compact)
+convert: Final = _plain(upkeep.convert)
 expire: Final = _plain(privacy.expire)
 erase: Final = _plain(privacy.erase)
 export: Final = _plain(calls.export)

@@ -162,7 +162,7 @@ def test_duckdb_reads_every_value(
     asked = asked.replace("$1", f"'{path}'").replace("$2", str(columns))
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'; SET threads = 1")
-        epoch = connection.execute(f"SELECT * REPLACE (epoch_us(\"at\") AS \"at\") FROM {asked}").fetchall()
+        epoch = connection.execute(f'SELECT * REPLACE (epoch_us("at") AS "at") FROM {asked}').fetchall()
     found = [dict(zip(SCHEMA.names, row, strict=True)) for row in epoch]
     for row in found:
         row["at"] = None if row["at"] is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row["at"])
