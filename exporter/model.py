@@ -178,12 +178,15 @@ class ChangesFile(ExportFile, frozen=True, kw_only=True):
     """Describes a file that says which conversations a commit has changed, for readers who follow the export: Parquet
     with the columns of `parts.changes`, a row for each row of the table that was added, replaced or taken away.
 
-    It is encrypted with the `key` of this name, if there is one.
+    `inserted` counts its rows that came, `deleted` those that went, and `updated` the others. A file that is
+    `in_place_of` another one, with this path, holds the same. It is encrypted with the `key` of this name, if there is
+    one.
     """
 
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
+    in_place_of: str | None = None
     key: str = ""
 
 
@@ -228,6 +231,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     may hold rows that are elsewhere as well, because `created_at` may change between readings. Once it `settles`, no
     row is in two places any longer. `looked_at` names partitions, as `layout.partition_text` does, each with the
     number of a commit: every conversation that it had then and that has a recording has a row of it after this change.
+    `changed` says which conversations were in the table and are changed, and `outdates` names such files that leave:
+    older exporters know neither, so that they must not be among those that it `removes`.
     """
 
     covers: tuple[Interval, ...] = ()
@@ -238,6 +243,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     removes: tuple[str, ...] = ()
     quarantines: tuple[QuarantineFile, ...] = ()
     changed: tuple[ChangesFile, ...] = ()
+    outdates: tuple[str, ...] = ()
     unproven: tuple[Unproven, ...] = ()
     #: The server's clock before the earliest page that this rests on; None if no page was read.
     read_since: Instant | None = None

@@ -18,6 +18,7 @@ import typer
 from exporter.cli import (
     accept,
     audit,
+    changes,
     compact,
     convert,
     demo,
@@ -142,6 +143,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "sync": sync.sync,
     "recordings": recordings.recordings,
     "recordings cat": recordings_cat.recordings_cat,
+    "changes": changes.changes,
     "demo": demo.demo,
     "status": status.status,
     "verify": verify.verify,

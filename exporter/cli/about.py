@@ -79,6 +79,18 @@ ABOUT: Final[dict[str, About]] = {
             ("Hear it", "exporter recordings cat calls ID | ffplay -autoexit -"),
         ),
     ),
+    "changes": About(
+        section=Section.EXPORT,
+        topic="changes",
+        examples=(
+            ("All rows, as a first load", "exporter changes calls --from-generation 0 --output all.parquet"),
+            (
+                "What has changed since then, with the figures as JSON",
+                "exporter changes calls --from-generation 17 --output new.parquet --json",
+            ),
+            ("Look at changes", "exporter changes calls --from-generation 17 | head"),
+        ),
+    ),
     "status": About(
         section=Section.EXPORT,
         topic="resume",

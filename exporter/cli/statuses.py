@@ -51,6 +51,13 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         6: _DAMAGE,
         130: "interrupted: what was written is not whole",
     },
+    "changes": {
+        0: "all changes are given, which may be none",
+        1: "DEST cannot be read, the output cannot be written, or another command changed DEST meanwhile: run again",
+        2: "the command line or the key is wrong, DEST holds no export, or its changes since then are no longer known",
+        6: _DAMAGE,
+        130: "interrupted: no file was written; run again",
+    },
     "status": {
         0: "shown; with --check: complete, and proven or accepted",
         1: "DEST cannot be read; with --check: not complete, or older than --max-age",

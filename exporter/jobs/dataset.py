@@ -64,23 +64,13 @@ def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
     return schema if key is None else schema.append(partition_field(key))
 
 
-async def load_schema(location: Location, table: str) -> tuple[pa.Schema, PartitionBy, str]:
-    """Returns the columns of a table's files, and the unit and the time zone of its partitions, by the manifest.
-
-    Raises the errors of `open_dataset`.
-    """
-    async with open_store(location) as store:
-        manifest, shown = await _load(store, table)
-    return _schema_of(shown), manifest.request.partition_by, manifest.request.timezone
-
-
 async def _open(location: Location, table: str, generation: int | None, keys: ReaderKeys) -> ds.FileSystemDataset:
     async with open_store(location) as store:
-        manifest, shown = await _load(store, table)
+        manifest, shown = await load_manifest(store, table)
         files = shown.files
         if generation is not None and generation != manifest.generation:
             files = await _files_then(store, table, generation)
-    schema = table_schema(_schema_of(shown), manifest.request.partition_by)
+    schema = table_schema(schema_of(shown), manifest.request.partition_by)
     filesystem, prefix = open_filesystem(location)
     formats = _formats(location, manifest, {file.key for file in files}, keys)
     fragments = [
@@ -104,7 +94,8 @@ def _formats(
     return found
 
 
-async def _load(store: Store, table: str) -> tuple[Manifest, ManifestTable]:
+async def load_manifest(store: Store, table: str) -> tuple[Manifest, ManifestTable]:
+    """Returns the manifest, and what it says of a table. Raises the errors of `open_dataset`."""
     data = await store.read(MANIFEST)
     if data is None:
         raise DestinationError(f"{store.location}: no export here, or none with a manifest yet")
@@ -129,7 +120,8 @@ async def _files_then(store: Store, table: str, generation: int) -> list[Manifes
     return wanted
 
 
-def _schema_of(table: ManifestTable) -> pa.Schema:
+def schema_of(table: ManifestTable) -> pa.Schema:
+    """Returns the columns of a table's files. Raises `DestinationError` for types that a newer exporter wrote."""
     if unknown := [column.type for column in table.schema if column.type not in _TYPES]:
         raise DestinationError(f"columns of type {unknown[0][:80]}: a newer exporter wrote them. Upgrade to read them")
     return pa.schema([pa.field(column.name, _TYPES[column.type], column.nullable) for column in table.schema])
@@ -137,8 +129,12 @@ def _schema_of(table: ManifestTable) -> pa.Schema:
 
 def _expression(partition: dict[str, str], schema: pa.Schema) -> Any:
     """Returns the expression by which all rows of a part have its partition's key."""
-    for name, text in partition.items():
-        type_ = schema.field(name).type
-        value = date.fromisoformat(text) if type_ == pa.date32() else text
-        return ds.field(name) == pa.scalar(value, type_)
+    for name in partition:
+        return ds.field(name) == partition_value(partition, schema.field(name))
     return ds.scalar(True)
+
+
+def partition_value(partition: dict[str, str], key: pa.Field) -> pa.Scalar:
+    """Returns the value that all rows of a partition have in the column of its key."""
+    text = partition[key.name]
+    return pa.scalar(date.fromisoformat(text) if key.type == pa.date32() else text, key.type)

@@ -15,6 +15,7 @@ from exporter.log.acceptance import still_accepted
 from exporter.log.doubts import left_of
 from exporter.log.dropped import DroppedFiles, note_dropped
 from exporter.log.expiry import row_floor, without_expired
+from exporter.log.feed import feed_objections, next_feed
 from exporter.log.live import next_live, objections
 from exporter.log.looks import next_changed_at, next_looked_at
 from exporter.log.privacy import UNKEEPING, file_objections, next_privacy, privacy_objections
@@ -53,6 +54,7 @@ def apply(state: State, commit: Commit) -> State:
         *objections(state.live, change, coverage),
         *privacy_objections(state.privacy, commit.privacy, commit.kind),
         *file_objections(next_privacy(state.privacy, commit.privacy), change),
+        *feed_objections(state.feed, change),
     ):
         _refuse(commit.number, objection)
     keep = state.keep_generations if commit.keep_generations is None else commit.keep_generations
@@ -102,6 +104,7 @@ def apply(state: State, commit: Commit) -> State:
         changed_at=next_changed_at(state, commit),
         looked_at=next_looked_at(state, commit),
         privacy=next_privacy(state.privacy, commit.privacy),
+        feed=next_feed(state.feed, state.live, commit.number, commit.committed_at, commit.kind, change),
     )
     if not state.acceptances or after.doubts == state.doubts:
         return after

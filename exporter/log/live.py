@@ -40,7 +40,7 @@ def is_keyed(table: str) -> bool:
 def next_live(live: Mapping[str, ExportFile], change: Change) -> Mapping[str, ExportFile]:
     """Returns the live files after `change`, against which there must be no objections."""
     files = dict(live)
-    for path in change.removes:
+    for path in {*change.removes, *change.outdates}:
         del files[path]
     files.update((file.path, file) for file in change.files)
     return files

@@ -16,10 +16,11 @@ from exporter.coverage import Coverage, Interval
 from exporter.layout import CONVERSATIONS, RECORDINGS, turns_path
 from exporter.log.acceptance import Acceptance, Doubts, new_doubts, withheld_rows
 from exporter.log.dropped import DroppedFiles
+from exporter.log.feed import Feed, live_changes
 from exporter.log.live import Totals
 from exporter.log.privacy import Privacy, PrivacyChange
 from exporter.log.replaced import Replacement
-from exporter.model import Change, Counters, DataFile, ExportFile, QuarantineFile, TableFormat, Unproven
+from exporter.model import Change, ChangesFile, Counters, DataFile, ExportFile, QuarantineFile, TableFormat, Unproven
 from exporter.settings import FileMode, Request
 
 FORMAT_VERSION: Final = 1
@@ -152,6 +153,7 @@ class State:
     looked_at: Mapping[str, int] = field(default_factory=dict)
     hydrated_fields: tuple[str, ...] = ()
     privacy: Privacy = field(default_factory=Privacy)
+    feed: Feed = field(default_factory=Feed)
 
     @cached_property
     def files(self) -> Mapping[str, DataFile]:
@@ -162,6 +164,16 @@ class State:
     def quarantine(self) -> Mapping[str, QuarantineFile]:
         """Returns the live quarantine files, by path."""
         return {path: file for path, file in self.live.items() if isinstance(file, QuarantineFile)}
+
+    @cached_property
+    def changes(self) -> Mapping[str, ChangesFile]:
+        """Returns the live files of changes, by path; `feed` says of which commit each speaks."""
+        return live_changes(self.live)
+
+    @property
+    def feed_start(self) -> int:
+        """Returns the earliest generation, besides 0, since which all changes are told."""
+        return self.feed.start
 
     @cached_property
     def totals(self) -> Totals:

@@ -8,7 +8,7 @@ changed meanwhile, the one with the newer `updated_at` counts. A row that differ
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,14 +142,17 @@ def find_unchanged(part: Path, listed: Path, unlisted: Collection[str]) -> set[s
     return {identity for identity in once if mine[identity] == theirs[identity]}
 
 
-def merge(plan: MergePlan, part: Path | None, writer: Writer) -> tuple[Nulls, Nulls]:
-    """Carries out the plan for `part`: writes the rows that stay and those that are taken, from new to old.
+def merge(
+    plan: MergePlan, part: Path | None, writer: Writer, drop: Callable[[pa.RecordBatch], None] | None = None
+) -> tuple[Nulls, Nulls]:
+    """Carries out the plan for `part`: writes the rows that stay and those that are taken, from new to old; `drop`
+    takes those of the part that do not stay.
 
     Returns what was null in the dropped rows and in the taken ones. Raises `StoreError`.
     """
     lost, gained = Nulls(), Nulls()
     own = [part] if part else []
-    rows = _staying(own, plan.dropped, lost, writer.schema)
+    rows = _staying(own, plan.dropped, lost, writer.schema, drop)
     for number, reading in enumerate((own, *plan.readings)):
         wanted = {name: taken.created_at for name, taken in plan.taken.items() if taken.reading == number}
         if wanted:
@@ -175,14 +178,21 @@ def _latest(
 
 
 def _staying(
-    paths: Iterable[Path], dropped: Collection[str], lost: Nulls, schema: pa.Schema
+    paths: Iterable[Path],
+    dropped: Collection[str],
+    lost: Nulls,
+    schema: pa.Schema,
+    drop: Callable[[pa.RecordBatch], None] | None,
 ) -> Iterator[pa.RecordBatch]:
-    drop = pa.array(sorted(dropped), pa.string())
+    ids = pa.array(sorted(dropped), pa.string())
     for older in read_batches(paths):
         batch = complete(older, schema)
-        goes = pc.is_in(batch.column(ID_COLUMN), drop)
+        goes = pc.is_in(batch.column(ID_COLUMN), ids)
         if goes.true_count:
-            lost.count(batch.filter(goes))
+            going = batch.filter(goes)
+            lost.count(going)
+            if drop is not None:
+                drop(going)
             batch = batch.filter(pc.invert(goes))
         yield batch
 

@@ -31,7 +31,7 @@ def open_part(path: Path) -> Iterator[pq.ParquetFile]:
         with BufferedReader(open_patiently(path)) as file, open_parquet(file, path) as part:
             yield part
     except (OSError, MemoryError, pa.ArrowException) as error:
-        raise UnreadableFileError(path, _describe(error, path)) from error
+        raise UnreadableFileError(path, describe_error(error, path)) from error
 
 
 def read_batches(
@@ -56,7 +56,8 @@ def copy_rows(sources: Iterable[Path], writer: Writer) -> None:
         writer.write(complete(batch, writer.schema))
 
 
-def _describe(error: BaseException, path: Path) -> str:
+def describe_error(error: BaseException, path: Path | None) -> str:
+    """Returns what went wrong with a file, and why at `path`, if it lies on a disk."""
     if isinstance(error, OSError) and error.errno is not None:
         return describe(error, path)
     if isinstance(error, MemoryError):

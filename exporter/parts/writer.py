@@ -104,7 +104,7 @@ class PartWriter:
         self._oldest: Instant | None = None
         leaves = leaf_columns(schema)
         with reporting(staged):
-            self._file = _HashingFile(staged)
+            self._file = HashingFile(staged)
             try:
                 self._writer = pq.ParquetWriter(
                     self._file,
@@ -207,7 +207,7 @@ class PartWriter:
         self._oldest = oldest
 
 
-class _HashingFile:
+class HashingFile:
     """Gives Arrow a new private file to write to. After `discard`, it swallows what is still written."""
 
     def __init__(self, path: Path) -> None:

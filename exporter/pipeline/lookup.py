@@ -23,10 +23,12 @@ from exporter.log.quarantine import quarantined_versions
 from exporter.log.state import State
 from exporter.model import DataFile, QuarantineFile
 from exporter.parts.ids import Hashes, Span, hash_ids, ids_among, read_ids
+from exporter.parts.merge import Version
 from exporter.parts.versions import VERSION_COLUMNS, versions_in
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.part_columns import columns_of
 from exporter.pipeline.quarantine_files import read_lines
+from exporter.pipeline.spool_sink import Spool
 from exporter.store.base import Store
 from exporter.tasks import for_each
 
@@ -135,3 +137,25 @@ async def find_repeated(store: Store, state: State, limiter: CapacityLimiter) ->
 
 async def _quarantined(store: Store, file: QuarantineFile) -> Iterator[tuple[str, Instant, Instant | None]]:
     return (row for row in quarantined_versions(await read_lines(store, file)) if not row[0].startswith(NO_ID))
+
+
+def find_shown_elsewhere(spool: Spool) -> dict[Interval, set[str]]:
+    """Returns the ids that moved from home to home while they were read, by each home except the one that counts."""
+    with Hashes() as hashes:
+        for path in spool.paths:
+            for ids in read_ids(path):
+                hashes.add(hash_ids(ids))
+        suspicious = hashes.repeated(MOST_REPEATED)
+    shown: dict[str, list[tuple[Version, Interval]]] = {}
+    for interval, parts in spool.parts.items() if suspicious else ():
+        for part in parts:
+            for identity, created_at, updated_at in versions_in([part.path]):
+                if hash(identity) in suspicious:
+                    version = Version(part.reading, created_at, updated_at)
+                    shown.setdefault(identity, []).append((version, interval))
+    elsewhere: dict[Interval, set[str]] = {}
+    for identity, versions in shown.items():
+        _, home = max(versions, key=lambda one: one[0].rank)
+        for interval in {interval for _, interval in versions} - {home}:
+            elsewhere.setdefault(interval, set()).add(identity)
+    return elsewhere

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -15,16 +16,17 @@ from exporter.coverage import Coverage, Interval
 from exporter.errors import AccessError
 from exporter.log.state import State
 from exporter.model import Change, DataFile
-from exporter.parts.ids import Hashes, hash_ids, ids_in, read_ids
+from exporter.parts.ids import ids_in
 from exporter.parts.integrity import as_written, opened
-from exporter.parts.merge import MergePlan, PartSequence, Version, merge, plan_merge
+from exporter.parts.merge import MergePlan, PartSequence, merge, plan_merge
 from exporter.parts.nulls import count_values
-from exporter.parts.versions import versions_in
+from exporter.pipeline.changes import CHANGES_COLUMNS, MergeChanges, PartChanges, gathering
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.hydration import Hydrator
-from exporter.pipeline.lookup import MOST_REPEATED, NOTHING_REPEATED, Copy, Repeated, find_ids
+from exporter.pipeline.lookup import NOTHING_REPEATED, Copy, Repeated, find_ids, find_shown_elsewhere
 from exporter.pipeline.marks import Marks, marks_by_nulls, marks_by_rows
+from exporter.pipeline.part_columns import columns_of
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.quarantine_merge import Quarantine
 from exporter.pipeline.recording_cascade import follow, taken_times, touched_ids
@@ -86,7 +88,7 @@ async def merge_spool(
     quarantine = await Quarantine.load(state, stage)
     misfits = set[str]().union(*spool.misfit_ids.values())
     drops = {interval: {*ids} for interval, ids in gone.items()}
-    for interval, ids in (await to_thread.run_sync(_shown_elsewhere, spool, limiter=stage.working)).items():
+    for interval, ids in (await to_thread.run_sync(find_shown_elsewhere, spool, limiter=stage.working)).items():
         drops.setdefault(interval, set()).update(ids)
     plans: dict[Interval, MergePlan] = {}
     marks: dict[Interval, Marks] = {}
@@ -126,13 +128,25 @@ async def merge_spool(
     narrowed = {home.interval: home for gap in gaps for home in spool.every.overlapping(gap)}
     adds: list[DataFile] = []
 
-    async def write(planned: tuple[Home, MergePlan]) -> None:
-        home, plan = planned
-        window = home.interval if home.file is None or home.interval in narrowed else home.file.window
-        spooled = spool.parts.get(home.interval, [])
-        adds.extend(await _write(home, window, plan, spooled, stage, marks.get(home.interval)))
+    staying = {
+        name: copy.created_at
+        for name, copies in repeated.copies.items()
+        for copy in copies
+        if _stays(copy, name, plans, spool)
+    }
 
-    await for_each(changing, write, at_once=MERGED_AT_ONCE)
+    async with gathering(stage) as changes:
+        told = MergeChanges(changes, plans.values())
+
+        async def write(planned: tuple[Home, MergePlan]) -> None:
+            home, plan = planned
+            window = home.interval if home.file is None or home.interval in narrowed else home.file.window
+            spooled, part = spool.parts.get(home.interval, []), told.of_part(plan)
+            adds.extend(await _write(home, window, plan, spooled, stage, marks.get(home.interval), part))
+
+        await for_each(changing, write, at_once=MERGED_AT_ONCE)
+        await to_thread.run_sync(told.joined, staying, limiter=stage.working)
+        changed = await changes.publish()
     removed = {file.path for home, _ in changing for file in _files(home, state)}
     redeclared = dict(_redeclared(narrowed.values(), [spool.homes[interval] for interval in plans], marks, state))
     adds += [file for path, file in redeclared.items() if path not in removed]
@@ -142,12 +156,6 @@ async def merge_spool(
         leaving |= await to_thread.run_sync(ids_in, spool.paths, quarantine.ids())
     leaving -= misfits
     lines_gone = {interval: quarantine.ids() & {*ids} for interval, ids in gone.items()}
-    staying = {
-        name: copy.created_at
-        for name, copies in repeated.copies.items()
-        for copy in copies
-        if _stays(copy, name, plans, spool)
-    }
     touched = touched_ids(spool, plans, lines_gone, misfits)
     followed = await follow(state, stage, touched, staying | taken_times(plans))
     lines = await quarantine.merge(spool, leaving, whole)
@@ -155,6 +163,7 @@ async def merge_spool(
         adds=(*sorted(adds, key=lambda file: (file.window, file.path)), *followed.adds),
         removes=(*sorted(removed), *followed.removes, *lines.removes),
         quarantines=tuple(lines.adds),
+        changed=changed,
         unproven=tuple(spool.unproven),
         read_since=spool.read_since,
         organization=spool.guard.organization,
@@ -184,28 +193,6 @@ async def _refuse_loss(spool: Spool, plans: Mapping[Interval, MergePlan], state:
                 "Run again when it serves the field to this token. If it never will, export to another destination, "
                 f"with --exclude-fields {name}"
             )
-
-
-def _shown_elsewhere(spool: Spool) -> dict[Interval, set[str]]:
-    """Returns the ids that moved from home to home while they were read, by each home except the one that counts."""
-    with Hashes() as hashes:
-        for path in spool.paths:
-            for ids in read_ids(path):
-                hashes.add(hash_ids(ids))
-        suspicious = hashes.repeated(MOST_REPEATED)
-    shown: dict[str, list[tuple[Version, Interval]]] = {}
-    for interval, parts in spool.parts.items() if suspicious else ():
-        for part in parts:
-            for identity, created_at, updated_at in versions_in([part.path]):
-                if hash(identity) in suspicious:
-                    version = Version(part.reading, created_at, updated_at)
-                    shown.setdefault(identity, []).append((version, interval))
-    elsewhere: dict[Interval, set[str]] = {}
-    for identity, versions in shown.items():
-        _, home = max(versions, key=lambda one: one[0].rank)
-        for interval in {interval for _, interval in versions} - {home}:
-            elsewhere.setdefault(interval, set()).add(identity)
-    return elsewhere
 
 
 def _outcome(
@@ -261,16 +248,26 @@ def _readings(spooled: Iterable[SpooledPart]) -> list[PartSequence]:
 
 
 async def _write(
-    home: Home, window: Interval, plan: MergePlan, spooled: list[SpooledPart], stage: PartStage, marks: Marks | None
+    home: Home,
+    window: Interval,
+    plan: MergePlan,
+    spooled: list[SpooledPart],
+    stage: PartStage,
+    marks: Marks | None,
+    told: PartChanges,
 ) -> tuple[DataFile, ...]:
     """Writes the part that replaces a home's, and the part of its turns; nothing if no row is left."""
     old = home.file
     if old is not None and not plan.taken and plan.dropped_rows == old.rows:
+        async with columns_of(stage.store, old, CHANGES_COLUMNS) as part:
+            await to_thread.run_sync(told.all_dropped, part, limiter=stage.working)
         return ()
     writer = stage.new_part()
     try:
         async with _opened(home, stage, checked=True) as part:
-            lost, gained = await to_thread.run_sync(merge, plan, part, writer, limiter=stage.working)
+            merging = partial(merge, plan, part, writer, told.dropped)
+            lost, gained = await to_thread.run_sync(merging, limiter=stage.working)
+        await to_thread.run_sync(told.came, limiter=stage.working)
         finished = await to_thread.run_sync(writer.close, limiter=stage.working)
     except BaseException:
         writer.abort()

@@ -52,7 +52,7 @@ from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
 from exporter.keys import Key, Keys
 from exporter.layout import is_part
-from exporter.log.commits import load_state
+from exporter.log.commits import load_commits, load_state
 from exporter.log.state import State
 from exporter.model import RECORDINGS, TABLES, TableFormat
 from exporter.parts.cipher import Cipher, using
@@ -76,6 +76,7 @@ from tests.toolkit.encrypted import check_closed, data_key, encryption_with, key
 from tests.toolkit.instants import coverage_of
 from tests.toolkit.protected import POLICY, STRICTER, all_protected, tag_of
 from tests.toolkit.sizes import size_of
+from tests.toolkit.told_changes import Table, check_told, table_of
 
 T = TypeVar("T")
 
@@ -142,6 +143,8 @@ class Sequences(RuleBasedStateMachine):
         self.data_key: Key | None = None
         self.encryption: Encryption | None = None
         self.keys_drawn = 0
+        #: What the table of conversations had when it was last looked at.
+        self.table = Table(State(), {})
         #: Each row is in one place, as after a run that was not cut short.
         self.is_settled = True
 
@@ -593,6 +596,17 @@ class Sequences(RuleBasedStateMachine):
         self.asked = msgspec.structs.replace(self.asked, encryption=self.encryption if kills else None)
 
     # These invariants must hold.
+
+    @invariant()
+    def tells_what_has_changed(self) -> None:
+        if not self.coverage:
+            return
+        before, state = self.table, self._state()
+        if state.number == before.state.number:
+            return
+        self.table = table_of(self.root, state, self._open)
+        commits = self.portal.call(load_commits, LocalStore(self.root))
+        check_told(self.root, before, self.table, commits[before.state.number :], self._open)
 
     @invariant()
     def is_what_the_model_is(self) -> None:

@@ -234,7 +234,7 @@ class FullStore(LocalStore):
 def test_a_disk_that_is_full_at_any_write_leaves_what_can_be_resumed(
     server: ServerModel, options: dict[str, Any], disks: list[tuple[int, bool]]
 ) -> None:
-    write = writer._HashingFile.write
+    write = writer.HashingFile.write
 
     async def main(root: Path) -> None:
         destination = destination_of(root, server, options)
@@ -248,7 +248,7 @@ def test_a_disk_that_is_full_at_any_write_leaves_what_can_be_resumed(
 
             destination.make_store = lambda root, disk=disk: FullStore(root, disk)  # type: ignore[misc]
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(writer._HashingFile, "write", write_to_disk)
+                patch.setattr(writer.HashingFile, "write", write_to_disk)
                 await run_into(destination, ModelSource(server), StoreError)
             await destination.load()
             check_exact(destination, server)

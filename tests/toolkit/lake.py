@@ -1,27 +1,20 @@
 """Reads Delta and Iceberg tables: each reader returns all rows of a table, of the newest version or of an older one."""
 
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import DeltaTable, QueryBuilder
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
 from exporter.partitions import PARTITION_KEYS
 from tests.end_to_end.records import Record
+from tests.toolkit.engines import duckdb_engine
 
-#: The extension is built for this DuckDB; other tests use a newer one.
-_DUCKDB = "1.5.5"
 #: Reads the table at a destination, in the version that the reader knows by this number; `None` is the newest.
 Read: TypeAlias = Callable[[Path, int | None], Mapping[str, Record]]
 
@@ -53,7 +46,8 @@ def iceberg(root: Path, table: str = "conversations") -> Iterator[Table]:
         yield catalog.load_table(f"exporter.{table}")
 
 
-def _records(table: pa.Table) -> dict[str, Record]:
+def records_of(table: pa.Table) -> dict[str, Record]:
+    """Returns the rows by id, without the key of the partitions."""
     rows = table.drop_columns([name for name in table.column_names if name in _PARTITIONS]).to_pylist()
     found = {row["id"]: row for row in rows}
     assert len(found) == len(rows), "a row is there twice"
@@ -64,7 +58,7 @@ _PARTITIONS = set(PARTITION_KEYS)
 
 
 def _by_deltalake(root: Path, version: int | None) -> dict[str, Record]:
-    return _records(delta_rows(DeltaTable(root / "conversations", version=version)))
+    return records_of(delta_rows(DeltaTable(root / "conversations", version=version)))
 
 
 def delta_rows(table: DeltaTable, where: str = "true") -> pa.Table:
@@ -74,52 +68,26 @@ def delta_rows(table: DeltaTable, where: str = "true") -> pa.Table:
 
 
 def _by_polars_of_delta(root: Path, version: int | None) -> dict[str, Record]:
-    return _records(pl.scan_delta(root / "conversations", version=version).collect().to_arrow())
+    return records_of(pl.scan_delta(root / "conversations", version=version).collect().to_arrow())
 
 
 def _by_pyiceberg(root: Path, version: int | None) -> dict[str, Record]:
     with iceberg(root) as table:
-        return _records(table.scan(snapshot_id=version).to_arrow())
+        return records_of(table.scan(snapshot_id=version).to_arrow())
 
 
 def _by_polars_of_iceberg(root: Path, version: int | None) -> dict[str, Record]:
     with iceberg(root) as table:
-        return _records(pl.scan_iceberg(table, snapshot_id=version).collect().to_arrow())
+        return records_of(pl.scan_iceberg(table, snapshot_id=version).collect().to_arrow())
 
 
 def by_duckdb(root: Path, version: int | None) -> dict[str, Record]:
     """Returns the rows of a Delta table. The first call installs DuckDB and its extension beside this environment."""
     at = "" if version is None else f", version => {version}"
-    return _records(query_by_duckdb(f"FROM delta_scan('conversations'{at})", root))
+    return records_of(query_by_duckdb(f"FROM delta_scan('conversations'{at})", root))
 
 
 def query_by_duckdb(query: str, directory: Path) -> pa.Table:
     """Returns the answer to a query in this directory."""
-    packages = _install()
-    (extension,) = packages.glob("duckdb_extension_delta/extensions/*/delta.duckdb_extension")
-    with tempfile.TemporaryDirectory() as temporary:
-        to = Path(temporary) / "rows.parquet"
-        sql = f"LOAD '{extension}'; SET TimeZone = 'UTC'; COPY ({query}) TO '{to}' (FORMAT parquet)"
-        done = subprocess.run(
-            [sys.executable, "-c", f"import duckdb; duckdb.execute({sql!r})"],
-            cwd=directory,
-            env={**os.environ, "PYTHONPATH": str(packages)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return pq.ParquetFile(to).read()
-
-
-def _install() -> Path:
-    there = Path(sys.prefix) / f"duckdb-delta-{_DUCKDB}"
-    if not there.exists():
-        with tempfile.TemporaryDirectory(dir=sys.prefix) as directory:
-            wanted = [f"duckdb=={_DUCKDB}", f"duckdb-extension-delta=={_DUCKDB}"]
-            command = [sys.executable, "-m", "pip", "install", "-q", "--target", directory, *wanted]
-            subprocess.run(command, check=True, timeout=300)
-            # Another process may have been faster.
-            with suppress(OSError):
-                shutil.copytree(directory, f"{directory}.whole")
-                Path(f"{directory}.whole").rename(there)
-    return there
+    with duckdb_engine(directory) as engine:
+        return engine.ask(query)
