@@ -9,7 +9,7 @@ from anyio import to_thread
 
 from exporter.errors import ChangesGoneError, DamagedPartError, StoreError, UnreadableFileError, UsageError
 from exporter.jobs.change_feed import ChangeFeed, Survey
-from exporter.jobs.dataset import read_manifest, schema_of, table_schema
+from exporter.jobs.dataset import load_table, schema_of, table_schema
 from exporter.layout import CONVERSATIONS
 from exporter.log.commits import load_commits
 from exporter.log.fold import apply
@@ -43,7 +43,7 @@ async def changes(
     if table not in TABLES:
         raise UsageError(f"--table {table}: the tables are {', '.join(TABLES)}.{did_you_mean(table, TABLES)}")
     async with open_store(location) as store:
-        manifest, shown = await read_manifest(store, table)
+        manifest, shown = await load_table(store, table)
         commits = await load_commits(store)
         states = _States.of(commits, since, to)
         schema = table_schema(schema_of(shown), manifest.request.partition_by)
