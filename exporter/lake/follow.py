@@ -7,7 +7,6 @@ before: never half a sync, nor the gap that a repair has left before it is read 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Final
 
 from anyio import to_thread
@@ -22,7 +21,7 @@ from exporter.model import RECORDINGS, TableFormat
 from exporter.progress import Observer
 from exporter.settings import Selection
 from exporter.store.base import Store
-from exporter.store.location import Location
+from exporter.store.location import Location, Url
 from exporter.store.objects.threads import check_threads
 from exporter.words import install_command
 
@@ -45,15 +44,23 @@ def settle_table_format(state: State, asked: Selection, destination: Location) -
     format_ = stored or wanted
     if format_ is None:
         return None
-    if not isinstance(destination, Path):
-        raise UsageError(f"{destination}: no place for --table-format; its tables can only be kept on a disk")
     check_installed(format_)
     check_place(format_, destination)
     return format_
 
 
-def check_place(format_: TableFormat, root: Path) -> None:
-    """Raises `DestinationError` for a directory whose path readers of this format would misunderstand."""
+def check_place(format_: TableFormat, destination: Location) -> None:
+    """Raises `DestinationError` for a directory whose path readers of this format would misunderstand, and for an
+    object store or a catalog that cannot keep tables of this format."""
+    if format_.kind == "iceberg":
+        from exporter.lake.catalogs import check_catalog
+
+        check_catalog(format_, destination)
+    if isinstance(destination, Url):
+        if format_.kind == "delta":
+            raise UsageError(f"{destination}: no place for --table-format; its tables can only be kept on a disk")
+        return
+    root = destination
     path = str(root.absolute())
     wrong = sorted({one for one in path if one in _MISREAD[format_.kind] or one < " " or "\ud800" <= one <= "\udfff"})
     if wrong:
@@ -173,8 +180,7 @@ def open_tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
         yield ()
         return
     check_installed(format_)
-    if isinstance(store.location, Path):
-        check_place(format_, store.location)
+    check_place(format_, store.location)
     place = LakePlace.of(store)
     asked = Tables.of(request)
     partition = asked.partition_key
