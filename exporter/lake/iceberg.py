@@ -109,6 +109,9 @@ class IcebergTable:
             self._stage(transaction, step, generation)
             self._table = transaction.commit_transaction()
 
+    def maintain(self) -> None:
+        """Does nothing."""
+
     def generations(self) -> Collection[int]:
         table = self._table
         found = () if table is None else map(_generation, table.snapshots())
