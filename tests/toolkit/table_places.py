@@ -24,6 +24,7 @@ PLACES: Mapping[str, tuple[Kind, str]] = {
     "delta on S3": ("delta", "s3_process"),
     "delta on Azure": ("delta", "azure_tables"),
     "iceberg on a disk": ("iceberg", ""),
+    "iceberg on S3": ("iceberg", "s3_process"),
 }
 #: These tests are about Delta alone.
 DELTA_PLACES = [name for name, (kind, _) in PLACES.items() if kind == "delta"]
