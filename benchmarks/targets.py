@@ -56,6 +56,9 @@ def targets(results: Results) -> list[Target]:
     if results.erase:
         what = f"one person found among {results.erase.rows:,} conversations"
         found.append(Target(what, results.erase.find_seconds, 3.0, " s of CPU", 2))
+    if results.changes:
+        what = "telling what a sync changes ÷ the sync"
+        found.append(Target(what, results.changes.shares, 1.0, " % of its CPU", 2))
     if results.start:
         milliseconds = [1000 * seconds for seconds in results.start.help_seconds]
         found.append(Target("`exporter --help`", milliseconds, 250, " ms", 0))
