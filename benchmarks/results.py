@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.changes import Result as Changes
 from benchmarks.cost import Result as Cost
 from benchmarks.encryption import Result as Encryption
 from benchmarks.erase import Result as Erase
@@ -46,6 +47,7 @@ class Results(msgspec.Struct):
     privacy: Privacy | None = None
     encryption: Encryption | None = None
     erase: Erase | None = None
+    changes: Changes | None = None
     simulated: Simulated | None = None
 
 
