@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from benchmarks import (
+    change_files,
     changes,
     cost,
     encryption,
@@ -54,7 +55,8 @@ PARTS: Final = {
     "privacy": _Part("Privacy", privacy.measure, privacy.describe),
     "encryption": _Part("Encryption", encryption.measure, encryption.describe),
     "erase": _Part("Erasing one person", erase.measure, erase.describe),
-    "changes": _Part("Telling what a sync changes", changes.measure, changes.describe),
+    "change_files": _Part("Telling what a sync changes", change_files.measure, change_files.describe),
+    "changes": _Part("What has changed", changes.measure, changes.describe),
     "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
 }
 

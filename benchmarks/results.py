@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.change_files import Result as ChangeFiles
 from benchmarks.changes import Result as Changes
 from benchmarks.cost import Result as Cost
 from benchmarks.encryption import Result as Encryption
@@ -47,6 +48,7 @@ class Results(msgspec.Struct):
     privacy: Privacy | None = None
     encryption: Encryption | None = None
     erase: Erase | None = None
+    change_files: ChangeFiles | None = None
     changes: Changes | None = None
     simulated: Simulated | None = None
 
