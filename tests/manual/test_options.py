@@ -32,7 +32,7 @@ def beside(command: str) -> set[frozenset[str]]:
     "command",
     [
         *("export", "demo", "status", "verify", "accept", "erase", "compact", "rekey", "vacuum", "expire", "policy"),
-        *("schema", "sandbox"),
+        *("schema", "convert", "sandbox"),
     ],
 )
 def test_options(command: str) -> None:
