@@ -204,7 +204,7 @@ def test_each_row_is_counted_alike(demo: Path) -> None:
     import polars as pl
     import pyarrow.dataset as ds
 
-    table, glob = demo / "demo-export/conversations", f"{demo}/demo-export/conversations/**/*.parquet"
+    table, glob = demo / "demo-export/conversations", f"{demo}/demo-export/conversations/**/part-*.parquet"
     assert len(pd.read_parquet(table, dtype_backend="pyarrow")) == 2000
     assert ds.dataset(table, partitioning="hive").count_rows() == 2000
     by_polars = pl.scan_parquet(glob, hive_partitioning=True)
