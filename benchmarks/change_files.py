@@ -57,7 +57,14 @@ def measure(size: Size, work: Path) -> Result:
     with serving(partial(with_changes, count)) as server:
         for _ in range(size.rounds):
             copytree(made, target)
-            command: list[str | Path] = [sys.executable, "-m", "benchmarks.change_files_clocks", figures, target, server.url]
+            command: list[str | Path] = [
+                sys.executable,
+                "-m",
+                "benchmarks.change_files_clocks",
+                figures,
+                target,
+                server.url,
+            ]
             run(command, environment(server.url))
             found.append(json.loads(figures.read_bytes()))
             rmtree(target)
