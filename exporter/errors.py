@@ -74,8 +74,8 @@ class ProtectionError(DestinationError):
 
 
 class ChangesGoneError(DestinationError):
-    """What has changed since a generation is no longer known, or not as far as another one. Nothing is given; all that
-    there is, from generation 0, always can be."""
+    """The changes since a generation, or those up to another one, are no longer known; none were given. All rows, as the
+    changes from generation 0, always are."""
 
 
 class DestinationLockedError(ExporterError):

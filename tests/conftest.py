@@ -7,7 +7,7 @@ from hypothesis import settings
 
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.pipeline import attempts
-from tests.toolkit.clouds import S3, Cloud, azurite, google, moto
+from tests.toolkit.clouds import S3, Cloud, azurite, google, moto, moto_process
 
 #: Unless one of these asks for more, examples are the same on each run, so that only a change can make them fail.
 _ASK_FOR_MORE = {"EXPORTER_RANDOM", "EXPORTER_SEQUENCES", "EXPORTER_WALK_EXAMPLES"}
@@ -41,6 +41,12 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3]:
     with moto() as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def s3_process() -> Iterator[Cloud]:
+    with moto_process() as cloud:
         yield cloud
 
 

@@ -25,7 +25,7 @@ from exporter.jobs.recordings import recordings as run_recordings
 from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.reread import RereadResult
 from exporter.jobs.reread import reread as run_reread
-from exporter.jobs.schema import load_table, new_schema
+from exporter.jobs.schema import load_warehouse_table, new_schema
 from exporter.jobs.status import Status
 from exporter.jobs.status import status as run_status
 from exporter.jobs.stream import Stream
@@ -172,7 +172,7 @@ async def schema(of: ExportSpec | str | Path, table: str = CONVERSATIONS) -> pa.
         fields, file = choose_fields(of.fields, of.exclude_fields), await to_thread.run_sync(of.read_policy)
         columns = new_schema(table, fields, None if file is None else file.policy)
         return table_schema(columns, of.partition_by or "day")
-    stored = await load_table(parse_location(str(of)), table)
+    stored = await load_warehouse_table(parse_location(str(of)), table)
     return table_schema(stored.schema, stored.partition_by)
 
 

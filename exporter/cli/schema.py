@@ -59,7 +59,7 @@ def schema(
 
     import anyio
 
-    from exporter.jobs.schema import load_table, new_schema, render_schema
+    from exporter.jobs.schema import load_warehouse_table, new_schema, render_schema
     from exporter.jobs.warehouse import Place, WarehouseTable
 
     place = None if copy is None else Place.parse(copy)
@@ -72,5 +72,5 @@ def schema(
             place=place,
         )
     else:
-        shown = anyio.run(load_table, target, table, place)
+        shown = anyio.run(load_warehouse_table, target, table, place)
     typer.echo(render_schema(shown, output))

@@ -9,10 +9,9 @@ from anyio import to_thread
 
 from exporter.errors import ChangesGoneError, DamagedPartError, StoreError, UnreadableFileError, UsageError
 from exporter.jobs.change_feed import ChangeFeed, Survey
-from exporter.jobs.dataset import load_manifest, schema_of, table_schema
+from exporter.jobs.dataset import read_manifest, schema_of, table_schema
 from exporter.layout import CONVERSATIONS
 from exporter.log.commits import load_commits
-from exporter.log.feed import live_changes
 from exporter.log.fold import apply
 from exporter.log.net_changes import ChangedRow, Touched
 from exporter.log.state import Commit, State
@@ -26,7 +25,7 @@ from exporter.run.encryption import ReaderKeys
 from exporter.store.base import Store
 from exporter.store.location import Location, shell_word
 from exporter.store.open import open_store
-from exporter.words import count_of, did_you_mean
+from exporter.words import did_you_mean
 
 _EVERYTHING: Final = "Take everything: the changes from generation 0 are all rows, as inserts"
 
@@ -44,7 +43,7 @@ async def changes(
     if table not in TABLES:
         raise UsageError(f"--table {table}: the tables are {', '.join(TABLES)}.{did_you_mean(table, TABLES)}")
     async with open_store(location) as store:
-        manifest, shown = await load_manifest(store, table)
+        manifest, shown = await read_manifest(store, table)
         commits = await load_commits(store)
         states = _States.of(commits, since, to)
         schema = table_schema(schema_of(shown), manifest.request.partition_by)
@@ -92,8 +91,7 @@ async def _feed(
     touched = Touched(states.before.coverage)
     if since:
         _check_known(store.location, states, commits)
-        files = live_changes(states.head.live)
-        told = {one.number: files[path] for path, one in states.head.feed.told.items()}
+        told = {one.number: states.head.changes[path] for path, one in states.head.feed.told.items()}
         for commit in commits[since : after.number]:
             file = told.get(commit.number)
             touched.note(commit.change, () if file is None else await _changed_rows(store, file, ciphers))
@@ -145,7 +143,7 @@ async def _check_there(store: Store, states: _States, survey: Survey, table: str
         path, damage = next(iter(damaged.items()))
         raise DamagedPartError(location / path, damage.detail, shell_word(location), damage.kind)
     raise ChangesGoneError(
-        f"{location}: {count_of(len(damaged), 'file')} of generation {number} were replaced since, and are not kept. "
+        f"{location}: of the files of generation {number}, {len(damaged):,} were replaced since, and are not kept. "
         "Take the changes up to the latest generation: leave --to-generation out"
     )
 

@@ -66,7 +66,7 @@ def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
 
 async def _open(location: Location, table: str, generation: int | None, keys: ReaderKeys) -> ds.FileSystemDataset:
     async with open_store(location) as store:
-        manifest, shown = await load_manifest(store, table)
+        manifest, shown = await load_table(store, table)
         files = shown.files
         if generation is not None and generation != manifest.generation:
             files = await _files_then(store, table, generation)
@@ -94,8 +94,8 @@ def _formats(
     return found
 
 
-async def load_manifest(store: Store, table: str) -> tuple[Manifest, ManifestTable]:
-    """Returns the manifest, and what it says of a table. Raises the errors of `open_dataset`."""
+async def load_table(store: Store, table: str) -> tuple[Manifest, ManifestTable]:
+    """Returns the manifest of an export, and what it says of a table. Raises the errors of `open_dataset`."""
     data = await store.read(MANIFEST)
     if data is None:
         raise DestinationError(f"{store.location}: no export here, or none with a manifest yet")
@@ -121,7 +121,7 @@ async def _files_then(store: Store, table: str, generation: int) -> list[Manifes
 
 
 def schema_of(table: ManifestTable) -> pa.Schema:
-    """Returns the columns of a table's files. Raises `DestinationError` for types that a newer exporter wrote."""
+    """Returns the columns of a table's files. Raises `DestinationError` if a newer exporter wrote them."""
     if unknown := [column.type for column in table.schema if column.type not in _TYPES]:
         raise DestinationError(f"columns of type {unknown[0][:80]}: a newer exporter wrote them. Upgrade to read them")
     return pa.schema([pa.field(column.name, _TYPES[column.type], column.nullable) for column in table.schema])

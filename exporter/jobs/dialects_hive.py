@@ -35,8 +35,6 @@ _PROJECTIONS: Final = {
     "day": ("yyyy-MM-dd", "DAYS"),
     "month": ("yyyy-MM", "MONTHS"),
 }
-#: Redshift adds no more in one statement.
-_PARTITIONS_AT_ONCE: Final = 100
 
 
 def athena(table: WarehouseTable) -> str:
@@ -112,15 +110,14 @@ def redshift(table: WarehouseTable) -> str:
 
 
 def _added(name: str, key: str, values: tuple[str, ...], directory: str) -> list[str]:
-    lines = ["-- Redshift finds no partitions by itself: run these again, with the new ones, after each run."]
-    for start in range(0, len(values), _PARTITIONS_AT_ONCE):
-        lines.append(f"ALTER TABLE {name} ADD IF NOT EXISTS")
-        some = values[start : start + _PARTITIONS_AT_ONCE]
-        parts = [
-            f"PARTITION ({in_quotes(key)} = {doubled(v)}) LOCATION {doubled(f'{directory}{key}={v}/')}" for v in some
-        ]
-        lines.append("\n".join(f"  {part}" for part in parts) + ";")
-    return lines
+    return [
+        f"-- Redshift finds no {key} by itself: each new one must be added after the run that brings it.",
+        *(
+            f"ALTER TABLE {name} ADD IF NOT EXISTS PARTITION ({in_quotes(key)} = {doubled(value)}) "
+            f"LOCATION {doubled(f'{directory}{key}={value}/')};"
+            for value in values
+        ),
+    ]
 
 
 def _external(table: WarehouseTable) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from exporter.contract import parse_timestamp
 from exporter.encode.tables import Tables
 from exporter.errors import UsageError
-from exporter.jobs.dataset import load_manifest, schema_of, table_schema
+from exporter.jobs.dataset import load_table, schema_of, table_schema
 from exporter.jobs.dialects import register
 from exporter.jobs.warehouse import Place, Types, WarehouseTable, in_quotes, remarked, sql_type
 from exporter.layout import ALL_TABLES, TABLES
@@ -45,13 +45,13 @@ def new_schema(table: str, fields: tuple[str, ...] | None, policy: Policy | None
     return Tables.of(request).schemas[table]
 
 
-async def load_table(location: Location, table: str, copy: Place | None = None) -> WarehouseTable:
+async def load_warehouse_table(location: Location, table: str, copy: Place | None = None) -> WarehouseTable:
     """Returns a table of the export at a location, by its manifest; it is read from a `copy`, if there is one.
 
     Raises the errors of `open_dataset`, and `UsageError` for a copy of an Iceberg table.
     """
     async with open_store(location) as store:
-        manifest, shown = await load_manifest(store, table)
+        manifest, shown = await load_table(store, table)
         found = WarehouseTable(
             name=table,
             schema=schema_of(shown),

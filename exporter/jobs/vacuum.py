@@ -65,8 +65,8 @@ async def vacuum(
 ) -> VacuumResult:
     """Deletes the files that were replaced before an instant and that the newest version of no table needs, and those
     that repairs have dropped, if nothing needs them any longer; and media that no row names, whatever its age: older
-    versions of a table may name some that is gone. Files that tell what commits before that instant have changed go,
-    too.
+    versions of a table may name some that is gone. Also deletes files that tell what commits before that instant have
+    changed.
 
     Raises `DestinationError` if there is no export, `DestinationLockedError` if another run is at work,
     `OvertakenError` if another run has gone on with the export meanwhile, `ForeignTableError` for a table that others

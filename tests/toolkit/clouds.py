@@ -144,13 +144,33 @@ def moto() -> Iterator[S3]:
 
     gate = Gate(DomainDispatcherApplication(create_backend_app))
     with serving(gate) as url:
-        environment = {
-            "AWS_ENDPOINT_URL_S3": url,
-            "AWS_ACCESS_KEY_ID": "AKIAFORTESTS",
-            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
-            "AWS_REGION": "us-east-1",
-        }
-        yield S3("s3", environment, lambda name: _put(f"{url}/{name}", {}), gate, url)
+        yield S3("s3", _s3_environment(url), lambda name: _put(f"{url}/{name}", {}), gate, url)
+
+
+@contextmanager
+def moto_process() -> Iterator[Cloud]:
+    """Runs S3 as a process, for libraries that hold up all threads of their own while they ask it."""
+    command = [sys.executable, "-c", "from moto.server import main; main(['-H', '127.0.0.1', '-p', '0'])"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        said = re.search(r"Running on (http://[^\s]+)", next(line for line in process.stderr if "Running on" in line))
+        assert said is not None
+        # Nobody reads on, and a pipe that is full would stop it.
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield Cloud("s3", _s3_environment(said[1]), lambda name: _put(f"{said[1]}/{name}", {}))
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _s3_environment(url: str) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL_S3": url,
+        "AWS_ACCESS_KEY_ID": "AKIAFORTESTS",
+        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+        "AWS_REGION": "us-east-1",
+    }
 
 
 @contextmanager

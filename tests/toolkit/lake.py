@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -15,8 +15,20 @@ from exporter.partitions import PARTITION_KEYS
 from tests.end_to_end.records import Record
 from tests.toolkit.engines import duckdb_engine
 
+
+class Readable(Protocol):
+    """Says where tables are, and what a reader needs to get there. `files` is where they are if that is a disk."""
+
+    @property
+    def files(self) -> Path: ...
+    def uri(self, table: str = "conversations") -> str: ...
+    def options(self) -> dict[str, str]: ...
+
+
+#: A destination on a disk, or anywhere.
+Where: TypeAlias = Path | Readable
 #: Reads the table at a destination, in the version that the reader knows by this number; `None` is the newest.
-Read: TypeAlias = Callable[[Path, int | None], Mapping[str, Record]]
+Read: TypeAlias = Callable[[Where, int | None], Mapping[str, Record]]
 
 Kind: TypeAlias = Literal["delta", "iceberg"]
 KINDS: tuple[Kind, ...] = ("delta", "iceberg")
@@ -29,19 +41,27 @@ def readers(kind: str) -> dict[str, Read]:
     return {"pyiceberg": _by_pyiceberg, "Polars": _by_polars_of_iceberg}
 
 
-def versions(root: Path, kind: str, table: str = "conversations") -> dict[int, int]:
+def delta_table(where: Where, table: str = "conversations", version: int | None = None) -> DeltaTable:
+    """Opens a Delta table."""
+    if isinstance(where, Path):
+        return DeltaTable(where / table, version)
+    return DeltaTable(where.uri(table), version, storage_options=where.options())
+
+
+def versions(where: Where, kind: str, table: str = "conversations") -> dict[int, int]:
     """Returns the number by which a reader knows the version of each generation."""
     key = "exporter.generation"
     if kind == "delta":
-        history = DeltaTable(root / table).history()
+        history = delta_table(where, table).history()
         return {commit[key]: commit["version"] for commit in history if key in commit}
-    with iceberg(root, table) as found:
+    with iceberg(where, table) as found:
         stamped = [(one.summary[key] if one.summary else None, one.snapshot_id) for one in found.snapshots()]
         return {int(generation): snapshot for generation, snapshot in stamped if generation is not None}
 
 
 @contextmanager
-def iceberg(root: Path, table: str = "conversations") -> Iterator[Table]:
+def iceberg(where: Where, table: str = "conversations") -> Iterator[Table]:
+    root = where if isinstance(where, Path) else where.files
     with SqlCatalog("exporter", uri=f"sqlite:///{root.absolute()}/_iceberg/catalog.db") as catalog:
         yield catalog.load_table(f"exporter.{table}")
 
@@ -57,8 +77,8 @@ def records_of(table: pa.Table) -> dict[str, Record]:
 _PARTITIONS = set(PARTITION_KEYS)
 
 
-def _by_deltalake(root: Path, version: int | None) -> dict[str, Record]:
-    return records_of(delta_rows(DeltaTable(root / "conversations", version=version)))
+def _by_deltalake(where: Where, version: int | None) -> dict[str, Record]:
+    return records_of(delta_rows(delta_table(where, version=version)))
 
 
 def delta_rows(table: DeltaTable, where: str = "true") -> pa.Table:
@@ -67,24 +87,33 @@ def delta_rows(table: DeltaTable, where: str = "true") -> pa.Table:
     return pa.RecordBatchReader.from_stream(reader).read_all()
 
 
-def _by_polars_of_delta(root: Path, version: int | None) -> dict[str, Record]:
-    return records_of(pl.scan_delta(root / "conversations", version=version).collect().to_arrow())
+def _by_polars_of_delta(where: Where, version: int | None) -> dict[str, Record]:
+    return records_of(scan_delta(where, version).collect().to_arrow())
 
 
-def _by_pyiceberg(root: Path, version: int | None) -> dict[str, Record]:
-    with iceberg(root) as table:
+def scan_delta(where: Where, version: int | None = None) -> pl.LazyFrame:
+    """Opens a Delta table of conversations by Polars."""
+    if isinstance(where, Path):
+        return pl.scan_delta(where / "conversations", version=version)
+    return pl.scan_delta(where.uri(), version=version, storage_options=where.options())
+
+
+def _by_pyiceberg(where: Where, version: int | None) -> dict[str, Record]:
+    with iceberg(where) as table:
         return records_of(table.scan(snapshot_id=version).to_arrow())
 
 
-def _by_polars_of_iceberg(root: Path, version: int | None) -> dict[str, Record]:
-    with iceberg(root) as table:
+def _by_polars_of_iceberg(where: Where, version: int | None) -> dict[str, Record]:
+    with iceberg(where) as table:
         return records_of(pl.scan_iceberg(table, snapshot_id=version).collect().to_arrow())
 
 
-def by_duckdb(root: Path, version: int | None) -> dict[str, Record]:
+def by_duckdb(where: Where, version: int | None) -> dict[str, Record]:
     """Returns the rows of a Delta table. The first call installs DuckDB and its extension beside this environment."""
     at = "" if version is None else f", version => {version}"
-    return records_of(query_by_duckdb(f"FROM delta_scan('conversations'{at})", root))
+    return records_of(
+        query_by_duckdb(f"FROM delta_scan('conversations'{at})", where if isinstance(where, Path) else where.files)
+    )
 
 
 def query_by_duckdb(query: str, directory: Path) -> pa.Table:
