@@ -334,9 +334,9 @@ def test_the_extras_are_what_is_asked_for() -> None:
     }
 
 
-async def test_object_stores_are_refused() -> None:
-    asked = Selection(table_format=TableFormat(kind="delta"))
-    with pytest.raises(UsageError, match=r"^s3://bucket/calls: no place for --table-format"):
+def test_iceberg_is_refused_in_a_bucket() -> None:
+    asked = Selection(table_format=TableFormat(kind="iceberg"))
+    with pytest.raises(UsageError, match=r"^s3://bucket/calls: no place for Iceberg tables; give --table-format delta"):
         settle_table_format(State(), asked, Url("s3", "bucket", "calls"))
 
 

@@ -22,7 +22,7 @@ from tests.toolkit.lake import Kind
 PLACES: Mapping[str, tuple[Kind, str]] = {
     "delta on a disk": ("delta", ""),
     "delta on S3": ("delta", "s3_process"),
-    "delta on Azure": ("delta", "azure"),
+    "delta on Azure": ("delta", "azure_tables"),
     "iceberg on a disk": ("iceberg", ""),
 }
 #: These tests are about Delta alone.
