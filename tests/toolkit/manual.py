@@ -111,7 +111,11 @@ def snippets_in(language: str) -> list[str]:
     return list(dict.fromkeys(chain(*(page.in_language(language) for page in ALL))))
 
 
-QUERIES = [text for text in snippets_in("sql") if not text.startswith(("INSERT", "PRAGMA"))]
+#: Those for warehouses, which the tests of their page parse or run.
+FOR_WAREHOUSES = PAGES["warehouses"].in_language("sql")
+QUERIES = [
+    text for text in snippets_in("sql") if not text.startswith(("INSERT", "PRAGMA")) and text not in FOR_WAREHOUSES
+]
 #: Those that need a key are run by the tests of their page.
 PROGRAMS = [text for text in snippets_in("python") if "data.key" not in text]
 
