@@ -115,8 +115,8 @@ def snippets_in(language: str, pages: Sequence[Page] = ALL) -> list[str]:
     return list(dict.fromkeys(chain(*(page.in_language(language) for page in pages))))
 
 
-#: The statements of a page that loads a warehouse; its own test runs them one after the other.
-WAREHOUSE = PAGES["changes"].in_language("sql")
+#: Statements for warehouses, which the tests of their pages parse, or run one after the other.
+WAREHOUSE = [*PAGES["changes"].in_language("sql"), *PAGES["warehouses"].in_language("sql")]
 QUERIES = [
     text for text in snippets_in("sql", TOGETHER) if not text.startswith(("INSERT", "PRAGMA")) and text not in WAREHOUSE
 ]
