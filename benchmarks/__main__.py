@@ -21,6 +21,7 @@ from benchmarks import (
     encryption,
     erase,
     flight,
+    lake,
     memory,
     privacy,
     reading,
@@ -57,6 +58,7 @@ PARTS: Final = {
     "erase": _Part("Erasing one person", erase.measure, erase.describe),
     "change_files": _Part("Telling what a sync changes", change_files.measure, change_files.describe),
     "changes": _Part("What has changed", changes.measure, changes.describe),
+    "lake": _Part("Tables in an object store", lake.measure, lake.describe),
     "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
 }
 

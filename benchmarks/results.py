@@ -14,6 +14,7 @@ from benchmarks.cost import Result as Cost
 from benchmarks.encryption import Result as Encryption
 from benchmarks.erase import Result as Erase
 from benchmarks.flight import Result as Flight
+from benchmarks.lake import Result as Lake
 from benchmarks.memory import Result as Memory
 from benchmarks.privacy import Result as Privacy
 from benchmarks.reading import Result as Reading
@@ -50,6 +51,7 @@ class Results(msgspec.Struct):
     erase: Erase | None = None
     change_files: ChangeFiles | None = None
     changes: Changes | None = None
+    lake: Lake | None = None
     simulated: Simulated | None = None
 
 

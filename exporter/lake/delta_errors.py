@@ -12,7 +12,7 @@ from exporter.errors import StoreError
 from exporter.store.objects.refusals import TEXTS, FaultKind, kind_of
 
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
-_STATUS: Final = re.compile(r"↳ (\d{3}) ")
+_STATUS: Final = re.compile(r"status code[:\s↳]+(\d{3})\b")
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9_.-]{1,64})</Code>")
 _QUERY: Final = re.compile(r"\?\S+")
 #: These are its words for a request that got no answer, in the order in which they count.
