@@ -20,12 +20,12 @@ from tests.toolkit.clouds import S3
 from tests.toolkit.manual import (
     ALL,
     EXPORTER,
-    FOR_WAREHOUSES,
     PAGES,
     PROGRAMS,
     QUERIES,
     README,
     ROOT,
+    STATEMENTS,
     Page,
     in_code,
     run_shell,
@@ -189,7 +189,7 @@ def test_every_kind_of_snippet_is_looked_at() -> None:
     languages = {language for page in ALL for language, _ in page.snippets}
     programs = {"sh", "sql", "python", "ipython", "java"}
     assert languages == programs | {"ini", "json", "crontab", "mermaid", "toml", "text"}
-    statements = [text for text in snippets_in("sql") if text not in (*QUERIES, *FOR_WAREHOUSES)]
+    statements = [text for text in STATEMENTS if text not in QUERIES]
     # The two short queries of the README and of its first page are beside the ten others.
     assert (len(QUERIES), len(statements), len(snippets_in("ini")), len(snippets_in("crontab"))) == (12, 2, 3, 1)
     assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 8)
@@ -258,7 +258,7 @@ async def test_the_handler_of_a_web_server(api: str, monkeypatch: pytest.MonkeyP
 def test_the_schema(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(demo)
     assert run_shell(PAGES["columns"].command_holding("exporter schema"), demo).returncode == 0
-    (statement,) = [text for text in snippets_in("sql") if text not in QUERIES and "add_parquet_key" not in text]
+    (statement,) = [text for text in STATEMENTS if text not in QUERIES and "add_parquet_key" not in text]
     with duckdb.connect() as database:
         database.execute((demo / "conversations.sql").read_text(encoding="utf-8"))
         assert database.execute(statement).fetchall() == [(2000,)]

@@ -113,9 +113,8 @@ def snippets_in(language: str) -> list[str]:
 
 #: Those for warehouses, which the tests of their page parse or run.
 FOR_WAREHOUSES = PAGES["warehouses"].in_language("sql")
-QUERIES = [
-    text for text in snippets_in("sql") if not text.startswith(("INSERT", "PRAGMA")) and text not in FOR_WAREHOUSES
-]
+STATEMENTS = [text for text in snippets_in("sql") if text not in FOR_WAREHOUSES]
+QUERIES = [text for text in STATEMENTS if not text.startswith(("INSERT", "PRAGMA"))]
 #: Those that need a key are run by the tests of their page.
 PROGRAMS = [text for text in snippets_in("python") if "data.key" not in text]
 
