@@ -23,15 +23,19 @@ if TYPE_CHECKING:
     from exporter.api.privacy import expire as expire
     from exporter.api.privacy import protect as protect
     from exporter.api.privacy import rekey as rekey
+    from exporter.api.reading import changes as changes
     from exporter.api.upkeep import accept as accept
     from exporter.api.upkeep import compact as compact
+    from exporter.api.upkeep import convert as convert
     from exporter.api.upkeep import vacuum as vacuum
     from exporter.api.upkeep import verify as verify
     from exporter.coverage import Period as Period
     from exporter.errors import ExporterError as ExporterError
     from exporter.jobs.accept import AcceptResult as AcceptResult
     from exporter.jobs.audit_result import AuditResult as AuditResult
+    from exporter.jobs.change_feed import ChangeFeed as ChangeFeed
     from exporter.jobs.compact import CompactResult as CompactResult
+    from exporter.jobs.convert import ConvertResult as ConvertResult
     from exporter.jobs.dataset import open_dataset as open_dataset
     from exporter.jobs.erase_result import EraseResult as EraseResult
     from exporter.jobs.expire import ExpireResult as ExpireResult
@@ -56,7 +60,9 @@ if TYPE_CHECKING:
 _NAMES: Final[dict[str, str | None]] = {
     "AcceptResult": "exporter.jobs.accept",
     "AuditResult": "exporter.jobs.audit_result",
+    "ChangeFeed": "exporter.jobs.change_feed",
     "CompactResult": "exporter.jobs.compact",
+    "ConvertResult": "exporter.jobs.convert",
     "EraseResult": "exporter.jobs.erase_result",
     "ExpireResult": "exporter.jobs.expire",
     "ExportSpec": "exporter.options.spec",
@@ -80,7 +86,9 @@ _NAMES: Final[dict[str, str | None]] = {
     "accept": "exporter.api.upkeep",
     "audit": "exporter.api.calls",
     "blocking": None,
+    "changes": "exporter.api.reading",
     "compact": "exporter.api.upkeep",
+    "convert": "exporter.api.upkeep",
     "erase": "exporter.api.privacy",
     "errors": None,
     "expire": "exporter.api.privacy",

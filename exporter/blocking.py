@@ -16,7 +16,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 import pyarrow as pa
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from exporter.api import calls, privacy, upkeep
+from exporter.api import calls, privacy, reading, upkeep
 from exporter.errors import UsageError
 from exporter.jobs.stream import Stream, StreamReport
 from exporter.model import CONVERSATIONS
@@ -30,7 +30,9 @@ __all__ = [
     "BatchIterator",
     "accept",
     "audit",
+    "changes",
     "compact",
+    "convert",
     "erase",
     "expire",
     "export",
@@ -70,7 +72,9 @@ def _refuse_a_loop(name: str) -> None:
 
 accept: Final = _plain(upkeep.accept)
 audit: Final = _plain(calls.audit)
+changes: Final = _plain(reading.changes)
 compact: Final = _plain(upkeep.compact)
+convert: Final = _plain(upkeep.convert)
 expire: Final = _plain(privacy.expire)
 erase: Final = _plain(privacy.erase)
 export: Final = _plain(calls.export)

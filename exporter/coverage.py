@@ -3,9 +3,11 @@
 Instants are integers in microseconds (`contract.Instant`); intervals are half-open.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -65,6 +67,9 @@ def are_disjoint(intervals: Iterable[Interval]) -> bool:
     return all(one.end <= other.start for one, other in pairwise(sorted(intervals)))
 
 
+_START: Final = attrgetter("start")
+
+
 class Coverage:
     """Holds a set of instants as disjoint intervals in ascending order, of which no two touch."""
 
@@ -116,7 +121,8 @@ class Coverage:
         return bool(self.intervals)
 
     def __contains__(self, instant: object) -> bool:
-        return any(instant in interval for interval in self.intervals)
+        position = bisect_right(self.intervals, instant, key=_START) if isinstance(instant, int) else 0
+        return position > 0 and instant in self.intervals[position - 1]
 
     def __repr__(self) -> str:
         return f"Coverage({list(self.intervals)!r})"

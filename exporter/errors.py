@@ -7,7 +7,8 @@ the token or a conversation's content.
     ExporterError                  1
     ├── UsageError                 2   an option, a time, a filter or the environment is wrong
     ├── DestinationError           2   the destination is a file, is somebody else's, or belongs to another request
-    │   └── ProtectionError        2   another privacy policy, or a key that is wrong or missing
+    │   ├── ProtectionError        2   another privacy policy, or a key that is wrong or missing
+    │   └── ChangesGoneError       2   what has changed since a generation is no longer known
     ├── DestinationLockedError     5   another run holds the destination
     ├── SourceError                1   the API, or whatever answers in its place
     │   ├── RefusedError           1   believed only when it is repeated
@@ -70,6 +71,11 @@ class DestinationError(ExporterError):
 
 class ProtectionError(DestinationError):
     """The export is protected by another policy, or its key is wrong or missing; nothing was touched."""
+
+
+class ChangesGoneError(DestinationError):
+    """The changes since a generation, or up to another one, are no longer known; none were given. Those from generation
+    0, which are all rows, always are."""
 
 
 class DestinationLockedError(ExporterError):

@@ -25,6 +25,9 @@ PartitionBy: TypeAlias = Literal["day", "hour", "week", "month", "none"]
 WarehouseDialect: TypeAlias = Literal["athena", "bigquery", "snowflake", "redshift", "databricks", "clickhouse", "hive"]
 WAREHOUSES: Final[tuple[WarehouseDialect, ...]] = get_args(WarehouseDialect)
 SchemaFormat: TypeAlias = Literal["arrow", "json", "sql", WarehouseDialect]
+FeedFormat: TypeAlias = Literal["parquet", "arrow", "jsonl"]
+TextFormat: TypeAlias = Literal["csv", "jsonl"]
+Compression: TypeAlias = Literal["none", "gzip", "zstd"]
 TrustedClock: TypeAlias = Literal["server", "local"]
 #: When rows are completed by id: if a sample shows that the list leaves fields out, not at all, or without a sample.
 Hydrate: TypeAlias = Literal["auto", "never", "always"]

@@ -7,7 +7,7 @@ judged; what a later commit has removed is forgotten.
 """
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from exporter.check.media import find_orphans, inspect_media
 from exporter.check.problems import (
     Problem,
     check_beside,
+    check_changes,
     check_content,
     check_lines,
     check_manifest,
@@ -45,6 +46,7 @@ from exporter.log.journal import has_ended
 from exporter.log.manifest import render_manifest
 from exporter.log.publish import list_files
 from exporter.model import DataFile, QuarantineFile
+from exporter.parts.changes import ChangesCounts, count_changes
 from exporter.parts.ids import Hashes, Suspects, hash_ids, read_ids
 from exporter.parts.integrity import as_written, missized, opened
 from exporter.pipeline.quarantine_files import lines_in
@@ -125,6 +127,11 @@ async def _inspect_files(store: Store, findings: Inspection, sample: Sample, dec
         count = partial(_count_lines, store, quarantined) if decodes else _read_nothing
         lines = await look(store, findings, quarantined, count)
         findings.problems += () if lines is None else check_lines(quarantined, lines)
+    for changes in state.changes.values():
+        if changes.path in suspicious or changes.path in sample:
+            tally: Callable[[Path], ChangesCounts | None] = count_changes if decodes else _read_nothing
+            counts = await look(store, findings, changes, tally)
+            findings.problems += () if counts is None else check_changes(changes, counts)
     parts = [file for path, file in state.files.items() if path in suspicious or path in sample]
     decoded: list[DataFile] = []
     sound: set[str] = set()

@@ -13,7 +13,7 @@ from exporter.check.problems import Problem
 from exporter.check.unfinished import Rewriting
 from exporter.errors import DamagedPartError, UnreadableFileError, UnreadablePartError
 from exporter.log.state import Commit, State
-from exporter.model import ExportFile
+from exporter.model import ChangesFile, ExportFile
 from exporter.parts.integrity import as_written
 from exporter.plan.homes import Place
 from exporter.store.base import Store
@@ -63,7 +63,9 @@ async def look(
         async with opening(store, file) as path:
             return await to_thread.run_sync(read, path)
     except DamagedPartError as error:
-        findings.problems.append(Problem(file.path, error.kind, error.what))
+        # No row of a table is in doubt, only what has become of some.
+        kind = "changes" if isinstance(file, ChangesFile) else error.kind
+        findings.problems.append(Problem(file.path, kind, error.what))
     except UnreadableFileError as error:
         # If two files are read at once, the other one may have failed.
         failed = str(error.path).removeprefix(f"{store.location}/")

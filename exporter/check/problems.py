@@ -25,7 +25,8 @@ from exporter.layout import (
 )
 from exporter.log.manifest import generation_of, lost_commits
 from exporter.log.state import State, state_name
-from exporter.model import DataFile, QuarantineFile
+from exporter.model import ChangesFile, DataFile, QuarantineFile
+from exporter.parts.changes import ChangesCounts
 from exporter.parts.columns import ID_COLUMNS, SORT_COLUMNS, is_of
 from exporter.plan.homes import Place
 from exporter.version import __version__
@@ -50,6 +51,7 @@ What: TypeAlias = Literal[
     "partition",
     "duplicate",
     "turns",
+    "changes",
     "orphan",
     "stranger",
 ]
@@ -57,7 +59,7 @@ What: TypeAlias = Literal[
 LASTING: Final = frozenset[What]({"log", "stranger", "table", "certificate", "unreadable"})
 #: Problems that say nothing about the rows of the file that they name.
 _ASIDE: Final = frozenset[What](
-    {"log", "manifest", "behind", "success", "table", "certificate", "orphan", "stranger", "unreadable"}
+    {"log", "manifest", "behind", "success", "table", "certificate", "changes", "orphan", "stranger", "unreadable"}
 )
 _NO_MANIFEST: Final = "the manifest is missing"
 _NO_SUCCESS: Final = "is missing, though the export is complete"
@@ -86,6 +88,13 @@ def check_lines(file: QuarantineFile, lines: int) -> Iterator[Problem]:
     """Judges a quarantine file whose SHA-256 is right; `lines` is the number of its lines."""
     if lines != file.rows:
         yield Problem(file.path, "rows", f"has {lines:,} rows; the log says {file.rows:,}")
+
+
+def check_changes(file: ChangesFile, counts: ChangesCounts) -> Iterator[Problem]:
+    """Judges a file of changes whose SHA-256 is right."""
+    said = ChangesCounts(file.inserted, file.updated, file.deleted)
+    if counts != said or sum(counts) != file.rows:
+        yield Problem(file.path, "changes", f"has {counts}; the log says {said}")
 
 
 def check_content(file: DataFile, content: Content, schema: pa.Schema | None, place: Place) -> Iterator[Problem]:

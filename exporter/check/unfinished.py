@@ -10,14 +10,14 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from exporter.check.problems import Problem
-from exporter.layout import QUARANTINE, is_of_run
+from exporter.layout import CHANGES, QUARANTINE, is_of_run
 from exporter.log.state import Commit, State
 
 #: The command that was cut short.
 Rewriting: TypeAlias = Literal["protect", "rekey"]
 
 #: A file that a run has written, by its name; a run has 12 digits.
-_OF_RUN: Final = re.compile(rf"{QUARANTINE}/[0-9a-f]{{12}}-[^/]*")
+_OF_RUN: Final = re.compile(rf"(?:{QUARANTINE}|{CHANGES})/[0-9a-f]{{12}}-[^/]*")
 _WHAT: Final[dict[Rewriting, str]] = {"protect": "a protection", "rekey": "a change of the key"}
 
 
@@ -45,7 +45,7 @@ def excuse_rewriting(state: State, problems: Collection[Problem], command: Rewri
     """Returns problems as they are to be judged while `command` is not finished.
 
     Without one, a run of these kinds may have been killed before its first commit, for which it writes rows in
-    quarantine again; no reader takes those for data.
+    quarantine and changes again; no reader takes those for data.
     """
     if command is None:
         return [_uncommitted(one) if _is_of_no_run(state, one) else one for one in problems]

@@ -79,6 +79,18 @@ ABOUT: Final[dict[str, About]] = {
             ("Hear it", "exporter recordings cat calls ID | ffplay -autoexit -"),
         ),
     ),
+    "changes": About(
+        section=Section.EXPORT,
+        topic="changes",
+        examples=(
+            ("All rows, as a first load", "exporter changes calls --from-generation 0 --output all.parquet"),
+            (
+                "What has changed since then, with the figures as JSON",
+                "exporter changes calls --from-generation 17 --output new.parquet --json",
+            ),
+            ("Look at changes", "exporter changes calls --from-generation 17 | head"),
+        ),
+    ),
     "status": About(
         section=Section.EXPORT,
         topic="resume",
@@ -208,6 +220,17 @@ ABOUT: Final[dict[str, About]] = {
             (
                 "Those that an export of three fields would have, in SQL",
                 "exporter schema --fields id,duration,summary --format sql",
+            ),
+        ),
+    ),
+    "convert": About(
+        section=Section.MORE,
+        topic="convert",
+        examples=(
+            ("The conversations, as CSV for a spreadsheet or a program", "exporter convert calls --output calls.csv"),
+            (
+                "A file a day of the turns, as compressed JSON Lines",
+                "exporter convert calls --table turns --format jsonl --compression gzip --by-partition --output turns",
             ),
         ),
     ),

@@ -99,10 +99,12 @@ def perform(
     again: str = "to go on",
     counts_stored: bool = False,
     doing: str = "connecting",
+    says: Callable[[str], None] = report,
 ) -> None:
     """Runs `job` for `command`, shows its progress and the result that `tell` makes of it, and exits with its status.
 
     `again` says what the same command does after an interruption, and `doing` what it does before any news of it.
+    `says` takes the report for people.
     """
 
     where = _full(destination)
@@ -125,7 +127,7 @@ def perform(
         raise typer.Exit(error.exit_status) from error
     finally:
         shown.observer.close()
-    _tell_result(shown, display, result, where)
+    _tell_result(shown, display, result, where, says)
     raise typer.Exit(result.status)
 
 
@@ -150,7 +152,7 @@ def _say_what_is_kept(error: InterruptedExportError, destination: Location, comm
     error.with_message(f"stopped: {kept} {are} kept in {where}; run the same command to go on")
 
 
-def _tell_result(shown: Shown, display: Display, result: Result, where: str) -> None:
+def _tell_result(shown: Shown, display: Display, result: Result, where: str, says: Callable[[str], None]) -> None:
     if display.quiet:
         for surprise in result.surprises:
             if shown.json_log is None:
@@ -170,9 +172,9 @@ def _tell_result(shown: Shown, display: Display, result: Result, where: str) -> 
     elif display.json_lines:
         typer.echo(json.dumps({"event": "summary", **result.figures}))
     elif display.quiet:
-        report(result.lines[0])
+        says(result.lines[0])
     else:
-        report("\n".join([*result.lines, *(result.hint if is_terminal(sys.stdout) else ())]))
+        says("\n".join([*result.lines, *(result.hint if is_terminal(sys.stdout) else ())]))
 
 
 def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:

@@ -51,6 +51,13 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         6: _DAMAGE,
         130: "interrupted: what was written is not whole",
     },
+    "changes": {
+        0: "all changes are given, which may be none",
+        1: "DEST cannot be read, the output cannot be written, or another command changed DEST meanwhile: run again",
+        2: "the command line or the key is wrong, DEST holds no export, or its changes since then are no longer known",
+        6: _DAMAGE,
+        130: "interrupted: no file was written; run again",
+    },
     "status": {
         0: "shown; with --check: complete, and proven or accepted",
         1: "DEST cannot be read; with --check: not complete, or older than --max-age",
@@ -118,6 +125,13 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
     },
     "expire": {0: "deleted, or nothing has expired", **_UPKEEP},
     "schema": {0: "shown", **_PRINTING},
+    "convert": {
+        0: "written, whole",
+        1: "DEST cannot be read, the output cannot be written, or another run replaced what was read: run again",
+        2: "the command line or the key is wrong, DEST holds no export, or the output is there already",
+        6: _DAMAGE,
+        130: "interrupted: nothing was written, except to stdout; run again to start over",
+    },
     "sandbox": {0: "served until Ctrl-C", 1: "the address cannot be served on", 2: "the command line is wrong"},
     "help": {0: "shown", 2: "the manual has no such topic"},
     "version": {0: "printed"},

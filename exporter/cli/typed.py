@@ -51,5 +51,7 @@ def _typed(parameter: inspect.Parameter) -> tuple[inspect.Parameter, Reader | No
         reader = partial(parse.to_number, kind=kind, option=flag, least=option.min, most=option.max)
     option.min = option.max = None
     annotation: Any = Annotated[str | None if types.NoneType in members else str, option]
-    default = parameter.default if parameter.default is None else str(parameter.default)
+    default = parameter.default
+    if default is not None and default is not parameter.empty:
+        default = str(default)
     return parameter.replace(annotation=annotation, default=default), reader

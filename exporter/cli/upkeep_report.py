@@ -104,12 +104,14 @@ def describe_compacted(done: "CompactResult") -> Iterator[str]:
 
 def describe_rekeyed(done: "RekeyResult") -> Iterator[str]:
     """Says how many files were written again, and which could not be."""
-    if done.files or done.quarantine_files:
+    if done.files or done.quarantine_files or done.changes_files:
         yield f"{count_of(done.files, 'file')} of {format_size(done.bytes)} written again, with the key {done.key}"
         if done.media_files:
             yield f"  also the audio of {count_of(done.media_files, 'recording')}"
         if done.quarantine_files:
             yield f"  also {count_of(done.quarantine_files, 'file')} of rows in quarantine"
+        if done.changes_files:
+            yield f"  also {count_of(done.changes_files, 'file')} that tell what commits have changed"
         yield f"  took {format_seconds(done.seconds)}"
     else:
         yield f"nothing to do: {done.key} is the key of all, {count_of(done.all_files, 'file')}"
@@ -119,6 +121,10 @@ def describe_rekeyed(done: "RekeyResult") -> Iterator[str]:
     if done.dropped:
         yield f"  not changed: {count_of(done.dropped, 'file')} in {DROPPED} that repairs have put aside;"
         yield "    once nothing needs them, exporter vacuum deletes them"
+
+
+def _tells(files: int) -> str:
+    return "tells" if files == 1 else "tell"
 
 
 def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool) -> Iterator[str]:
@@ -131,6 +137,10 @@ def describe_vacuumed(done: "VacuumResult", destination: Location, dry_run: bool
     if done.media_files:
         what = f"{count_of(done.media_files, 'recording')} of {format_size(done.media_bytes)} that no row names"
         yield f"  {'would delete' if dry_run else 'deleted'} {what}"
+    if done.changes_files:
+        what = f"{count_of(done.changes_files, 'file')} of {format_size(done.changes_bytes)}"
+        yield f"  {'would delete' if dry_run else 'deleted'} {what} that {_tells(done.changes_files)} what has changed:"
+        yield f"    readers of changes that have not come to generation {done.changes_from:,} begin again"
     if done.dropped_files:
         what = f"{count_of(done.dropped_files, 'file')} of {format_size(done.dropped_bytes)} that repairs had dropped"
         yield f"  {'would delete' if dry_run else 'deleted'} {what}: what they held was read again"

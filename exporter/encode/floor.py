@@ -30,6 +30,15 @@ def without_values(batch: pa.RecordBatch, floors: Mapping[str, Instant]) -> pa.R
     return batch
 
 
+def have_values(batch: pa.RecordBatch, floors: Mapping[str, Instant]) -> pa.BooleanArray:
+    """Says of each conversation whether `without_values` takes anything out of it."""
+    found = pa.array([False] * batch.num_rows, pa.bool_())
+    times = batch.column(_TIME).cast(pa.int64())
+    for name in floors.keys() & batch.schema.names:
+        found = pc.or_(found, pc.and_(pc.less(times, floors[name]), batch.column(name).is_valid()))
+    return found
+
+
 def without_members(text: bytes, names: Collection[str]) -> bytes:
     """Returns a row, as it was served, without these members; nothing if it is no JSON object, and may hold them."""
     try:

@@ -129,8 +129,12 @@ def schema_of(table: ManifestTable) -> pa.Schema:
 
 def _expression(partition: dict[str, str], schema: pa.Schema) -> Any:
     """Returns the expression by which all rows of a part have its partition's key."""
-    for name, text in partition.items():
-        type_ = schema.field(name).type
-        value = date.fromisoformat(text) if type_ == pa.date32() else text
-        return ds.field(name) == pa.scalar(value, type_)
+    for name in partition:
+        return ds.field(name) == partition_value(partition, schema.field(name))
     return ds.scalar(True)
+
+
+def partition_value(partition: dict[str, str], key: pa.Field) -> pa.Scalar:
+    """Returns the value that all rows of a partition have in the column of its key."""
+    text = partition[key.name]
+    return pa.scalar(date.fromisoformat(text) if key.type == pa.date32() else text, key.type)

@@ -184,7 +184,8 @@ class _Erasing:
         versions = await count_versions(store, state, (*done.removes, *found.kept))
         erased = erased_counts(state, found, done, versions)
         path = erasure_path(state.number + 1)
-        certificate = self._certificate(state, found, erased)
+        has_changes = bool(done.changed or state.changes)
+        certificate = self._certificate(state, found, erased, has_changes=has_changes)
         data = encode_certificate(certificate)
         await put_certificate(store, path, data)
         erasure = Erasure(
@@ -204,7 +205,7 @@ class _Erasing:
         )
         return erased, path
 
-    def _certificate(self, state: State, found: Findings, erased: ErasedCounts) -> Certificate:
+    def _certificate(self, state: State, found: Findings, erased: ErasedCounts, *, has_changes: bool) -> Certificate:
         wish, key, subject, erasures = self._wish, self._key, self._subject, state.privacy.erasures
         values = wish.all_ids if subject is None else (*subject.values, *wish.all_ids)
         return Certificate(
@@ -223,6 +224,7 @@ class _Erasing:
             remaining=out_of_reach(
                 in_a_bucket=isinstance(self._store.location, Url),
                 has_tables=state.table_format is not None,
+                has_changes=has_changes,
                 untold=sum(found.untold.values()),
             ),
         )

@@ -1,9 +1,8 @@
 """`exporter rekey` encrypts all files of an export with another key. It asks the API nothing, and changes no row.
 
-A first commit says which key is to be, and puts the quarantine under it, which is small; each further one puts some
-parts in place of others. What is left is what names
-another key, or none, so that the same command finishes what was cut short. Until then other runs are refused, because
-each would need both keys.
+A first commit says which key is to be, and puts under it what is small: the quarantine, and files of changes; each
+further one puts some parts in place of others. What is left is what names another key, or none, so that the same
+command finishes what was cut short. Until then other runs are refused, because each would need both keys.
 """
 
 import time
@@ -28,6 +27,7 @@ from exporter.model import Change, DataFile
 from exporter.parts.cipher import Cipher, current
 from exporter.parts.integrity import as_written
 from exporter.parts.rewrite import rewrite_part
+from exporter.pipeline.changes import reseal_changes
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.media_sweep import find_media_garbage
@@ -53,7 +53,8 @@ _TWICE_BYTES: Final = 1024**3
 
 class RekeyResult(msgspec.Struct, frozen=True, kw_only=True):
     """Counts the parts, as `files`, that were written again with the `key` of this name, and their `bytes`; `all_files`
-    are those of the export. `quarantine_files` were written again as well, and `media_files` of recordings.
+    are those of the export. `quarantine_files` and `changes_files` were written again as well, and `media_files` of
+    recordings.
 
     `forgotten` counts the replaced files that were kept, and are deleted, because they had another key or none;
     `dropped` those that repairs have put aside, which stay as they are.
@@ -66,6 +67,7 @@ class RekeyResult(msgspec.Struct, frozen=True, kw_only=True):
     forgotten: int
     dropped: int
     quarantine_files: int
+    changes_files: int
     media_files: int
     generation: int
     seconds: float
@@ -118,18 +120,23 @@ async def _rekey(
         await check_whole(store, before)
         pending = [file for file in before.files.values() if file.key != new_key.name]
         quarantine = [file for file in before.quarantine.values() if file.key != new_key.name]
+        changes = [file for file in before.changes.values() if file.key != new_key.name]
         # As long as a file is pending, what is kept for readers of older manifests has another key.
         forgotten = tuple(sorted(before.kept)) if pending or quarantine else ()
         encrypts_audio = claim.encryption is not None and claim.encryption.recordings == "encrypted"
         tables = stored_tables(before, keys)
         committer = Committer(store, claim.log, tables.schemas, observer, clock)
-        if pending or quarantine or claim.encryption != before.privacy.encryption:
+        if pending or quarantine or changes or claim.encryption != before.privacy.encryption:
             stage = claim.stage(tables, settings, clock)
             await claim.log.append(
                 committed_at=wall_clock(),
                 kind="rekey",
                 privacy=PrivacyChange(encryption=claim.encryption),
-                change=await reseal_lines(stage, quarantine),
+                change=msgspec.structs.replace(
+                    await reseal_lines(stage, quarantine),
+                    changed=await reseal_changes(stage, changes),
+                    outdates=tuple(file.path for file in changes),
+                ),
                 forgets=forgotten,
             )
             await committer.sweep()
@@ -149,6 +156,7 @@ async def _rekey(
             forgotten=len(forgotten),
             dropped=len(await store.list(DROPPED)),
             quarantine_files=len(quarantine),
+            changes_files=len(changes),
             media_files=sum(file.media_files for file in pending) if encrypts_audio else 0,
             generation=after.number,
             seconds=round(clock() - began, 3),
@@ -224,7 +232,7 @@ def _ciphers(state: State, commits: Sequence[Commit], new_key: Key, keys: Keys, 
     encryption = _next_encryption(state, new_key, destination)
     check_installed()
     references = _references(commits)
-    names = {file.key for file in state.files.values()} | {file.key for file in state.quarantine.values()}
+    names = {file.key for files in (state.files, state.quarantine, state.changes) for file in files.values()}
     names -= {"", new_key.name}
     old = [keys.data(references.get(name, KeyReference(name=name))) for name in sorted(names)]
     if any(key.secret == new_key.secret for key in old):

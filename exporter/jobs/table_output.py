@@ -8,9 +8,8 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import BufferedWriter
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from exporter.errors import UsageError
 from exporter.store.disk import DIRECTORY_MODES, fsync, fsync_directory, open_private, place, reporting
@@ -47,7 +46,7 @@ def check_output(path: Path, destination: Location) -> None:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[BufferedWriter]:
+def new_file(path: Path) -> Iterator[BinaryIO]:
     """Yields a file that nobody else can read, and gives it the name `path` once the block is done, durably.
 
     If the block raises, nothing is left. Raises `StoreError` if the disk fails, also in the block, and `UsageError` if

@@ -1,5 +1,5 @@
-"""`exporter vacuum` deletes replaced files, the versions of tables that need them, what repairs have dropped, and media
-that no row names.
+"""`exporter vacuum` deletes replaced files, the versions of tables that need them, what repairs have dropped, media
+that no row names, and old files of changes.
 
 It asks the API nothing.
 """
@@ -17,6 +17,7 @@ from exporter.log.dropped import is_filled
 from exporter.log.publish import sweep
 from exporter.log.replaced import replaced_before
 from exporter.log.state import State
+from exporter.model import Change
 from exporter.parts.cipher import using
 from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.run.claim import holding
@@ -37,7 +38,8 @@ class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
     `dropped_files` and `dropped_bytes` are the same for files that repairs have dropped. `dropped_waiting` counts those
     that are kept because not everything that they stood for was read again; `dropped_needed` are the paths of those
     that are kept because they alone hold some conversation or recording. `media_files` and `media_bytes` are recordings
-    that no row names.
+    that no row names. `changes_files` and `changes_bytes` tell what earlier commits have changed, and `changes_from` is
+    the earliest generation since which all changes are still told.
     """
 
     files: int
@@ -49,6 +51,9 @@ class VacuumResult(msgspec.Struct, frozen=True, kw_only=True):
     dropped_needed: tuple[str, ...] = ()
     media_files: int = 0
     media_bytes: int = 0
+    changes_files: int = 0
+    changes_bytes: int = 0
+    changes_from: int = 0
 
     @property
     def exit_status(self) -> int:
@@ -60,7 +65,8 @@ async def vacuum(
 ) -> VacuumResult:
     """Deletes the files that were replaced before an instant and that the newest version of no table needs, and those
     that repairs have dropped, if nothing needs them any longer; and media that no row names, whatever its age: older
-    versions of a table may name some that is gone.
+    versions of a table may name some that is gone. Also deletes files that tell what commits before that instant have
+    changed.
 
     Raises `DestinationError` if there is no export, `DestinationLockedError` if another run is at work,
     `OvertakenError` if another run has gone on with the export meanwhile, `ForeignTableError` for a table that others
@@ -77,7 +83,7 @@ async def vacuum(
             with using(cipher_of(state)):
                 media = await find_media_garbage(store, state, None)
                 leftovers = await find_leftovers(store, state)
-            return await _vacuumed(store, state, gone, leftovers, media)
+            return await _vacuumed(store, state, gone, leftovers, media, state.feed.outdated(before))
 
         async def work(run: Run) -> VacuumResult:
             async with holding(store, run, cipher_of) as held:
@@ -94,9 +100,11 @@ async def _vacuum(store: Store, log: CommitLog, before: Instant, now: Instant) -
     # The tables come first, so that every version that is still listed has its files.
     gone = await expire(store, state, _replaced(state, before), dry_run=False)
     media = await find_media_garbage(store, state, None)
-    done = await _vacuumed(store, state, gone, leftovers, media)
-    if gone:
-        after = await log.append(committed_at=now, kind="vacuum", forgets=tuple(sorted(gone)))
+    outdated = state.feed.outdated(before)
+    done = await _vacuumed(store, state, gone, leftovers, media, outdated)
+    if gone or outdated:
+        change = Change(outdates=tuple(outdated))
+        after = await log.append(committed_at=now, kind="vacuum", change=change, forgets=tuple(sorted(gone)))
         await sweep(store, after, schemas=Tables.of(after.request or Request()).schemas)
     if leftovers.gone or media:
         await check_not_overtaken(store, log.state)
@@ -111,7 +119,12 @@ def _replaced(state: State, before: Instant) -> frozenset[str]:
 
 
 async def _vacuumed(
-    store: Store, state: State, gone: Collection[str], leftovers: Leftovers, media: Collection[str]
+    store: Store,
+    state: State,
+    gone: Collection[str],
+    leftovers: Leftovers,
+    media: Collection[str],
+    outdated: Collection[str],
 ) -> VacuumResult:
     return VacuumResult(
         files=len(gone),
@@ -123,4 +136,7 @@ async def _vacuumed(
         dropped_needed=tuple(leftovers.needed),
         media_files=len(media),
         media_bytes=sum((await store.sizes(media)).values()),
+        changes_files=len(outdated),
+        changes_bytes=sum(state.changes[path].size_bytes for path in outdated),
+        changes_from=state.feed.start_without(outdated),
     )

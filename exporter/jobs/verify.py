@@ -7,13 +7,11 @@ cannot be read, nothing is repaired, because the reader may then be what is wron
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
 from exporter.check.inspect import inspect, load_findings
 from exporter.check.inspection import Inspection
-from exporter.check.loss import Loss, keep_lines, plan_loss, quarantine_origins
 from exporter.check.problems import LASTING, Problem
 from exporter.check.sample import Sample
 from exporter.check.unfinished import Rewriting
@@ -22,7 +20,8 @@ from exporter.coverage import Period
 from exporter.encode.tables import Tables
 from exporter.errors import DamagedLogError, DamagedPartError
 from exporter.jobs.doubts import Accepted, accepted_of
-from exporter.jobs.recording_repair import RecordingLoss, is_repeated, repair_recordings, sweep_media
+from exporter.jobs.recording_repair import repair_recordings, sweep_media
+from exporter.jobs.verify_plan import find_loss, plan_repair, recording_loss, repair_change
 from exporter.keys import NO_KEYS, Keys
 from exporter.lake.follow import write_tables
 from exporter.layout import DROPPED
@@ -30,7 +29,6 @@ from exporter.log.publish import sweep
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Change
 from exporter.parts.cipher import using
-from exporter.pipeline.quarantine_files import read_lines, write_lines
 from exporter.run.claim import holding
 from exporter.run.encryption import find_cipher, find_cipher_if_here
 from exporter.run.record import Run, recorded
@@ -146,8 +144,8 @@ async def verify(
             if not repair:
                 with using(None if bytes_only else find_cipher_if_here(keys)(known.state)):
                     findings = await inspect(store, sample, alone=False, reads_media=media, decodes=not bytes_only)
-                loss = _loss(findings) if _is_for_repair(findings) else None
-                drops = (*loss.files, *loss.quarantine, *_recorded(findings).drops) if loss else ()
+                loss = find_loss(findings) if _is_for_repair(findings) else None
+                drops = (*loss.files, *loss.quarantine, *recording_loss(findings).drops) if loss else ()
                 return msgspec.structs.replace(_verified(findings, drops), bytes_only=bytes_only)
             return await recorded(store, "verify", lambda run: _repair(store, run, sample, now, announce, media, keys))
         except DamagedLogError as error:
@@ -162,15 +160,15 @@ async def _repair(
         findings = await inspect(store, sample, alone=True, reads_media=reads_media)
         if not _is_for_repair(findings):
             return _verified(findings)
-        plan = await _plan(store, findings)
+        plan = await plan_repair(store, findings)
         directory = f"{DROPPED}/{held.run}"
         if plan.drops:
             announce(plan.drops, directory)
-        change = await _change(store, findings.state, plan, held.run)
-        # Even if no file is dropped: a run that the lock does not reach can then no longer commit what is swept here.
-        await held.log.append(committed_at=now, kind="repair", change=change)
         tables = Tables.of(findings.state.request or Request())
         stage = held.stage(tables, RunSettings(), time.monotonic)
+        change = await repair_change(stage, findings, plan, held.run)
+        # Even if no file is dropped: a run that the lock does not reach can then no longer commit what is swept here.
+        await held.log.append(committed_at=now, kind="repair", change=change)
         rows = await repair_recordings(held, stage, plan.recordings, now)
         state = held.log.state
         await sweep(store, state, schemas=findings.schemas)
@@ -181,64 +179,9 @@ async def _repair(
         return msgspec.structs.replace(mended, dropped_recordings=rows)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Says what a repair will do. `rest` are the lines that stay of sound quarantine files with lost rows, by path."""
-
-    loss: Loss
-    rest: dict[str, list[bytes]]
-    recordings: RecordingLoss
-
-    @property
-    def covering(self) -> tuple[str, ...]:
-        """Returns the files that go with what they cover."""
-        return (*self.loss.files, *self.loss.quarantine, *self.rest)
-
-    @property
-    def drops(self) -> tuple[str, ...]:
-        return (*self.covering, *self.recordings.drops)
-
-
 def _is_for_repair(findings: Inspection) -> bool:
     """Returns whether a repair may act: if commits are missing, files that no commit names may be all that is left."""
     return bool(findings.problems) and not any(problem.what in ("log", "unreadable") for problem in findings.problems)
-
-
-def _loss(findings: Inspection) -> Loss:
-    spoiled = {
-        problem.file
-        for problem in findings.problems
-        if problem.spoils_rows and not is_repeated(findings.state, problem.file, problem.what)
-    }
-    return plan_loss(findings.state, findings.commits, spoiled)
-
-
-def _recorded(findings: Inspection) -> RecordingLoss:
-    return RecordingLoss.of(findings, _loss(findings).recordings)
-
-
-async def _plan(store: Store, findings: Inspection) -> _Plan:
-    """Returns what a repair will drop. Changes nothing."""
-    state, loss, rest = findings.state, _loss(findings), dict[str, list[bytes]]()
-    origins = quarantine_origins(findings.commits)
-    for path in sorted(set(state.quarantine) - set(loss.quarantine)):
-        if not origins[path] & loss.lost:
-            continue
-        lines = await read_lines(store, state.quarantine[path])
-        kept = keep_lines(lines, loss.lost)
-        if kept != lines:
-            rest[path] = kept
-    return _Plan(loss, rest, RecordingLoss.of(findings, loss.recordings))
-
-
-async def _change(store: Store, state: State, plan: _Plan, run: str) -> Change:
-    """Returns what to commit, after it has written the quarantine files that this adds."""
-    kept = [
-        await write_lines(store, f"{run}-{number:06d}", lines, state.quarantine[path].window, rest_of=path)
-        for number, (path, lines) in enumerate(plan.rest.items(), start=1)
-        if lines
-    ]
-    return Change(uncovers=plan.loss.lost.intervals, removes=plan.covering, quarantines=tuple(kept))
 
 
 def _verified(findings: Inspection, drops: tuple[str, ...] = ()) -> VerifyResult:

@@ -27,6 +27,10 @@ _ALWAYS_REMAINING: Final = (
 _ON_A_DISK: Final = "blocks of the disk that deleted files have left, until they are written over"
 _IN_A_BUCKET: Final = "older versions and soft-deleted objects of the bucket, which the exporter does not list"
 _IN_A_CATALOG: Final = "what another catalog or engine has copied of the tables"
+_IN_CHANGES: Final = (
+    "ids and times, and nothing else, in files that tell readers of changes what was here and is gone; exporter vacuum "
+    "deletes them"
+)
 
 
 class ErasedCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,11 +113,12 @@ def digest_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def out_of_reach(*, in_a_bucket: bool, has_tables: bool, untold: int = 0) -> tuple[str, ...]:
+def out_of_reach(*, in_a_bucket: bool, has_tables: bool, has_changes: bool, untold: int = 0) -> tuple[str, ...]:
     """Returns what no erasure reaches at such a destination; `untold` rows do not tell whose they are."""
     place = _IN_A_BUCKET if in_a_bucket else _ON_A_DISK
     rows = [f"{count_of(untold, 'row')} withheld in quarantine in a form that does not tell whose"] if untold else []
-    return (place, *_ALWAYS_REMAINING, *([_IN_A_CATALOG] if has_tables else []), *rows)
+    told = [_IN_CHANGES] if has_changes else []
+    return (place, *_ALWAYS_REMAINING, *([_IN_A_CATALOG] if has_tables else []), *told, *rows)
 
 
 def named_digests(commits: Collection[Commit]) -> Mapping[str, tuple[str, ...]]:

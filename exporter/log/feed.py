@@ -8,7 +8,7 @@ A file speaks of the table as it was before its commit uncovered anything: rows 
 those that went. It does not speak of what its commit covers: all rows there are new.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -40,16 +40,20 @@ class Feed:
         found = sorted((told.number, path) for path, told in self.told.items() if generation < told.number <= until)
         return [path for _, path in found]
 
+    def start_without(self, paths: Iterable[str]) -> int:
+        """Returns the earliest generation since which all changes are told without these files."""
+        return max([self.start, *(self.told[path].number for path in paths)])
+
     def outdated(self, before: Instant) -> list[str]:
         """Returns the files of commits that were made before an instant, and all those that are of no use without."""
-        old = (told.number for told in self.told.values() if told.at < before)
-        last = max(old, default=self.start)
-        return sorted(path for path, told in self.told.items() if told.number <= max(last, self.start))
+        last = self.start_without(path for path, told in self.told.items() if told.at < before)
+        return sorted(path for path, told in self.told.items() if told.number <= last)
 
 
 def next_feed(feed: Feed, live: Mapping[str, ExportFile], number: int, at: Instant, kind: str, change: Change) -> Feed:
     """Returns what is known after commit `number`; `live` are the files before it."""
-    start = max([feed.start, *(feed.told[path].number for path in change.outdates if not _is_replaced(path, change))])
+    replaced = {file.in_place_of for file in change.changed}
+    start = feed.start_without(path for path in change.outdates if path not in replaced)
     if touches(live, kind, change) and not any(file.in_place_of is None for file in change.changed):
         start = number
     if not (change.changed or change.outdates):
@@ -81,10 +85,6 @@ def touches(live: Mapping[str, ExportFile], kind: str, change: Change) -> bool:
         return True
     covered = Coverage(change.covers)
     return any((file.path, file.sha256) not in same and Coverage([file.window]) - covered for file in after)
-
-
-def _is_replaced(path: str, change: Change) -> bool:
-    return any(file.in_place_of == path for file in change.changed)
 
 
 def live_changes(live: Mapping[str, ExportFile]) -> dict[str, ChangesFile]:

@@ -68,6 +68,11 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
                 for file in quarantined
             ],
         },
+        "changes": {
+            "from_generation": state.feed_start,
+            "files": len(state.changes),
+            "bytes": sum(file.size_bytes for file in state.changes.values()),
+        },
         "unproven": _unproven(state.unproven),
         "accepted": [_accepted(one) for one in state.acceptances],
         "totals": {

@@ -124,6 +124,7 @@ def file_objections(privacy: Privacy, change: Change) -> Iterator[str]:
     if name := privacy.key_name:
         unfit = [file.path for file in change.adds if file.key != name]
         unfit += [file.path for file in change.quarantines if file.key not in ("", name)]
+        unfit += [file.path for file in change.changed if file.key != name]
         yield from (f"adds {path}, which is not encrypted with {name}" for path in unfit)
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,6 +40,26 @@ def read_changes(file: Path) -> Iterator[pa.RecordBatch]:
     Raises `UnreadableFileError`, and `UnreadablePartError` if no key of the current cipher opens it.
     """
     return read_batches([file])
+
+
+class ChangesCounts(NamedTuple):
+    """Counts the rows of a file that came, were replaced, and went."""
+
+    inserted: int
+    updated: int
+    deleted: int
+
+    def __str__(self) -> str:
+        return f"{self.inserted:,} inserted, {self.updated:,} updated and {self.deleted:,} deleted"
+
+
+def count_changes(file: Path) -> ChangesCounts:
+    """Returns what a file of changes holds. Raises as `read_changes`."""
+    inserted = updated = deleted = 0
+    for rows in read_changes(file):
+        came, went = rows.column(WAS_COLUMN).null_count, rows.column(SORT_COLUMN).null_count
+        inserted, updated, deleted = inserted + came, updated + len(rows) - came - went, deleted + went
+    return ChangesCounts(inserted, updated, deleted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +101,7 @@ class ChangesWriter:
                     SCHEMA,
                     compression="zstd",
                     use_dictionary=False,
+                    write_statistics=[WAS_COLUMN, SORT_COLUMN],
                     encryption_properties=writing_properties(SCHEMA),
                 )
             except BaseException:

@@ -4,7 +4,7 @@ A part is opened as a file, never by a text that Arrow would take apart: what lo
 a part cannot be opened, read or decoded says nothing about its bytes; `integrity` alone judges those.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -31,14 +31,14 @@ def open_part(path: Path) -> Iterator[pq.ParquetFile]:
         with BufferedReader(open_patiently(path)) as file, open_parquet(file, path) as part:
             yield part
     except (OSError, MemoryError, pa.ArrowException) as error:
-        raise UnreadableFileError(path, _describe(error, path)) from error
+        raise UnreadableFileError(path, describe_error(error, path)) from error
 
 
 def read_batches(
     parts: Iterable[Path],
     columns: Sequence[str] | None = None,
     wants: Callable[[pq.RowGroupMetaData], bool] = lambda _: True,
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch, None, None]:
     """Yields the rows of whole parts, or these columns of them, by row group. `wants` says whether a row group is read.
 
     Raises as `open_part`.
@@ -56,7 +56,8 @@ def copy_rows(sources: Iterable[Path], writer: Writer) -> None:
         writer.write(complete(batch, writer.schema))
 
 
-def _describe(error: BaseException, path: Path) -> str:
+def describe_error(error: BaseException, path: Path | None) -> str:
+    """Returns what went wrong with a file, and why at `path`, if it lies on a disk."""
     if isinstance(error, OSError) and error.errno is not None:
         return describe(error, path)
     if isinstance(error, MemoryError):

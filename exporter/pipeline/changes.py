@@ -1,21 +1,29 @@
 """Gathers which rows of conversations one commit changes, and publishes them as a file that it names."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Lock
+from typing import Final
 
+import msgspec
 import pyarrow as pa
 from anyio import to_thread
 
 from exporter.contract import Instant
-from exporter.layout import changes_path
-from exporter.model import ChangesFile
-from exporter.parts.changes import SCHEMA, ChangesWriter
+from exporter.layout import CONVERSATIONS, changes_path
+from exporter.model import ChangesFile, DataFile
+from exporter.parts.changes import SCHEMA, ChangesWriter, read_changes
 from exporter.parts.columns import ID_COLUMN, SORT_COLUMN
+from exporter.parts.integrity import as_written
 from exporter.parts.merge import MergePlan
 from exporter.parts.reader import read_batches
+from exporter.pipeline.part_columns import columns_of
 from exporter.pipeline.part_stage import PartStage
+
+#: What must be known of a row to tell that it is gone.
+CHANGES_COLUMNS: Final = (ID_COLUMN, SORT_COLUMN)
+_TIME: Final = SCHEMA.field(SORT_COLUMN).type
 
 
 class Changes:
@@ -31,15 +39,14 @@ class Changes:
         self._writer: ChangesWriter | None = None
 
     def add(self, ids: pa.Array, was_at: pa.Array, created_at: pa.Array) -> None:
-        """Adds rows; times are timestamps, integers or null."""
+        """Adds rows, whose columns have the types of `SCHEMA`."""
         if len(ids):
-            columns = [column.cast(field.type) for column, field in zip((ids, was_at, created_at), SCHEMA, strict=True)]
-            self._open().write(pa.record_batch(columns, schema=SCHEMA))
+            self._open().write(pa.RecordBatch.from_arrays([ids, was_at, created_at], schema=SCHEMA))
 
     def gone(self, rows: pa.RecordBatch) -> None:
         """Adds conversations that are taken away."""
         times = rows.column(SORT_COLUMN)
-        self.add(rows.column(ID_COLUMN), times, pa.nulls(len(times)))
+        self.add(rows.column(ID_COLUMN), times, pa.nulls(len(times), _TIME))
 
     def replaced(self, rows: pa.RecordBatch) -> None:
         """Adds conversations that change where they are."""
@@ -48,8 +55,23 @@ class Changes:
 
     def all_gone(self, part: Path) -> None:
         """Adds all conversations of a part."""
-        for rows in read_batches([part], [ID_COLUMN, SORT_COLUMN]):
+        for rows in read_batches([part], CHANGES_COLUMNS):
             self.gone(rows)
+
+    async def files_gone(self, files: Iterable[DataFile], *, checked: bool = False) -> None:
+        """Adds all conversations of these parts, if they are of that table; `checked` makes sure of their bytes."""
+        store, limiter = self._stage.store, self._stage.working
+        for file in files:
+            if file.table == CONVERSATIONS:
+                async with (
+                    as_written(store, file, limiter) if checked else columns_of(store, file, CHANGES_COLUMNS) as part
+                ):
+                    await to_thread.run_sync(self.all_gone, part, limiter=limiter)
+
+    def copy(self, file: Path) -> None:
+        """Adds all rows of another file."""
+        for rows in read_changes(file):
+            self.add(*rows.columns)
 
     async def publish(self) -> tuple[ChangesFile, ...]:
         """Publishes the file, and returns it for a commit to name; nothing if no row has changed."""
@@ -95,6 +117,18 @@ async def gathering(stage: PartStage) -> AsyncIterator[Changes]:
         changes.abort()
 
 
+async def reseal_changes(stage: PartStage, files: Iterable[ChangesFile]) -> tuple[ChangesFile, ...]:
+    """Writes files of changes again, under the key that is current, for a commit to put in place of the old ones.
+    Nothing is committed. Raises `StoreError`."""
+    made = list[ChangesFile]()
+    for file in files:
+        async with gathering(stage) as changes, as_written(stage.store, file, stage.working) as source:
+            await to_thread.run_sync(changes.copy, source, limiter=stage.working)
+            made += await changes.publish()
+        made[-1] = msgspec.structs.replace(made[-1], in_place_of=file.path)
+    return tuple(made)
+
+
 class MergeChanges:
     """Adds what a merge does to all parts, by their `plans`, to `changes`."""
 
@@ -112,8 +146,9 @@ class MergeChanges:
 
     def joined(self, staying: Mapping[str, Instant]) -> None:
         """Adds rows that stay as they are while another one of their id goes; `staying` are `created_at` by id."""
-        names = (self._left - self.moved).intersection(staying).difference(*(plan.taken for plan in self._plans))
-        times = pa.array([staying[name] for name in names], pa.int64())
+        names = (self._left - self.moved).intersection(staying)
+        names.difference_update(*(plan.taken for plan in self._plans if names))
+        times = pa.array([staying[name] for name in names], _TIME)
         self._changes.add(pa.array(names, pa.string()), times, times)
 
 
@@ -127,18 +162,18 @@ class PartChanges:
     def dropped(self, rows: pa.RecordBatch) -> None:
         """Adds rows that the part loses, with the ones that take their place."""
         ids, times = rows.column(ID_COLUMN), rows.column(SORT_COLUMN)
-        self._changes.add(ids, times, pa.array(map(self._next_place, ids.to_pylist()), pa.int64()))
+        self._changes.add(ids, times, pa.array(list(map(self._next_place, ids.to_pylist())), _TIME))
 
     def all_dropped(self, part: Path) -> None:
         """Adds all rows of the part."""
-        for rows in read_batches([part], [ID_COLUMN, SORT_COLUMN]):
+        for rows in read_batches([part], CHANGES_COLUMNS):
             self.dropped(rows)
 
     def came(self) -> None:
         """Adds rows that the part gains, except those that have moved from another one."""
-        names = sorted(self._plan.arriving - self._merge.moved)
-        times = pa.array([self._plan.taken[name].created_at for name in names], pa.int64())
-        self._changes.add(pa.array(names, pa.string()), pa.nulls(len(names)), times)
+        if names := sorted(self._plan.arriving - self._merge.moved):
+            times = pa.array([self._plan.taken[name].created_at for name in names], _TIME)
+            self._changes.add(pa.array(names, pa.string()), pa.nulls(len(names), _TIME), times)
 
     def _next_place(self, identity: str) -> Instant | None:
         taken = self._plan.taken.get(identity)

@@ -8,12 +8,13 @@ from anyio import to_thread
 from exporter.layout import CONVERSATIONS, QUARANTINE, RECORDINGS, TURNS, dropped_path, turns_path, undropped_path
 from exporter.log.quarantine import id_of
 from exporter.log.state import State
-from exporter.model import Change, DataFile, QuarantineFile
+from exporter.model import Change, ChangesFile, DataFile, QuarantineFile
 from exporter.parts.columns import ID_COLUMNS
 from exporter.parts.integrity import as_written
 from exporter.parts.merge import MergePlan, merge
 from exporter.parts.nulls import Nulls
 from exporter.parts.rest import write_rest
+from exporter.pipeline.changes import Changes, gathering
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.erasure_scan import Findings, Look
 from exporter.pipeline.marks import marks_by_nulls
@@ -31,6 +32,7 @@ class Rewritten:
     adds: list[DataFile] = field(default_factory=list)
     removes: set[str] = field(default_factory=set)
     quarantines: list[QuarantineFile] = field(default_factory=list)
+    changed: tuple[ChangesFile, ...] = ()
     rewritten: int = 0
     deleted: int = 0
 
@@ -40,6 +42,7 @@ class Rewritten:
             adds=tuple(sorted(self.adds, key=lambda file: (file.window, file.path))),
             removes=tuple(sorted(self.removes)),
             quarantines=tuple(self.quarantines),
+            changed=self.changed,
         )
 
 
@@ -62,10 +65,12 @@ async def rewrite(state: State, stage: PartStage, found: Findings) -> Rewritten:
         elif isinstance(file, DataFile):
             look = found.live.get(path, Look())
             turns = found.live.get(turns_path(path), Look())
-            rest_parts = await _rewrite_part(file, stage, look.ids | turns.ids, look.rows)
+            rest_parts = await _rewrite_part(file, stage, look.ids | turns.ids, look.rows, changes)
             _note(done, [file, *state.turns_beside(file)], rest_parts)
 
-    await for_each(sorted(holding), rewrite_one, at_once=MERGED_AT_ONCE)
+    async with gathering(stage) as changes:
+        await for_each(sorted(holding), rewrite_one, at_once=MERGED_AT_ONCE)
+        done.changed = await changes.publish()
     return done
 
 
@@ -77,13 +82,16 @@ def _note(done: Rewritten, old: Collection[DataFile], new: Collection[DataFile])
     done.deleted += sum(file.table not in tables for file in old)
 
 
-async def _rewrite_part(file: DataFile, stage: PartStage, ids: Collection[str], rows: int) -> tuple[DataFile, ...]:
+async def _rewrite_part(
+    file: DataFile, stage: PartStage, ids: Collection[str], rows: int, changes: Changes
+) -> tuple[DataFile, ...]:
     if rows >= file.rows:
+        await changes.files_gone([file])
         return ()
     writer, plan = stage.new_part(), MergePlan(readings=(), dropped=frozenset(ids), dropped_rows=rows)
     try:
         async with as_written(stage.store, file, stage.working) as part:
-            lost, _ = await to_thread.run_sync(merge, plan, part, writer, limiter=stage.working)
+            lost, _ = await to_thread.run_sync(merge, plan, part, writer, changes.gone, limiter=stage.working)
         finished = await to_thread.run_sync(writer.close, limiter=stage.working)
     except BaseException:
         writer.abort()

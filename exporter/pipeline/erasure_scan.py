@@ -190,7 +190,8 @@ class Search:
     def __init__(self, store: Store, state: State, commits: Iterable[Commit]) -> None:
         self._store = store
         known = {file.path: file for commit in commits for file in commit.change.files}
-        self._live = list(state.live.values())
+        # Files of changes hold ids, which are there to be read, and nothing else.
+        self._live = [file for path, file in state.live.items() if path not in state.changes]
         self._kept = [known[path] for path in sorted(state.kept) if path in known]
 
     async def find(self, sought: Sought) -> Findings:

@@ -17,7 +17,7 @@ from anyio import to_thread
 
 from exporter.contract import BEGINNING, Instant
 from exporter.coverage import Coverage, Interval
-from exporter.encode.floor import without_members, without_values
+from exporter.encode.floor import have_values, without_members, without_values
 from exporter.layout import CONVERSATIONS, RECORDINGS
 from exporter.log.commits import load_commits
 from exporter.log.expiry import expiring, field_floors, row_floor
@@ -29,6 +29,7 @@ from exporter.parts.integrity import as_written, opened
 from exporter.parts.nulls import Nulls
 from exporter.parts.reader import read_batches
 from exporter.parts.writer import Writer
+from exporter.pipeline.changes import Changes, gathering
 from exporter.pipeline.marks import marks_by_nulls
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.quarantine_files import read_lines, write_lines
@@ -180,9 +181,12 @@ async def cut_expired(found: Expired, state: State, stage: PartStage) -> Change:
     floor = row_floor(found.raised)
     adds: list[DataFile] = []
     removes = [file.path for file in (*found.gone, *found.moved)]
-    for file in found.cut:
-        adds += await _rewritten(file, found, stage)
-        removes += [file.path, *(turns.path for turns in state.turns_beside(file))]
+    async with gathering(stage) as changes:
+        await changes.files_gone(found.gone)
+        for file in found.cut:
+            adds += await _rewritten(file, found, stage, changes)
+            removes += [file.path, *(turns.path for turns in state.turns_beside(file))]
+        changed = await changes.publish()
     for file in found.moved:
         adds.append(msgspec.structs.replace(file, window=Interval(floor, file.window.end)))
     for path, ids in found.recorded.items():
@@ -202,16 +206,17 @@ async def cut_expired(found: Expired, state: State, stage: PartStage) -> Change:
         adds=tuple(adds),
         removes=tuple(removes),
         quarantines=tuple(quarantines),
+        changed=changed,
         uncovers=(state.coverage & below).intervals,
     )
 
 
-async def _rewritten(file: DataFile, found: Expired, stage: PartStage) -> tuple[DataFile, ...]:
+async def _rewritten(file: DataFile, found: Expired, stage: PartStage, changes: Changes) -> tuple[DataFile, ...]:
     writer, lost = stage.new_part(), Nulls()
     floor = row_floor(found.raised)
 
     def write(part: Path) -> None:
-        for batch in _left_of(part, found.floors, floor, lost, writer):
+        for batch in _left_of(part, found.floors, floor, lost, writer, changes):
             writer.write(batch)
 
     try:
@@ -227,14 +232,17 @@ async def _rewritten(file: DataFile, found: Expired, stage: PartStage) -> tuple[
 
 
 def _left_of(
-    part: Path, floors: Mapping[str, Instant], floor: Instant, lost: Nulls, writer: Writer
+    part: Path, floors: Mapping[str, Instant], floor: Instant, lost: Nulls, writer: Writer, changes: Changes
 ) -> Iterator[pa.RecordBatch]:
     values = field_floors(floors)
     for older in read_batches([part]):
         batch = complete(older, writer.schema)
         goes = pc.less(batch.column(SORT_COLUMN).cast(pa.int64()), floor)
         if goes.true_count:
-            lost.count(batch.filter(goes))
+            going = batch.filter(goes)
+            lost.count(going)
+            changes.gone(going)
             batch = batch.filter(pc.invert(goes))
         if batch.num_rows:
+            changes.replaced(batch.filter(have_values(batch, values)))
             yield without_values(batch, values)

@@ -20,12 +20,13 @@ from exporter.parts.ids import ids_in
 from exporter.parts.integrity import as_written, opened
 from exporter.parts.merge import MergePlan, PartSequence, merge, plan_merge
 from exporter.parts.nulls import count_values
-from exporter.pipeline.changes import MergeChanges, PartChanges, gathering
+from exporter.pipeline.changes import CHANGES_COLUMNS, MergeChanges, PartChanges, gathering
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.lookup import NOTHING_REPEATED, Copy, Repeated, find_ids, find_shown_elsewhere
 from exporter.pipeline.marks import Marks, marks_by_nulls, marks_by_rows
+from exporter.pipeline.part_columns import columns_of
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.quarantine_merge import Quarantine
 from exporter.pipeline.recording_cascade import follow, taken_times, touched_ids
@@ -258,7 +259,7 @@ async def _write(
     """Writes the part that replaces a home's, and the part of its turns; nothing if no row is left."""
     old = home.file
     if old is not None and not plan.taken and plan.dropped_rows == old.rows:
-        async with opened(stage.store, old) as part:
+        async with columns_of(stage.store, old, CHANGES_COLUMNS) as part:
             await to_thread.run_sync(told.all_dropped, part, limiter=stage.working)
         return ()
     writer = stage.new_part()

@@ -189,6 +189,12 @@ class ExportDirectory:
             data = (self.root / file["path"]).read_bytes()
             assert (len(data), hashlib.sha256(data).hexdigest()) == (file["bytes"], file["sha256"])
             assert data.count(b"\n") == file["rows"]
+        # Files of changes are for readers of the feed, which the log names to them.
+        changes = {name for name in names if name.startswith("_exporter/changes/")}
+        said = self.manifest["changes"]
+        sizes = [(self.root / name).stat().st_size for name in changes]
+        assert (len(sizes), sum(sizes)) == (said["files"], said["bytes"])
+        names -= changes
         commits = {f"_exporter/commits/{number:08d}.json" for number in range(1, self.manifest["generation"] + 1)}
         due = {
             "_manifest.json",

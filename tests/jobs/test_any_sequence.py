@@ -52,7 +52,7 @@ from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
 from exporter.keys import Key, Keys
 from exporter.layout import is_part
-from exporter.log.commits import load_state
+from exporter.log.commits import load_commits, load_state
 from exporter.log.state import State
 from exporter.model import RECORDINGS, TABLES, TableFormat
 from exporter.parts.cipher import Cipher, using
@@ -72,10 +72,12 @@ from tests.jobs.damage import flip, truncate
 from tests.jobs.kept_recordings import keep_rows
 from tests.jobs.moving import T0, Source, settings_for
 from tests.toolkit.canary_search import OpenParquet
-from tests.toolkit.encrypted import check_closed, data_key, encryption_with, keys_with, opened_with
+from tests.toolkit.encrypted import check_closed, data_key, encryption_with, keys_with, opened_with, text_of
+from tests.toolkit.feeds import Generations
 from tests.toolkit.instants import coverage_of
 from tests.toolkit.protected import POLICY, STRICTER, all_protected, tag_of
-from tests.toolkit.sizes import size_of
+from tests.toolkit.sizes import THOROUGH, size_of
+from tests.toolkit.told_changes import Table, check_told, table_of
 
 T = TypeVar("T")
 
@@ -117,6 +119,7 @@ class Sequences(RuleBasedStateMachine):
         super().__init__()
         self.stack = ExitStack()
         self.root = Path(self.stack.enter_context(tempfile.TemporaryDirectory())) / "export"
+        self.generations = Generations(self.root)
         self.portal = self.stack.enter_context(start_blocking_portal())
         self.there: dict[str, Row] = {}
         self.coverage = Coverage()
@@ -142,6 +145,8 @@ class Sequences(RuleBasedStateMachine):
         self.data_key: Key | None = None
         self.encryption: Encryption | None = None
         self.keys_drawn = 0
+        #: What the table of conversations had when it was last looked at.
+        self.table = Table(State(), {})
         #: Each row is in one place, as after a run that was not cut short.
         self.is_settled = True
 
@@ -593,6 +598,30 @@ class Sequences(RuleBasedStateMachine):
         self.asked = msgspec.structs.replace(self.asked, encryption=self.encryption if kills else None)
 
     # These invariants must hold.
+
+    @invariant()
+    def tells_what_has_changed(self) -> None:
+        if not self.coverage:
+            return
+        before, state = self.table, self._state()
+        if state.number == before.state.number:
+            return
+        self.table = table_of(self.root, state, self._open)
+        commits = self.portal.call(load_commits, LocalStore(self.root))
+        check_told(self.root, before, self.table, commits[before.state.number :], self._open)
+
+    @invariant()
+    def gives_every_generation_what_has_changed(self) -> None:
+        if not self.coverage:
+            return
+        key = None if self.data_key is None else text_of(self.data_key)
+        state, before = self._state(), [*self.generations.tables]
+        self.generations.note(state, self._open)
+        if state.number not in before:
+            some = [before[0], before[-1], before[state.number % len(before)]] if before else []
+            self.generations.check_from_all(before if THOROUGH in os.environ else {*some}, key=key)
+            if before:
+                self.generations.check(some[-1], before[-1], key=key)
 
     @invariant()
     def is_what_the_model_is(self) -> None:

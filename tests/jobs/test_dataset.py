@@ -164,7 +164,7 @@ async def test_the_schema_in_sql_takes_the_files_by_name(
     partition_by: PartitionBy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = await exported(tmp_path / "out", partition_by)
-    files = f"read_parquet('{root}/conversations/**/*.parquet', hive_partitioning = true)"
+    files = f"read_parquet('{root}/conversations/**/part-*.parquet', hive_partitioning = true)"
     sql = await to_thread.run_sync(shown_by, capsys, str(root), "--format", "sql")
     assert sql == await to_thread.run_sync(shown_by, capsys, "--format", "sql", "--partition-by", partition_by)
     with duckdb.connect() as database:

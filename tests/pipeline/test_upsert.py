@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +22,7 @@ from exporter.encode.exact import NO_ID
 from exporter.encode.rows import Misfit
 from exporter.encode.tables import Tables
 from exporter.errors import StoreError
-from exporter.log.commits import CommitLog
+from exporter.log.commits import CommitLog, load_commits
 from exporter.log.state import Author, State
 from exporter.model import Change, DataFile
 from exporter.partitions import partition_of
@@ -36,6 +37,7 @@ from exporter.plan.homes import Homes
 from exporter.progress import Quiet
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore
+from tests.toolkit.told_changes import check_told, read_told, table_of
 
 T0 = 20_000 * DAY
 NOTHING = Coverage()
@@ -121,9 +123,19 @@ class Destination:
         return msgspec.structs.replace(change, refreshes=self.state.coverage.intervals), outcome
 
     async def merge(self, gone: Collection[str] = (), whole: Coverage = NOTHING) -> UpsertCounts:
+        before = table_of(self.store.root, self.state)
         change, outcome = await self.publish(gone, whole)
         await self.committer.commit(change, kind="sync")
         await self.committer.sweep()
+        after = table_of(self.store.root, self.state)
+        check_told(self.store.root, before, after, (await load_commits(self.store))[-1:])
+        # Nothing is told but what has changed.
+        told = read_told(self.store.root, change.changed)
+        for name in {name for name, _, _ in told}:
+            was, now = before.rows.get(name, Counter()), after.rows.get(name, Counter())
+            assert was != now
+            assert sorted(at for at, _ in was.elements()) == sorted(at for one, at, _ in told if one == name and at)
+            assert sorted(at for at, _ in now.elements()) == sorted(at for one, _, at in told if one == name and at)
         return outcome
 
     def rows(self) -> dict[str, tuple[Instant, Instant, str]]:
