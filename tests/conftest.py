@@ -7,7 +7,7 @@ from hypothesis import settings
 
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.pipeline import attempts
-from tests.toolkit.clouds import S3, Cloud, azurite, google, moto, moto_process
+from tests.toolkit.clouds import S3, Cloud, azurite, google, moto, moto_process, starting_lists
 
 #: Unless one of these asks for more, examples are the same on each run, so that only a change can make them fail.
 _ASK_FOR_MORE = {"EXPORTER_RANDOM", "EXPORTER_SEQUENCES", "EXPORTER_WALK_EXAMPLES"}
@@ -59,4 +59,10 @@ def gcs() -> Iterator[Cloud]:
 @pytest.fixture(scope="session")
 def azure() -> Iterator[Cloud]:
     with azurite() as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def azure_tables(azure: Cloud) -> Iterator[Cloud]:
+    with starting_lists(azure) as cloud:
         yield cloud

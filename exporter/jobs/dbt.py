@@ -140,7 +140,9 @@ def _scan(table: WarehouseTable) -> str:
             return f"iceberg_scan({doubled(path)})"
     files = glob.escape(path) if inside.kind == "file" else path
     has_keys = str(table.partition is not None).lower()
-    return f"read_parquet({doubled(f'{files}/**/*.parquet')}, hive_partitioning = {has_keys}, union_by_name = true)"
+    return (
+        f"read_parquet({doubled(f'{files}/**/part-*.parquet')}, hive_partitioning = {has_keys}, union_by_name = true)"
+    )
 
 
 def _text(text: str) -> str:

@@ -97,7 +97,7 @@ def test_each_model_has_the_rows_of_its_table(asked: dict[str, Any], tmp_path: P
 def test_what_dbt_cannot_read(tmp_path: Path) -> None:
     root = make_export(tmp_path / "out", ROWS[:5])
     assert scans(files_of(root, Place.of(Url("s3", "lake", "calls")))["exporter_sources.yml"]) == {
-        "conversations": "read_parquet('s3://lake/calls/conversations/**/*.parquet', hive_partitioning = true, "
+        "conversations": "read_parquet('s3://lake/calls/conversations/**/part-*.parquet', hive_partitioning = true, "
         "union_by_name = true)"
     }
     with pytest.raises(UsageError, match="braces"):

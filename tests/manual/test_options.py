@@ -31,7 +31,20 @@ def beside(command: str) -> set[frozenset[str]]:
 @pytest.mark.parametrize(
     "command",
     [
-        *("export", "demo", "status", "verify", "accept", "erase", "compact", "rekey", "vacuum", "expire", "policy"),
+        *(
+            "export",
+            "demo",
+            "status",
+            "verify",
+            "accept",
+            "changes",
+            "erase",
+            "compact",
+            "rekey",
+            "vacuum",
+            "expire",
+            "policy",
+        ),
         *("schema", "convert", "sandbox"),
     ],
 )

@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake import DeltaTable
 
 import exporter
 from tests.toolkit.clouds import AZURE_ACCOUNT, AZURE_KEY, Cloud
 from tests.toolkit.engines import Engine
+from tests.toolkit.lake import delta_rows
 
 #: Finds the parts of a table, and neither the checkpoints of a Delta log nor anything else that is Parquet.
 PARTS = "conversations/**/part-*.parquet"
@@ -112,6 +114,14 @@ class Readers:
             "ClickHouse": self._clickhouse_of_files,
         }
 
+    def of_delta(self) -> Mapping[str, Read]:
+        return {
+            "deltalake": _deltalake,
+            "Polars": _polars_of_delta,
+            "DuckDB": self._duckdb_of_delta,
+            "ClickHouse": self._clickhouse_of_delta,
+        }
+
     def _duckdb_of_files(self, place: Place, version: int | None, since: datetime | None) -> pa.Table:
         return self._by_duckdb(f"read_parquet('{place.uri}/{PARTS}', hive_partitioning = true)", since)
 
@@ -119,6 +129,10 @@ class Readers:
         files = f"FROM (SELECT unnest(tables.conversations.files) AS file FROM '{place.uri}/_manifest.json')"
         self.duckdb.ask(f"SET VARIABLE files = (SELECT list('{place.uri}/' || file.path) {files})")
         return self._by_duckdb("read_parquet(getvariable('files'), hive_partitioning = true)", since)
+
+    def _duckdb_of_delta(self, place: Place, version: int | None, since: datetime | None) -> pa.Table:
+        at = "" if version is None else f", version => {version}"
+        return self._by_duckdb(f"delta_scan('{place.uri}/conversations'{at})", since)
 
     def _by_duckdb(self, source: str, since: datetime | None) -> pa.Table:
         where = f" WHERE created_at >= '{since.isoformat()}'" if since else ""
@@ -128,6 +142,11 @@ class Readers:
         return self._by_clickhouse(
             place.in_clickhouse(PARTS, "file", "s3", "azureBlobStorage", format_="Parquet"), since
         )
+
+    def _clickhouse_of_delta(self, place: Place, version: int | None, since: datetime | None) -> pa.Table:
+        settings = "" if version is None else f" SETTINGS delta_lake_snapshot_version = {version}"
+        source = place.in_clickhouse("conversations", "deltaLakeLocal", "deltaLake", "deltaLakeAzure")
+        return self._by_clickhouse(source, since, settings)
 
     def _by_clickhouse(self, source: str, since: datetime | None, settings: str = "") -> pa.Table:
         where = f" WHERE created_at >= toDateTime64('{since:%F %T.%f}', 6, 'UTC')" if since else ""
@@ -146,3 +165,13 @@ def _collected(frame: pl.LazyFrame, since: datetime | None) -> pa.Table:
 def _open_dataset(place: Place, version: int | None, since: datetime | None) -> pa.Table:
     """Reaches a store by the environment."""
     return exporter.open_dataset(place.uri).to_table(filter=None if since is None else pc.field("created_at") >= since)
+
+
+def _deltalake(place: Place, version: int | None, since: datetime | None) -> pa.Table:
+    table = DeltaTable(f"{place.uri}/conversations", version=version, storage_options=place.options)
+    return delta_rows(table, "true" if since is None else f"created_at >= '{since.isoformat()}'")
+
+
+def _polars_of_delta(place: Place, version: int | None, since: datetime | None) -> pa.Table:
+    uri = f"{place.uri}/conversations"
+    return _collected(pl.scan_delta(uri, version=version, storage_options=place.options), since)
