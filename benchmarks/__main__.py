@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from benchmarks import (
     change_files,
     changes,
+    convert,
     cost,
     encryption,
     erase,
@@ -59,6 +60,7 @@ PARTS: Final = {
     "change_files": _Part("Telling what a sync changes", change_files.measure, change_files.describe),
     "changes": _Part("What has changed", changes.measure, changes.describe),
     "lake": _Part("Tables in an object store", lake.measure, lake.describe),
+    "convert": _Part("CSV and JSON Lines", convert.measure, convert.describe),
     "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
 }
 

@@ -10,6 +10,7 @@ import msgspec
 
 from benchmarks.change_files import Result as ChangeFiles
 from benchmarks.changes import Result as Changes
+from benchmarks.convert import Result as Convert
 from benchmarks.cost import Result as Cost
 from benchmarks.encryption import Result as Encryption
 from benchmarks.erase import Result as Erase
@@ -52,6 +53,7 @@ class Results(msgspec.Struct):
     change_files: ChangeFiles | None = None
     changes: Changes | None = None
     lake: Lake | None = None
+    convert: Convert | None = None
     simulated: Simulated | None = None
 
 
