@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.change_files import Result as ChangeFiles
+from benchmarks.changes import Result as Changes
 from benchmarks.cost import Result as Cost
 from benchmarks.encryption import Result as Encryption
 from benchmarks.erase import Result as Erase
@@ -46,6 +48,8 @@ class Results(msgspec.Struct):
     privacy: Privacy | None = None
     encryption: Encryption | None = None
     erase: Erase | None = None
+    change_files: ChangeFiles | None = None
+    changes: Changes | None = None
     simulated: Simulated | None = None
 
 

@@ -56,6 +56,16 @@ def targets(results: Results) -> list[Target]:
     if results.erase:
         what = f"one person found among {results.erase.rows:,} conversations"
         found.append(Target(what, results.erase.find_seconds, 3.0, " s of CPU", 2))
+    if results.change_files:
+        what = "telling what a sync changes ÷ the sync"
+        found.append(Target(what, results.change_files.shares, 1.0, " % of its CPU", 2))
+    for case in results.changes.cases if results.changes else ():
+        place = "in all parts" if case.where == "all" else "in the last week"
+        found.append(
+            Target(f"{case.changes:,} changes {place} given, beyond a start", case.feed_seconds, 1.0, " s of CPU")
+        )
+        megabytes = [size / 1e6 for size in case.feed_bytes]
+        found.append(Target(f"memory for {case.changes:,} changes {place}", megabytes, 150.0, " MB", 0))
     if results.start:
         milliseconds = [1000 * seconds for seconds in results.start.help_seconds]
         found.append(Target("`exporter --help`", milliseconds, 250, " ms", 0))

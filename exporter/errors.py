@@ -74,8 +74,8 @@ class ProtectionError(DestinationError):
 
 
 class ChangesGoneError(DestinationError):
-    """The changes since a generation, or those up to another one, are no longer known; none were given. All rows, as the
-    changes from generation 0, always are."""
+    """The changes since a generation, or up to another one, are no longer known; none were given. Those from generation
+    0, which are all rows, always are."""
 
 
 class DestinationLockedError(ExporterError):

@@ -7,7 +7,7 @@ from exporter.api.arguments import checked
 from exporter.jobs.change_feed import ChangeFeed
 from exporter.jobs.changes import changes as find_changes
 from exporter.model import CONVERSATIONS
-from exporter.run.encryption import reader_keys
+from exporter.options.privacy import KeyOptions
 from exporter.store.location import parse_location
 
 
@@ -24,10 +24,10 @@ async def changes(
 
     `since` is the generation that the caller has, or 0 for all rows; `to` is the one to which changes are given, by
     default the latest. `table` is `conversations` or `turns`. The key of encrypted files is in the file
-    `data_key_file`, or else in `EXPORTER_DATA_KEY`. It needs no token.
+    `data_key_file`, or else in `EXPORTER_DATA_KEY`. The call needs no token.
 
     Raises `ChangesGoneError` if the changes since then are no longer known: take all rows then, since 0. Otherwise
     `UsageError`, `DestinationError` if there is no export, `ProtectionError` without the key, and `StoreError`.
     """
-    location = parse_location(str(destination))
-    return await find_changes(location, since, to=to, table=table, keys=reader_keys(data_key_file, os.environ))
+    keys = KeyOptions(data_key_file=data_key_file).keys(os.environ)
+    return await find_changes(parse_location(str(destination)), since, to=to, table=table, keys=keys)

@@ -68,7 +68,6 @@ def changes(
     from exporter.jobs.changes import changes as find_changes
     from exporter.jobs.feed_output import choose_format, write_feed
     from exporter.jobs.table_output import parse_output
-    from exporter.run.encryption import reader_keys
 
     path = None if to_stdout else parse_output(output, target)
     chosen = choose_format(as_, path)
@@ -76,21 +75,16 @@ def changes(
         raise UsageError(
             "--format arrow: says nothing on a terminal: name a file with --output, or give --format jsonl"
         )
-    find = partial(find_changes, target, since, to=to, table=table, keys=reader_keys(keys.data_key_file, os.environ))
+    find = partial(find_changes, target, since, to=to, table=table, keys=keys.keys(os.environ))
 
-    async def give() -> "ChangeFeed":
-        feed = await find()
-        await write_feed(feed, sys.stdout.buffer if path is None else path, chosen)
-        return feed
-
+    feed = run_until_signal(find, "stopped; nothing was written")
+    write = partial(write_feed, feed, sys.stdout.buffer if path is None else path, chosen)
     try:
-        feed = run_until_signal(
-            give, "stopped; what was written is not whole" if to_stdout else "stopped; no file is left"
-        )
+        run_until_signal(write, "stopped; " + ("what was written is not whole" if to_stdout else "no file is left"))
     except ExporterError as error:
         if not (to_stdout and as_json):
             raise
-        # On stdout, an object would be taken for a row.
+        # On stdout, after some rows, the object would be taken for another.
         say(f"exporter: {error}")
         _say_last(json.dumps({"event": "failed", "reason": str(error), "exit_status": error.exit_status}))
         raise typer.Exit(error.exit_status) from error

@@ -7,9 +7,17 @@ from typing import Final
 import pyarrow as pa
 from anyio import to_thread
 
-from exporter.errors import ChangesGoneError, DamagedPartError, StoreError, UnreadableFileError, UsageError
+from exporter.errors import (
+    ChangesGoneError,
+    DamagedPartError,
+    ProtectionError,
+    StoreError,
+    UnreadableFileError,
+    UsageError,
+)
 from exporter.jobs.change_feed import ChangeFeed, Survey
-from exporter.jobs.dataset import read_manifest, schema_of, table_schema
+from exporter.jobs.dataset import load_table, schema_of, table_schema
+from exporter.keys import NO_KEYS, Keys
 from exporter.layout import CONVERSATIONS
 from exporter.log.commits import load_commits
 from exporter.log.fold import apply
@@ -21,7 +29,7 @@ from exporter.parts.cipher import Cipher, using
 from exporter.parts.columns import ID_COLUMN, SORT_COLUMN
 from exporter.parts.integrity import missized, opened
 from exporter.parts.rows import PartRows
-from exporter.run.encryption import ReaderKeys
+from exporter.run.encryption import reader_keys
 from exporter.store.base import Store
 from exporter.store.location import Location, shell_word
 from exporter.store.open import open_store
@@ -31,7 +39,7 @@ _EVERYTHING: Final = "Take everything: the changes from generation 0 are all row
 
 
 async def changes(
-    location: Location, since: int, *, to: int | None = None, table: str = CONVERSATIONS, keys: ReaderKeys
+    location: Location, since: int, *, to: int | None = None, table: str = CONVERSATIONS, keys: Keys = NO_KEYS
 ) -> ChangeFeed:
     """Returns the net changes from generation `since` to generation `to`, or the latest; no row is read yet, except
     where it takes ids to count them.
@@ -41,9 +49,10 @@ async def changes(
     also if another command has changed the export meanwhile.
     """
     if table not in TABLES:
-        raise UsageError(f"--table {table}: the tables are {', '.join(TABLES)}.{did_you_mean(table, TABLES)}")
+        near = did_you_mean(table, TABLES) or f" The tables are {', '.join(TABLES)}"
+        raise UsageError(f"--table {table}: no such table to follow.{near}")
     async with open_store(location) as store:
-        manifest, shown = await read_manifest(store, table)
+        manifest, shown = await load_table(store, table)
         commits = await load_commits(store)
         states = _States.of(commits, since, to)
         schema = table_schema(schema_of(shown), manifest.request.partition_by)
@@ -84,7 +93,7 @@ class _States:
 
 
 async def _feed(
-    store: Store, commits: list[Commit], states: _States, table: str, schema: pa.Schema, keys: ReaderKeys
+    store: Store, commits: list[Commit], states: _States, table: str, schema: pa.Schema, keys: Keys
 ) -> ChangeFeed:
     since, after = states.before.number, states.after
     ciphers = _ciphers(store.location, states.head, keys)
@@ -148,8 +157,17 @@ async def _check_there(store: Store, states: _States, survey: Survey, table: str
     )
 
 
-def _ciphers(location: Location, head: State, keys: ReaderKeys) -> Mapping[str, Cipher]:
+def _ciphers(location: Location, head: State, keys: Keys) -> Mapping[str, Cipher]:
     """Returns what opens the files of an export, by the name of their key. Raises `ProtectionError` if one is missing
     or wrong."""
-    names = {getattr(file, "key", "") for file in head.live.values()} - {""}
-    return {name: keys.cipher(location, name, head.privacy.encryption) for name in sorted(names)}
+    encryption, known = head.privacy.encryption, reader_keys(keys.data_file, keys.environment)
+    found = {}
+    for name in sorted({getattr(file, "key", "") for file in head.live.values()} - {""}):
+        try:
+            found[name] = known.cipher(location, name, encryption)
+        except ProtectionError:
+            # The policy may say where the key is.
+            if encryption is None or encryption.key.name != name:
+                raise
+            found[name] = Cipher(encryption, keys.data(encryption.key))
+    return found

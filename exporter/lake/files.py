@@ -1,15 +1,26 @@
 """Gives pyiceberg the metadata of tables in a bucket by the same way on which everything else there goes. Blocking."""
 
 from io import BytesIO
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pyiceberg.io import FileIO, InputFile, OutputFile
 
 from exporter.errors import StoreError
-from exporter.store.objects.bucket import Bucket
+from exporter.store.location import Url
+
+if TYPE_CHECKING:
+    from exporter.store.objects.bucket import Bucket
 
 #: The property of a catalog, never of a table, that holds the `Bucket`.
 BUCKET: Final = "exporter.bucket"
+
+
+class ElsewhereError(StoreError):
+    """A table names metadata outside its export, at `location`."""
+
+    def __init__(self, location: str, url: Url) -> None:
+        super().__init__(f"{location[:300]}: not inside {url}, and the exporter looks nowhere else")
+        self.location = location
 
 
 class BucketFiles(FileIO):
@@ -55,7 +66,7 @@ class BucketFiles(FileIO):
     def _path(self, location: str) -> str:
         inside = f"{self._bucket.url}/"
         if not location.startswith(inside):
-            raise StoreError(f"{location[:300]}: not inside {self._bucket.url}, and the exporter looks nowhere else")
+            raise ElsewhereError(location, self._bucket.url)
         return location.removeprefix(inside)
 
 

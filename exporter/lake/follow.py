@@ -52,12 +52,16 @@ def settle_table_format(state: State, asked: Selection, destination: Location) -
 
 
 def check_place(format_: TableFormat, destination: Location) -> None:
-    """Raises `DestinationError` for a directory whose path readers of this format would misunderstand, and `UsageError`
-    for an object store where tables of this format cannot be, or an environment that would lead them elsewhere."""
+    """Raises `DestinationError` for a directory whose path readers of this format would misunderstand, and for an
+    object store or a catalog that cannot keep tables of this format; `UsageError` for an environment that would lead
+    them elsewhere."""
+    if format_.kind == "iceberg":
+        from exporter.lake.catalogs import check_catalog
+
+        check_catalog(format_, destination)
     if isinstance(destination, Url):
-        if format_.kind != "delta":
-            raise UsageError(f"{destination}: no place for Iceberg tables; give --table-format delta")
-        refuse_for_delta(destination, os.environ)
+        if format_.kind == "delta":
+            refuse_for_delta(destination, os.environ)
         return
     root = destination
     path = str(root.absolute())

@@ -24,6 +24,7 @@ from pyiceberg.types import TimestamptzType
 
 from exporter.errors import DestinationError, ExporterError, ForeignTableError, StoreError
 from exporter.lake.catalogs import is_there, open_catalog
+from exporter.lake.files import ElsewhereError
 from exporter.lake.iceberg_columns import map_names, with_ids
 from exporter.lake.iceberg_metadata import list_metadata, sweep_metadata
 from exporter.lake.iceberg_partition import IcebergPartition
@@ -90,6 +91,8 @@ class IcebergTable:
                 table = self._table = self._catalog.load_table(self._identifier)
             except (NoSuchTableError, NoSuchNamespaceError):
                 return None
+            except ElsewhereError as error:
+                raise self._moved(error.location) from error
             self._check(table)
             self._files = {self._path(file.file_path): file for file in _files(table)}
             sizes = {path: (file.file_size_in_bytes, file.record_count) for path, file in self._files.items()}
@@ -207,11 +210,7 @@ class IcebergTable:
     def _check(self, table: Table) -> None:
         """Raises `ForeignTableError` for a table that is not this export's, or has other columns."""
         if table.location() != self._location:
-            raise ForeignTableError(
-                self.where,
-                f"its metadata lies in {table.location()}, because the export was moved or copied. An Iceberg table "
-                "holds whole paths",
-            )
+            raise self._moved(table.location())
         if table.properties.get(_EXPORT) != self._export_id:
             raise ForeignTableError(self.where, "it belongs to another export, or to none")
         columns = {field.name for field in table.schema().fields}
@@ -222,6 +221,13 @@ class IcebergTable:
         transforms = [field.transform for field in table.spec().fields]
         if transforms != ([] if self._partition is None else [self._partition.transform]):
             raise ForeignTableError(self.where, "its partitions are not those of the export")
+
+    def _moved(self, location: str) -> ForeignTableError:
+        return ForeignTableError(
+            self.where,
+            f"its metadata lies in {location[:300]}, because the export was moved or copied. An Iceberg table holds "
+            "whole paths",
+        )
 
     def _set_properties(self, transaction: Transaction) -> None:
         """Gives a table the properties that it lacks because an older exporter made it."""

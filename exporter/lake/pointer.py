@@ -99,7 +99,7 @@ class ExportCatalog(MetastoreCatalog, NoopCatalog):
             return None
         metadata = TableMetadataUtil.parse_raw(newest.data.decode())
         location = self._bucket.url / _path(name, newest.version)
-        return Table((self.name, name), metadata, location, self._files, self)
+        return Table((self.name, name), metadata, location, self._load_file_io(), self)
 
     def _hints(self, name: str, hint: StoredObject | None, version: int) -> bool:
         """Names the newest version, and returns whether that was done: another writer, who was later, may have."""

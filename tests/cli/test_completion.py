@@ -82,7 +82,7 @@ def test_what_is_completed(shell: str, pages: Path) -> None:
         "exporter export out --tables conversations,": {"conversations,turns"},
         "exporter export out --filter ": {f"{name}=" for name in FILTERS_BY_NAME},
         "exporter help ": {"clocks", *ABOUT},
-        "exporter help c": {"clocks", "compact"},
+        "exporter help cl": {"clocks"},
         "exporter a": {"accept", "audit"},
         "exporter sandbox --density ": set(DENSITIES),
         "exporter sandbox --behaviour fault": {"fault_rate=", "faults="},

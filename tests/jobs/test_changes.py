@@ -21,14 +21,13 @@ from exporter.jobs.changes import changes
 from exporter.jobs.compact import compact
 from exporter.jobs.sync import sync
 from exporter.jobs.vacuum import vacuum
-from exporter.keys import DATA_VARIABLE, NO_KEYS
+from exporter.keys import DATA_VARIABLE, NO_KEYS, Keys
 from exporter.log.commits import load_commits, load_state
 from exporter.log.state import Commit
 from exporter.model import TABLES
 from exporter.privacy import EncryptionMode
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
-from exporter.run.encryption import ReaderKeys
 from exporter.sandbox import TOKEN
 from exporter.settings import Credentials, Selection
 from exporter.store.base import Store
@@ -80,7 +79,7 @@ async def synced(root: Location, source: Source, **options: Any) -> int:
 
 
 async def test_what_cannot_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root, give = tmp_path / "out", partial(changes, keys=ReaderKeys({}))
+    root, give = tmp_path / "out", changes
     with pytest.raises(DestinationError, match="no export here"):
         await give(root, 0)
     async with moving_source(1) as source:
@@ -97,7 +96,7 @@ async def test_what_cannot_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ):
             with pytest.raises(UsageError, match=complaint):
                 await give(root, since, to=to)
-        with pytest.raises(UsageError, match="the tables are conversations, turns"):
+        with pytest.raises(UsageError, match="The tables are conversations, turns"):
             await give(root, 0, table="recordings")
         with pytest.raises(UsageError, match="no table 'turns' here"):
             await give(root, 0, table="turns")
@@ -145,9 +144,12 @@ async def test_of_an_encrypted_export(mode: EncryptionMode, tmp_path: Path) -> N
                 source.move()
         check = partial(generations.check_from_all, key=text_of(key), is_exact=True)
         await to_thread.run_sync(check)
-        for wrong in ({}, {DATA_VARIABLE: text_of(data_key("d2"))}):
-            with pytest.raises(ProtectionError, match="encrypted with the key d1, and it is not here"):
-                await changes(root, 1, keys=ReaderKeys(wrong))
+        for wrong, complaint in (
+            (Keys(), "the key d1 is needed, and is not here"),
+            (Keys({DATA_VARIABLE: text_of(data_key("d2"))}), "not the key d1"),
+        ):
+            with pytest.raises(ProtectionError, match=complaint):
+                await changes(root, 1, keys=wrong)
 
 
 async def test_from_an_object_store(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,8 +165,8 @@ async def test_from_an_object_store(s3: S3, tmp_path: Path, monkeypatch: pytest.
         await synced(url, source)
         await synced(tmp_path / "out", source, tables=TABLES)
     for table in TABLES:
-        feeds = [await changes(url, since, table=table, keys=ReaderKeys({})) for since in (0, first)]
-        here = await changes(tmp_path / "out", 0, table=table, keys=ReaderKeys({}))
+        feeds = [await changes(url, since, table=table) for since in (0, first)]
+        here = await changes(tmp_path / "out", 0, table=table)
         whole = [row async for batch in feeds[0] for row in batch.to_pylist()]
         same = [row async for batch in here for row in batch.to_pylist()]
         own = ("_generation", "_committed_at")

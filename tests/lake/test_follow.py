@@ -23,7 +23,6 @@ from exporter.jobs.export import export
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
 from exporter.lake import follow
-from exporter.lake.follow import settle_table_format
 from exporter.log.commits import load_state
 from exporter.log.state import State
 from exporter.model import TABLES, TableFormat
@@ -32,7 +31,6 @@ from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN
 from exporter.settings import Credentials, Selection
 from exporter.store.local.store import LocalStore
-from exporter.store.location import Url
 from exporter.words import install_command
 from tests.end_to_end.export_directory import ExportDirectory, assert_same, check_private
 from tests.end_to_end.records import Record
@@ -332,12 +330,6 @@ def test_the_extras_are_what_is_asked_for() -> None:
     assert {kind: [package] for kind, package in follow._PACKAGES.items()} == {
         kind: [requirement.partition(">=")[0] for requirement in extras[kind]] for kind in KINDS
     }
-
-
-def test_iceberg_is_refused_in_a_bucket() -> None:
-    asked = Selection(table_format=TableFormat(kind="iceberg"))
-    with pytest.raises(UsageError, match=r"^s3://bucket/calls: no place for Iceberg tables; give --table-format delta"):
-        settle_table_format(State(), asked, Url("s3", "bucket", "calls"))
 
 
 async def test_a_catalog_of_the_users_own(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tests.toolkit.manual import (
     README,
     ROOT,
     TOGETHER,
+    WAREHOUSE,
     Page,
     in_code,
     run_shell,
@@ -36,7 +37,7 @@ from tests.toolkit.manual import (
 HANDLERS = [program for program in PROGRAMS if "web.run_app" in program]
 #: Programs whose requirements are larger than everything else, or that are tested elsewhere.
 ELSEWHERE = re.compile(
-    r"pyspark|web\.run_app|deltalake|scan_delta|pyiceberg|AESGCM|^(?:import|from) (?:airflow|dagster)", re.M
+    r"pyspark|import dlt|web\.run_app|deltalake|scan_delta|pyiceberg|AESGCM|^(?:import|from) (?:airflow|dagster)", re.M
 )
 RUN_HERE = [program for program in PROGRAMS if not ELSEWHERE.search(program)]
 
@@ -189,10 +190,10 @@ def test_every_kind_of_snippet_is_looked_at() -> None:
     languages = {language for page in ALL for language, _ in page.snippets}
     programs = {"sh", "sql", "python", "ipython", "java"}
     assert languages == programs | {"ini", "json", "crontab", "mermaid", "toml", "text"}
-    statements = [text for text in snippets_in("sql", TOGETHER) if text not in QUERIES]
+    statements = [text for text in snippets_in("sql", TOGETHER) if text not in (*QUERIES, *WAREHOUSE)]
     # The two short queries of the README and of its first page are beside the ten others.
     assert (len(QUERIES), len(statements), len(snippets_in("ini")), len(snippets_in("crontab"))) == (12, 2, 3, 1)
-    assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 8)
+    assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 9)
     (spark,) = [program for program in PROGRAMS if "pyspark" in program]
     ast.parse(spark)
     libraries = {"polars", "pandas", "pyarrow", "hashlib"}
@@ -259,7 +260,9 @@ def test_the_schema(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(demo)
     assert run_shell(PAGES["columns"].command_holding("exporter schema"), demo).returncode == 0
     (statement,) = [
-        text for text in snippets_in("sql", TOGETHER) if text not in QUERIES and "add_parquet_key" not in text
+        text
+        for text in snippets_in("sql", TOGETHER)
+        if text not in (*QUERIES, *WAREHOUSE) and "add_parquet_key" not in text
     ]
     with duckdb.connect() as database:
         database.execute((demo / "conversations.sql").read_text(encoding="utf-8"))

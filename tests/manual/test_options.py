@@ -31,8 +31,21 @@ def beside(command: str) -> set[frozenset[str]]:
 @pytest.mark.parametrize(
     "command",
     [
-        *("export", "demo", "status", "verify", "accept", "erase", "compact", "rekey", "vacuum", "expire", "policy"),
-        *("schema", "sandbox"),
+        *(
+            "export",
+            "demo",
+            "status",
+            "verify",
+            "accept",
+            "changes",
+            "erase",
+            "compact",
+            "rekey",
+            "vacuum",
+            "expire",
+            "policy",
+        ),
+        *("schema", "convert", "sandbox"),
     ],
 )
 def test_options(command: str) -> None:

@@ -33,13 +33,15 @@ _SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>later</
 
 
 class AskedRequest(NamedTuple):
-    """Describes a request at the gate. `has_condition` says that it depends on what the store has."""
+    """Describes a request at the gate. `has_condition` says that it depends on what the store has; `action` is what is
+    asked of a service that has but one path."""
 
     method: str
     path: str
     authorization: str
     query: str = ""
     has_condition: bool = False
+    action: str = ""
 
 
 class Answer(NamedTuple):
@@ -56,7 +58,7 @@ class Answer(NamedTuple):
 
     @property
     def body(self) -> bytes:
-        if self.code.startswith("<"):
+        if self.code.startswith(("<", "{")):
             return self.code.encode()
         said = f"<Code>{self.code}</Code><Message>AKIAFORTESTS not-a-secret</Message>{self.inside}"
         return f"<?xml version='1.0'?><Error>{said}</Error>".encode() if self.code else b""
@@ -84,6 +86,7 @@ class Gate:
             environ.get("HTTP_AUTHORIZATION", ""),
             environ["QUERY_STRING"],
             "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MATCH" in environ,
+            environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2],
         )
         self.asked.append(asked)
         if (answer := self.answers(asked)) is not None:

@@ -12,11 +12,10 @@ import pyarrow.parquet as pq
 from exporter.errors import ChangesGoneError
 from exporter.jobs.change_feed import ChangeFeed
 from exporter.jobs.changes import changes
-from exporter.keys import DATA_VARIABLE
+from exporter.keys import DATA_VARIABLE, Keys
 from exporter.log.state import State
 from exporter.model import CONVERSATIONS, TABLES, TURNS
 from exporter.partitions import PARTITION_KEYS
-from exporter.run.encryption import ReaderKeys
 from exporter.store.location import Location
 from tests.toolkit.canary_search import OpenParquet
 
@@ -30,7 +29,7 @@ _IDS = {CONVERSATIONS: "id", TURNS: "conversation_id"}
 def feed_of(
     root: Location, since: int, to: int | None = None, table: str = CONVERSATIONS, key: str | None = None
 ) -> ChangeFeed:
-    keys = ReaderKeys({} if key is None else {DATA_VARIABLE: key})
+    keys = Keys({} if key is None else {DATA_VARIABLE: key})
     return anyio.run(partial(changes, root, since, to=to, table=table, keys=keys))
 
 

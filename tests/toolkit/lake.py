@@ -3,15 +3,19 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.io import FileIO
+from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table
 
+from exporter.lake.pointer import ExportCatalog
 from exporter.partitions import PARTITION_KEYS
+from exporter.store.objects.bucket import Bucket
 from tests.end_to_end.records import Record
 from tests.toolkit.engines import duckdb_engine
 
@@ -21,6 +25,8 @@ class Readable(Protocol):
 
     @property
     def files(self) -> Path: ...
+    @property
+    def bucket(self) -> Bucket | None: ...
     def uri(self, table: str = "conversations") -> str: ...
     def options(self) -> dict[str, str]: ...
 
@@ -61,9 +67,33 @@ def versions(where: Where, kind: str, table: str = "conversations") -> dict[int,
 
 @contextmanager
 def iceberg(where: Where, table: str = "conversations") -> Iterator[Table]:
+    if not isinstance(where, Path) and where.bucket is not None:
+        yield _Outsider(where.bucket, s3_properties(where.options())).load_table(f"exporter.{table}")
+        return
     root = where if isinstance(where, Path) else where.files
     with SqlCatalog("exporter", uri=f"sqlite:///{root.absolute()}/_iceberg/catalog.db") as catalog:
         yield catalog.load_table(f"exporter.{table}")
+
+
+def s3_properties(options: Mapping[str, str]) -> dict[str, str]:
+    """Returns by pyiceberg's names what leads deltalake to S3."""
+    return {
+        "s3.endpoint": options["AWS_ENDPOINT_URL"],
+        "s3.access-key-id": options["AWS_ACCESS_KEY_ID"],
+        "s3.secret-access-key": options["AWS_SECRET_ACCESS_KEY"],
+        "s3.region": options["AWS_REGION"],
+    }
+
+
+class _Outsider(ExportCatalog):
+    """Commits to a table without a catalog as other programs do that know its layout; its files go by pyarrow."""
+
+    def __init__(self, bucket: Bucket, properties: dict[str, str]) -> None:
+        super().__init__(bucket)
+        self._io = PyArrowFileIO(properties)
+
+    def _load_file_io(self, *_: Any, **__: Any) -> FileIO:
+        return self._io
 
 
 def records_of(table: pa.Table) -> dict[str, Record]:

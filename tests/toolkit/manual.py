@@ -115,7 +115,11 @@ def snippets_in(language: str, pages: Sequence[Page] = ALL) -> list[str]:
     return list(dict.fromkeys(chain(*(page.in_language(language) for page in pages))))
 
 
-QUERIES = [text for text in snippets_in("sql", TOGETHER) if not text.startswith(("INSERT", "PRAGMA"))]
+#: Statements for warehouses, which the tests of their pages parse, or run one after the other.
+WAREHOUSE = [*PAGES["changes"].in_language("sql"), *PAGES["warehouses"].in_language("sql")]
+QUERIES = [
+    text for text in snippets_in("sql", TOGETHER) if not text.startswith(("INSERT", "PRAGMA")) and text not in WAREHOUSE
+]
 #: Those that need a key are run by the tests of their page.
 PROGRAMS = [text for text in snippets_in("python", TOGETHER) if "data.key" not in text]
 

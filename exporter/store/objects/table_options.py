@@ -59,8 +59,6 @@ def _s3(url: Url, store: S3Store) -> dict[str, str]:
     except KeylessError as error:
         raise StoreError(f"{url}: no credentials found: {error}") from error
     token = {"AWS_SESSION_TOKEN": credential["token"]} if credential["token"] else {}
-    # It reads only true and false; what Amazon's tools take was refused or understood when the store was opened.
-    payer = {"AWS_REQUEST_PAYER": "true"} if os.environ.get("AWS_REQUEST_PAYER") else {}
     return {
         "AWS_ACCESS_KEY_ID": credential["access_key_id"],
         "AWS_SECRET_ACCESS_KEY": credential["secret_access_key"],
@@ -69,7 +67,8 @@ def _s3(url: Url, store: S3Store) -> dict[str, str]:
         "AWS_ENDPOINT_URL_S3": str(config["endpoint_url_s3"]),
         "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": str(config["virtual_hosted_style_request"]).lower(),
         **token,
-        **payer,
+        # It reads only true and false, and not what Amazon's tools take.
+        "AWS_REQUEST_PAYER": str(bool(os.environ.get("AWS_REQUEST_PAYER"))).lower(),
         **_FIXED_S3,
     }
 
