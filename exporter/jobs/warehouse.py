@@ -121,7 +121,7 @@ class WarehouseTable:
             *others, last = [f"{kind}://" for kind in kinds if kind != "file"]
             named = f"{', '.join(others)} or {last}" if others else last
             raise UsageError(
-                f"--format {dialect}: reads from {named}, and the export lies at {self.place}. Copy it, and give the "
+                f"--format {dialect}: reads from {named}, and the export lies in {self.place}. Copy it, and give the "
                 "place of the copy by --location"
             )
         if self.place.kind == "az" and not self.place.account:
