@@ -25,11 +25,12 @@ _EXTENSIONS = ("httpfs", "aws", "azure", "parquet", "avro", "iceberg", "delta")
 _LOOP = """
 import json, os, sys
 
-{prepare}
-
 # A library that writes to standard output must not be mistaken for an answer.
 answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
+
+{prepare}
+
 for line in sys.stdin:
     query, to = json.loads(line)
     error = None

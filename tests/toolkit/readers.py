@@ -1,8 +1,10 @@
 """Reads exports on a disk and in emulated stores as their readers would: plain files, Delta and Iceberg tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -10,14 +12,17 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
+from pyiceberg.table import StaticTable, Table
 
 import exporter
 from tests.toolkit.clouds import AZURE_ACCOUNT, AZURE_KEY, Cloud
 from tests.toolkit.engines import Engine
-from tests.toolkit.lake import delta_rows
+from tests.toolkit.lake import delta_rows, iceberg
 
 #: Finds the parts of a table, and neither the checkpoints of a Delta log nor anything else that is Parquet.
 PARTS = "conversations/**/part-*.parquet"
+#: The table's directory, for readers that follow its version hint.
+ICEBERG_TABLE = "_iceberg/conversations"
 _KEYS = ("AKIAFORTESTS", "not-a-secret")
 
 
@@ -64,6 +69,13 @@ class Place:
             case "gs":
                 return {"google_base_url": self.endpoint, "google_skip_signature": "true", "allow_http": "true"}
         return {}
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """Returns what pyiceberg needs to know of S3."""
+        key, secret = _KEYS
+        keys = {"s3.access-key-id": key, "s3.secret-access-key": secret, "s3.region": "us-east-1"}
+        return {**keys, "s3.endpoint": self.endpoint}
 
     @property
     def secret(self) -> str:
@@ -122,6 +134,14 @@ class Readers:
             "ClickHouse": self._clickhouse_of_delta,
         }
 
+    def of_iceberg(self) -> Mapping[str, Read]:
+        return {
+            "pyiceberg": _pyiceberg,
+            "Polars": _polars_of_iceberg,
+            "DuckDB": self._duckdb_of_iceberg,
+            "ClickHouse": self._clickhouse_of_iceberg,
+        }
+
     def _duckdb_of_files(self, place: Place, version: int | None, since: datetime | None) -> pa.Table:
         return self._by_duckdb(f"read_parquet('{place.uri}/{PARTS}', hive_partitioning = true)", since)
 
@@ -133,6 +153,13 @@ class Readers:
     def _duckdb_of_delta(self, place: Place, version: int | None, since: datetime | None) -> pa.Table:
         at = "" if version is None else f", version => {version}"
         return self._by_duckdb(f"delta_scan('{place.uri}/conversations'{at})", since)
+
+    def _duckdb_of_iceberg(self, place: Place, version: int | None, since: datetime | None) -> pa.Table:
+        at = "" if version is None else f", snapshot_from_id => {version}"
+        with iceberg_table(place) as table:
+            # On a disk the pointer is a catalog that DuckDB does not know.
+            path = table.metadata_location if place.cloud is None else f"{place.uri}/{ICEBERG_TABLE}"
+        return self._by_duckdb(f"iceberg_scan('{path}'{at})", since)
 
     def _by_duckdb(self, source: str, since: datetime | None) -> pa.Table:
         where = f" WHERE created_at >= '{since.isoformat()}'" if since else ""
@@ -146,6 +173,11 @@ class Readers:
     def _clickhouse_of_delta(self, place: Place, version: int | None, since: datetime | None) -> pa.Table:
         settings = "" if version is None else f" SETTINGS delta_lake_snapshot_version = {version}"
         source = place.in_clickhouse("conversations", "deltaLakeLocal", "deltaLake", "deltaLakeAzure")
+        return self._by_clickhouse(source, since, settings)
+
+    def _clickhouse_of_iceberg(self, place: Place, version: int | None, since: datetime | None) -> pa.Table:
+        settings = "" if version is None else f" SETTINGS iceberg_snapshot_id = {version}"
+        source = place.in_clickhouse(ICEBERG_TABLE, "icebergLocal", "icebergS3", "icebergAzure")
         return self._by_clickhouse(source, since, settings)
 
     def _by_clickhouse(self, source: str, since: datetime | None, settings: str = "") -> pa.Table:
@@ -175,3 +207,25 @@ def _deltalake(place: Place, version: int | None, since: datetime | None) -> pa.
 def _polars_of_delta(place: Place, version: int | None, since: datetime | None) -> pa.Table:
     uri = f"{place.uri}/conversations"
     return _collected(pl.scan_delta(uri, version=version, storage_options=place.options), since)
+
+
+@contextmanager
+def iceberg_table(place: Place) -> Iterator[Table]:
+    """Opens a table as pyiceberg does: by the export's catalog on a disk, and by its path in a bucket."""
+    if place.cloud is None:
+        with iceberg(Path(place.uri)) as table:
+            yield table
+    else:
+        yield StaticTable.from_metadata(f"{place.uri}/{ICEBERG_TABLE}", place.properties)
+
+
+def _pyiceberg(place: Place, version: int | None, since: datetime | None) -> pa.Table:
+    with iceberg_table(place) as table:
+        return table.scan(
+            "true" if since is None else f"created_at >= '{since.isoformat()}'", snapshot_id=version
+        ).to_arrow()
+
+
+def _polars_of_iceberg(place: Place, version: int | None, since: datetime | None) -> pa.Table:
+    with iceberg_table(place) as table:
+        return _collected(pl.scan_iceberg(table, snapshot_id=version), since)
