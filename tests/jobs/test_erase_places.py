@@ -1,5 +1,6 @@
 """An erasure reaches older versions of tables, what repairs have put aside, what killed runs have left, and buckets."""
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -163,10 +164,9 @@ async def test_in_a_bucket(s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         assert done.erased.table_versions == 2
         async with open_store(place) as store:
             options = LakePlace.of(store).options()
-            for table, column in (("conversations", "id"), ("turns", "conversation_id")):
-                rows = await to_thread.run_sync(
-                    lambda table=table: delta_rows(DeltaTable(f"{place}/{table}", storage_options=dict(options)))
-                )
+            for name, column in (("conversations", "id"), ("turns", "conversation_id")):
+                table = await to_thread.run_sync(partial(DeltaTable, f"{place}/{name}", storage_options={**options}))
+                rows = await to_thread.run_sync(delta_rows, table)
                 assert {*hers}.isdisjoint(rows[column].to_pylist())
             for path in await store.list(""):
                 async with store.fetched(path) as there:
