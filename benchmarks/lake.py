@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 from unittest.mock import patch
@@ -63,11 +64,12 @@ KINDS: Final[dict[str, Opening]] = {"delta": _delta}
 
 def measure(size: Size, work: Path) -> Result:
     versions = _VERSIONS["full" if size.rounds > 1 else "quick"]
-    requests, seconds, memory = {}, {}, {}
+    requests: dict[str, Requests] = {}
+    seconds: dict[str, float] = {}
+    memory: dict[str, int] = {}
     for kind, open_table in KINDS.items():
         with moto() as s3, _place(s3) as place:
-            asked = _grow(lambda place=place, open_table=open_table: open_table(place), versions, s3.gate.asked)
-            requests[kind] = asked
+            requests[kind] = _grow(partial(open_table, place), versions, s3.gate.asked)
         with moto_process() as cloud, _place(cloud) as place:
             before, began = _peak(), time.perf_counter()
             table = open_table(place)
@@ -108,7 +110,8 @@ def _grow(open_table: Callable[[], LakeTable], versions: int, asked: list[AskedR
         table.maintain()
         writes.append(_count(asked))
         table.close()
-    return Requests(dict(read), dict(writes[-2]), dict(max(writes, key=lambda one: one.total())))
+    _, dearest = max((write.total(), number) for number, write in enumerate(writes))
+    return Requests(dict(read), dict(writes[-2]), dict(writes[dearest]))
 
 
 def _count(asked: list[AskedRequest]) -> Counter[str]:

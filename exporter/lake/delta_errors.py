@@ -39,6 +39,8 @@ def _describe(text: str) -> str:
     text = _COLOUR.sub("", text)
     status, code = (found[1] if (found := pattern.search(text)) else "" for pattern in (_STATUS, _CODE))
     kind = kind_of(status, code) or next((kind for words, kind in _UNANSWERED.items() if words in text), None)
+    if kind == "untrusted":
+        return "the store's certificate is not trusted. Set SSL_CERT_FILE to the file of its authority, and run again"
     if kind is not None:
         return TEXTS[kind].format(" ".join(filter(None, (status, code))) or "the connection failed")
     line = _QUERY.sub("", " ".join(text.replace("↳", ":").split())).replace(" :", ":")

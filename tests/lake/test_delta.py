@@ -16,7 +16,7 @@ from exporter.log.state import State
 from exporter.progress import Quiet
 from exporter.store.objects.store import ObjectStore
 from tests.lake.test_lake import SCHEMA, opened, part, shown, state, write
-from tests.toolkit.clouds import S3, Answer, AskedRequest
+from tests.toolkit.clouds import S3, Answer, AskedRequest, Cloud
 from tests.toolkit.lake import delta_rows, delta_table, scan_delta
 from tests.toolkit.table_places import DELTA_PLACES, TablePlace, place_in
 
@@ -198,6 +198,17 @@ def test_requests_do_not_grow_with_history(gated: TablePlace, s3: S3, monkeypatc
             asked[version] = (len(s3.gate.asked), writes)
     assert asked[28] <= asked[8]
     assert asked[28][1] <= 13
+
+
+def test_a_table_in_googles_store(gcs: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = place_in(gcs, "delta", tmp_path / "export", monkeypatch)
+    parts = [part(place, number) for number in range(3)]
+    write(place, Step(parts[:2], ()), 1)
+    write(place, Step(parts[2:], parts[:1]), 2)
+    with opened(place) as (table, found):
+        assert found == TableContents(2, {file.path: (file.size_bytes, 2) for file in parts[1:]})
+        assert set(table.generations()) == {1, 2}
+    assert delta_rows(delta_table(place)).num_rows == 4
 
 
 # Messages.
