@@ -19,6 +19,7 @@ from benchmarks import (
     cost,
     encryption,
     erase,
+    feed,
     flight,
     memory,
     privacy,
@@ -54,7 +55,8 @@ PARTS: Final = {
     "privacy": _Part("Privacy", privacy.measure, privacy.describe),
     "encryption": _Part("Encryption", encryption.measure, encryption.describe),
     "erase": _Part("Erasing one person", erase.measure, erase.describe),
-    "changes": _Part("What has changed", changes.measure, changes.describe),
+    "changes": _Part("Telling what a sync changes", changes.measure, changes.describe),
+    "feed": _Part("What a sync has changed", feed.measure, feed.describe),
     "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
 }
 

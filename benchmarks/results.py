@@ -12,6 +12,7 @@ from benchmarks.changes import Result as Changes
 from benchmarks.cost import Result as Cost
 from benchmarks.encryption import Result as Encryption
 from benchmarks.erase import Result as Erase
+from benchmarks.feed import Result as Feed
 from benchmarks.flight import Result as Flight
 from benchmarks.memory import Result as Memory
 from benchmarks.privacy import Result as Privacy
@@ -48,6 +49,7 @@ class Results(msgspec.Struct):
     encryption: Encryption | None = None
     erase: Erase | None = None
     changes: Changes | None = None
+    feed: Feed | None = None
     simulated: Simulated | None = None
 
 

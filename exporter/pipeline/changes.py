@@ -23,6 +23,7 @@ from exporter.pipeline.part_stage import PartStage
 
 #: What must be known of a row to tell that it is gone.
 CHANGES_COLUMNS: Final = (ID_COLUMN, SORT_COLUMN)
+_TIME: Final = SCHEMA.field(SORT_COLUMN).type
 
 
 class Changes:
@@ -38,15 +39,14 @@ class Changes:
         self._writer: ChangesWriter | None = None
 
     def add(self, ids: pa.Array, was_at: pa.Array, created_at: pa.Array) -> None:
-        """Adds rows; times are timestamps, integers or null."""
+        """Adds rows, whose columns have the types of `SCHEMA`."""
         if len(ids):
-            columns = [column.cast(field.type) for column, field in zip((ids, was_at, created_at), SCHEMA, strict=True)]
-            self._open().write(pa.record_batch(columns, schema=SCHEMA))
+            self._open().write(pa.RecordBatch.from_arrays([ids, was_at, created_at], schema=SCHEMA))
 
     def gone(self, rows: pa.RecordBatch) -> None:
         """Adds conversations that are taken away."""
         times = rows.column(SORT_COLUMN)
-        self.add(rows.column(ID_COLUMN), times, pa.nulls(len(times)))
+        self.add(rows.column(ID_COLUMN), times, pa.nulls(len(times), _TIME))
 
     def replaced(self, rows: pa.RecordBatch) -> None:
         """Adds conversations that change where they are."""
@@ -146,8 +146,9 @@ class MergeChanges:
 
     def joined(self, staying: Mapping[str, Instant]) -> None:
         """Adds rows that stay as they are while another one of their id goes; `staying` are `created_at` by id."""
-        names = (self._left - self.moved).intersection(staying).difference(*(plan.taken for plan in self._plans))
-        times = pa.array([staying[name] for name in names], pa.int64())
+        names = (self._left - self.moved).intersection(staying)
+        names.difference_update(*(plan.taken for plan in self._plans if names))
+        times = pa.array([staying[name] for name in names], _TIME)
         self._changes.add(pa.array(names, pa.string()), times, times)
 
 
@@ -161,7 +162,7 @@ class PartChanges:
     def dropped(self, rows: pa.RecordBatch) -> None:
         """Adds rows that the part loses, with the ones that take their place."""
         ids, times = rows.column(ID_COLUMN), rows.column(SORT_COLUMN)
-        self._changes.add(ids, times, pa.array(map(self._next_place, ids.to_pylist()), pa.int64()))
+        self._changes.add(ids, times, pa.array(list(map(self._next_place, ids.to_pylist())), _TIME))
 
     def all_dropped(self, part: Path) -> None:
         """Adds all rows of the part."""
@@ -170,9 +171,9 @@ class PartChanges:
 
     def came(self) -> None:
         """Adds rows that the part gains, except those that have moved from another one."""
-        names = sorted(self._plan.arriving - self._merge.moved)
-        times = pa.array([self._plan.taken[name].created_at for name in names], pa.int64())
-        self._changes.add(pa.array(names, pa.string()), pa.nulls(len(names)), times)
+        if names := sorted(self._plan.arriving - self._merge.moved):
+            times = pa.array([self._plan.taken[name].created_at for name in names], _TIME)
+            self._changes.add(pa.array(names, pa.string()), pa.nulls(len(names), _TIME), times)
 
     def _next_place(self, identity: str) -> Instant | None:
         taken = self._plan.taken.get(identity)
