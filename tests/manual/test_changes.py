@@ -12,6 +12,7 @@ import duckdb
 import pytest
 from anyio import to_thread
 
+from exporter.cli import main
 from exporter.contract import DAY, HOUR, MINUTE, SECOND
 from exporter.jobs.audit import audit
 from exporter.jobs.changes import changes
@@ -190,3 +191,20 @@ def test_statements_parse_where_they_are_said_to_run() -> None:
         assert kinds[1:3] == ["Merge", "Update"], dialect
     kinds = [type(one).__name__ for one in sqlglot.parse(DELETE_AND_INSERT, read="redshift")]
     assert kinds[1:4] == ["Delete", "Insert", "Update"]
+
+
+def test_the_statements_for_clickhouse(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = pytest.importorskip("chdb.session").Session()
+    monkeypatch.chdir(tmp_path)
+    root = demo / "demo-export"
+    assert main(["changes", str(root), "--from-generation", "0", "--output", "changes.parquet"]) == 0
+    try:
+        session.query("CREATE DATABASE copy; USE copy")
+        create, insert = CLICKHOUSE.split(";\n")[:2]
+        session.query(create)
+        for _ in range(2):
+            session.query(insert.replace("'changes.parquet'", f"'{tmp_path}/changes.parquet'"))
+        counted = session.query("SELECT count(), max(created_at) > '2026-01-01' FROM conversations FINAL", "CSV")
+        assert str(counted).strip() == "2000,1"
+    finally:
+        session.close()
