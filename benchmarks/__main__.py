@@ -14,7 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from benchmarks import cost, encryption, erase, flight, memory, privacy, reading, recordings, simulated, stages, start
+from benchmarks import (
+    cost,
+    encryption,
+    erase,
+    flight,
+    lake,
+    memory,
+    privacy,
+    reading,
+    recordings,
+    simulated,
+    stages,
+    start,
+)
 from benchmarks.results import load, save, this_session
 from benchmarks.size import SIZES, Size
 from benchmarks.targets import table
@@ -41,6 +54,7 @@ PARTS: Final = {
     "privacy": _Part("Privacy", privacy.measure, privacy.describe),
     "encryption": _Part("Encryption", encryption.measure, encryption.describe),
     "erase": _Part("Erasing one person", erase.measure, erase.describe),
+    "lake": _Part("Tables in an object store", lake.measure, lake.describe),
     "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
 }
 

@@ -12,6 +12,7 @@ from benchmarks.cost import Result as Cost
 from benchmarks.encryption import Result as Encryption
 from benchmarks.erase import Result as Erase
 from benchmarks.flight import Result as Flight
+from benchmarks.lake import Result as Lake
 from benchmarks.memory import Result as Memory
 from benchmarks.privacy import Result as Privacy
 from benchmarks.reading import Result as Reading
@@ -46,6 +47,7 @@ class Results(msgspec.Struct):
     privacy: Privacy | None = None
     encryption: Encryption | None = None
     erase: Erase | None = None
+    lake: Lake | None = None
     simulated: Simulated | None = None
 
 

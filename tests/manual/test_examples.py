@@ -191,7 +191,7 @@ def test_every_kind_of_snippet_is_looked_at() -> None:
     statements = [text for text in snippets_in("sql") if text not in QUERIES]
     # The two short queries of the README and of its first page are beside the ten others.
     assert (len(QUERIES), len(statements), len(snippets_in("ini")), len(snippets_in("crontab"))) == (12, 2, 3, 1)
-    assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 8)
+    assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 9)
     (spark,) = [program for program in PROGRAMS if "pyspark" in program]
     ast.parse(spark)
     libraries = {"polars", "pandas", "pyarrow", "hashlib"}

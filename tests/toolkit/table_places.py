@@ -117,7 +117,11 @@ def make_place(name: str, request: pytest.FixtureRequest, files: Path, monkeypat
     kind, cloud_name = PLACES[name]
     if not cloud_name:
         return TablePlace(kind, files, files)
-    cloud: Cloud = request.getfixturevalue(cloud_name)
+    return place_in(request.getfixturevalue(cloud_name), kind, files, monkeypatch)
+
+
+def place_in(cloud: Cloud, kind: Kind, files: Path, monkeypatch: pytest.MonkeyPatch) -> TablePlace:
+    """Makes a place in a new bucket of this cloud."""
     bucket = f"tables-{secrets.token_hex(4)}"
     cloud.make_bucket(bucket)
     for variable, value in cloud.environment.items():

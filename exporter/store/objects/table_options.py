@@ -37,7 +37,11 @@ def table_options(url: Url, store: "ObjectStore") -> dict[str, str]:
     Raises `UsageError` for an environment that would still lead it astray, and `StoreError` if there are no credentials
     any more.
     """
-    refuse_for_delta(url, os.environ)
+    if not isinstance(store, S3Store | GCSStore | AzureStore):
+        raise TypeError(f"no bucket: {store!r}")
+    client: Mapping[str, Any] = store.client_options or {}
+    # The authority may be named by a profile alone.
+    refuse_for_delta(url, os.environ, has_authority=bool(client.get("root_certificate")))
     match store:
         case S3Store():
             found = _s3(url, store)
@@ -45,10 +49,7 @@ def table_options(url: Url, store: "ObjectStore") -> dict[str, str]:
             found = _google(store.config)
         case AzureStore():
             found = {f"azure_storage_{name}": str(value) for name, value in _given(store.config)} | _FIXED_AZURE
-        case _:
-            raise TypeError(f"no bucket: {store!r}")
-    allows_http = str((store.client_options or {}).get("allow_http", False)).lower()
-    return {**found, "allow_http": allows_http, **_PATIENCE}
+    return {**found, "allow_http": str(client.get("allow_http", False)).lower(), **_PATIENCE}
 
 
 def _s3(url: Url, store: S3Store) -> dict[str, str]:
@@ -59,8 +60,6 @@ def _s3(url: Url, store: S3Store) -> dict[str, str]:
     except KeylessError as error:
         raise StoreError(f"{url}: no credentials found: {error}") from error
     token = {"AWS_SESSION_TOKEN": credential["token"]} if credential["token"] else {}
-    # It reads only true and false; what Amazon's tools take was refused or understood when the store was opened.
-    payer = {"AWS_REQUEST_PAYER": "true"} if os.environ.get("AWS_REQUEST_PAYER") else {}
     return {
         "AWS_ACCESS_KEY_ID": credential["access_key_id"],
         "AWS_SECRET_ACCESS_KEY": credential["secret_access_key"],
@@ -69,7 +68,8 @@ def _s3(url: Url, store: S3Store) -> dict[str, str]:
         "AWS_ENDPOINT_URL_S3": str(config["endpoint_url_s3"]),
         "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": str(config["virtual_hosted_style_request"]).lower(),
         **token,
-        **payer,
+        # It reads only true and false, and not what Amazon's tools take.
+        "AWS_REQUEST_PAYER": str(bool(os.environ.get("AWS_REQUEST_PAYER"))).lower(),
         **_FIXED_S3,
     }
 

@@ -1,9 +1,16 @@
 """deltalake goes where the store goes, as whom the store goes, whatever the environment says to deltalake."""
 
+import base64
+import hashlib
+import hmac
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+import ssl
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pyarrow as pa
 import pytest
@@ -109,34 +116,17 @@ def test_the_environment_changes_nothing(
     round_trip(url, options)
 
 
-def test_each_request_is_signed_by_the_key_of_the_store(
-    s3: S3, bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A profile is all that there is; its endpoint counts, and its keys may change between two writes."""
+def test_a_profile_is_enough(s3: S3, bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.make_bucket(bucket_name)
     profile = tmp_path / "config"
     monkeypatch.setenv("AWS_CONFIG_FILE", str(profile))
     monkeypatch.setenv("AWS_PROFILE", "nightly")
-    keys = tmp_path / "keys.json"
-    profile.write_text(
-        f"[profile nightly]\nregion = us-east-1\nendpoint_url = {s3.url}\ncredential_process = cat {keys}\n"
-    )
-
-    def give(key: str, token: str) -> None:
-        # What has already run out is asked for again each time.
-        keys.write_text(
-            f'{{"Version": 1, "AccessKeyId": "{key}", "SecretAccessKey": "s", "SessionToken": "{token}", '
-            '"Expiration": "2999-01-01T00:00:00Z"}'
-        )
-
     url = Url("s3", bucket_name)
     for key in ("AKIAFIRST", "AKIASECOND"):
-        give(key, "token")
-        store = open_bucket(url)
+        keys = f"aws_access_key_id = {key}\naws_secret_access_key = s\naws_session_token = t\n"
+        profile.write_text(f"[profile nightly]\nregion = us-east-1\nendpoint_url = {s3.url}\n{keys}")
         s3.gate.asked.clear()
-        options = table_options(url, store)
-        assert options["AWS_SESSION_TOKEN"] == "token"
-        round_trip(url, options)
+        round_trip(url, table_options(url, open_bucket(url)))
         assert s3.gate.asked
         assert all(f"Credential={key}/" in asked.authorization for asked in s3.gate.asked)
 
@@ -144,7 +134,7 @@ def test_each_request_is_signed_by_the_key_of_the_store(
 def test_credentials_are_asked_for_anew(s3: S3, bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, s3.environment)
     url = Url("s3", bucket_name)
-    given = iter(["AKIAFIRST", "AKIASECOND"])
+    given = iter(["for the opening", "AKIAFIRST", "AKIASECOND"])
 
     def provide(*_: object) -> dict[str, object]:
         if (key := next(given, None)) is None:
@@ -152,8 +142,6 @@ def test_credentials_are_asked_for_anew(s3: S3, bucket_name: str, monkeypatch: p
         return {"access_key_id": key, "secret_access_key": "s", "token": None, "expires_at": None}
 
     monkeypatch.setattr("exporter.store.objects.amazon._provide", provide)
-    next(given)  # for the opening
-    given = iter(["", "AKIAFIRST", "AKIASECOND"])
     store = open_bucket(url)
     assert [table_options(url, store)["AWS_ACCESS_KEY_ID"] for _ in range(2)] == ["AKIAFIRST", "AKIASECOND"]
     with pytest.raises(StoreError, match=r"no credentials found: the session has expired\. Log in again"):
@@ -167,7 +155,11 @@ def test_credentials_are_asked_for_anew(s3: S3, bucket_name: str, monkeypatch: p
         ("s3", {"AWS_ACCESS_KEY_ID": "x", "AWS_TOKEN": "stale"}, "AWS_TOKEN is set, .* Unset it"),
         ("s3", {"AWS_IAM_ROLE_ARN": "arn:x"}, "AWS_IAM_ROLE_ARN is set, .* name the role in a profile"),
         ("s3", {"AWS_S3_ASSUME_ROLE_ARN": "arn:x"}, "AWS_S3_ASSUME_ROLE_ARN is set"),
-        ("s3", {"AWS_CA_BUNDLE": "/ca.pem", "SSL_CERT_FILE": ""}, "Set SSL_CERT_FILE to the same file"),
+        (
+            "s3",
+            {"AWS_CA_BUNDLE": "/ca.pem", "SSL_CERT_FILE": ""},
+            "Delta .* AWS_CA_BUNDLE, .* Set SSL_CERT_FILE",
+        ),
         ("gs", {"GOOGLE_BEARER_TOKEN": "x"}, "GOOGLE_BEARER_TOKEN is set, .* service account's key"),
         ("gs", {"GOOGLE_CLOUD_QUOTA_PROJECT": "x"}, "GOOGLE_CLOUD_QUOTA_PROJECT is set, .* Unset it"),
     ],
@@ -189,13 +181,54 @@ def test_what_belongs_together_is_taken(monkeypatch: pytest.MonkeyPatch) -> None
     assert settle_table_format(State(), asked, Url("s3", "bucket", "calls")) == asked.table_format
 
 
-@pytest.fixture(scope="module")
-def authority() -> Iterator[trustme.CA]:
-    yield trustme.CA()
+#: The library reads the authority once, before its first request.
+BY_TLS = """
+import sys
+from deltalake import DeltaTable
+from exporter.store.location import Url
+from exporter.store.objects.bucket import Bucket
+from exporter.store.objects.clouds import open_bucket
+from exporter.store.objects.table_options import table_options
+url = Url("s3", sys.argv[1])
+store = open_bucket(url)
+assert Bucket(url, store).top() == {"table"}
+print(DeltaTable(f"{url}/table", storage_options=table_options(url, store)).version())
+"""
+
+
+def test_an_authority_of_the_users_own(
+    s3: S3, bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.make_bucket(bucket_name)
+    set_all(monkeypatch, s3.environment)
+    url = Url("s3", bucket_name)
+    create_table_with_add_actions(f"{url}/table", SCHEMA, [], storage_options=table_options(url, open_bucket(url)))
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with serving(s3.gate, context) as address:
+        (tmp_path / "config").write_text(f"[default]\nca_bundle = {tmp_path}/ca.pem\n")
+        trusting = {"AWS_ENDPOINT_URL_S3": address, "AWS_CONFIG_FILE": f"{tmp_path}/config"}
+        for more, says in (({"SSL_CERT_FILE": f"{tmp_path}/ca.pem"}, "0\n"), ({"SSL_CERT_FILE": ""}, "")):
+            environment = {**os.environ, **trusting, **more}
+            command = [sys.executable, "-c", BY_TLS, bucket_name]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+            assert done.stdout == says, done.stderr
+        assert "Set SSL_CERT_FILE to the same file" in done.stderr
+
+
+def signature_for(container: str) -> str:
+    """Returns what lets its bearer do everything in a container for a while."""
+    permissions, until, version = "racwdl", "2999-01-01T00:00:00Z", "2020-12-06"
+    resource = f"/blob/{AZURE_ACCOUNT}/{container}"
+    text = "\n".join([permissions, "", until, resource, "", "", "", version, "c", *[""] * 7])
+    digest = hmac.new(base64.b64decode(AZURE_KEY), text.encode(), hashlib.sha256).digest()
+    said = {"sv": version, "sr": "c", "sp": permissions, "se": until, "sig": base64.b64encode(digest).decode()}
+    return urlencode(said)
 
 
 def test_a_shared_access_signature_is_enough(azure: Cloud, bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Azure's library makes one here; what deltalake is told holds no key."""
     azure.make_bucket(bucket_name)
     (connection,) = azure.environment.values()
     endpoint = connection.partition("BlobEndpoint=")[2].rstrip(";")
