@@ -27,7 +27,7 @@ from exporter.store.location import Scheme, Url
 from exporter.store.objects.clouds import open_bucket
 from exporter.store.objects.errors import KeylessError
 from exporter.store.objects.table_options import table_options
-from tests.toolkit.clouds import AZURE_ACCOUNT, AZURE_KEY, S3, Cloud
+from tests.toolkit.clouds import AZURE_ACCOUNT, AZURE_KEY, S3, Cloud, serving
 
 SCHEMA = Schema.from_arrow(pa.schema([pa.field("id", pa.string())]))
 NOWHERE = "http://127.0.0.1:1"
