@@ -16,11 +16,13 @@ from typing import Any, Final, NamedTuple
 
 from benchmarks import (
     changes,
+    convert,
     cost,
     encryption,
     erase,
     feed,
     flight,
+    lake,
     memory,
     privacy,
     reading,
@@ -57,6 +59,8 @@ PARTS: Final = {
     "erase": _Part("Erasing one person", erase.measure, erase.describe),
     "changes": _Part("Telling what a sync changes", changes.measure, changes.describe),
     "feed": _Part("What a sync has changed", feed.measure, feed.describe),
+    "lake": _Part("Tables in an object store", lake.measure, lake.describe),
+    "convert": _Part("CSV and JSON Lines", convert.measure, convert.describe),
     "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
 }
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.changes import Result as Changes
+from benchmarks.convert import Result as Convert
 from benchmarks.cost import Result as Cost
 from benchmarks.encryption import Result as Encryption
 from benchmarks.erase import Result as Erase
 from benchmarks.feed import Result as Feed
 from benchmarks.flight import Result as Flight
+from benchmarks.lake import Result as Lake
 from benchmarks.memory import Result as Memory
 from benchmarks.privacy import Result as Privacy
 from benchmarks.reading import Result as Reading
@@ -50,6 +52,8 @@ class Results(msgspec.Struct):
     erase: Erase | None = None
     changes: Changes | None = None
     feed: Feed | None = None
+    lake: Lake | None = None
+    convert: Convert | None = None
     simulated: Simulated | None = None
 
 

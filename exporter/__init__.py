@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from exporter.api.reading import changes as changes
     from exporter.api.upkeep import accept as accept
     from exporter.api.upkeep import compact as compact
+    from exporter.api.upkeep import convert as convert
     from exporter.api.upkeep import vacuum as vacuum
     from exporter.api.upkeep import verify as verify
     from exporter.coverage import Period as Period
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from exporter.jobs.audit_result import AuditResult as AuditResult
     from exporter.jobs.change_feed import ChangeFeed as ChangeFeed
     from exporter.jobs.compact import CompactResult as CompactResult
+    from exporter.jobs.convert import ConvertResult as ConvertResult
     from exporter.jobs.dataset import open_dataset as open_dataset
     from exporter.jobs.erase_result import EraseResult as EraseResult
     from exporter.jobs.expire import ExpireResult as ExpireResult
@@ -60,6 +62,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "AuditResult": "exporter.jobs.audit_result",
     "ChangeFeed": "exporter.jobs.change_feed",
     "CompactResult": "exporter.jobs.compact",
+    "ConvertResult": "exporter.jobs.convert",
     "EraseResult": "exporter.jobs.erase_result",
     "ExpireResult": "exporter.jobs.expire",
     "ExportSpec": "exporter.options.spec",
@@ -85,6 +88,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "blocking": None,
     "changes": "exporter.api.reading",
     "compact": "exporter.api.upkeep",
+    "convert": "exporter.api.upkeep",
     "erase": "exporter.api.privacy",
     "errors": None,
     "expire": "exporter.api.privacy",

@@ -32,6 +32,7 @@ __all__ = [
     "audit",
     "changes",
     "compact",
+    "convert",
     "erase",
     "expire",
     "export",
@@ -73,6 +74,7 @@ accept: Final = _plain(upkeep.accept)
 audit: Final = _plain(calls.audit)
 changes: Final = _plain(reading.changes)
 compact: Final = _plain(upkeep.compact)
+convert: Final = _plain(upkeep.convert)
 expire: Final = _plain(privacy.expire)
 erase: Final = _plain(privacy.erase)
 export: Final = _plain(calls.export)

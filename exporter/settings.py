@@ -21,7 +21,10 @@ from exporter.route import Proxy
 from exporter.zones import UTC_NAME
 
 PartitionBy: TypeAlias = Literal["day", "hour", "week", "month", "none"]
-SchemaFormat: TypeAlias = Literal["arrow", "json", "sql"]
+#: The warehouses whose SQL `exporter schema` writes.
+WarehouseDialect: TypeAlias = Literal["athena", "bigquery", "snowflake", "redshift", "databricks", "clickhouse", "hive"]
+WAREHOUSES: Final[tuple[WarehouseDialect, ...]] = get_args(WarehouseDialect)
+SchemaFormat: TypeAlias = Literal["arrow", "json", "sql", WarehouseDialect]
 FeedFormat: TypeAlias = Literal["parquet", "arrow", "jsonl"]
 TextFormat: TypeAlias = Literal["csv", "jsonl"]
 Compression: TypeAlias = Literal["none", "gzip", "zstd"]

@@ -7,13 +7,19 @@ from hypothesis import settings
 
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.pipeline import attempts
-from tests.toolkit.clouds import S3, Cloud, azurite, google, moto
+from tests.toolkit.clouds import S3, Cloud, azurite, google, moto, moto_process, starting_lists
 
 #: Unless one of these asks for more, examples are the same on each run, so that only a change can make them fail.
 _ASK_FOR_MORE = {"EXPORTER_RANDOM", "EXPORTER_SEQUENCES", "EXPORTER_WALK_EXAMPLES"}
 settings.register_profile("same", derandomize=True, print_blob=True)
 if not _ASK_FOR_MORE & os.environ.keys():
     settings.load_profile("same")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Returns half as many processes again as there are cores, because tests also wait: for time, and for processes."""
+    cores = len(os.sched_getaffinity(0))
+    return cores + (cores + 1) // 2
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +33,16 @@ def no_proxies_of_this_machine() -> Iterator[None]:
         for name in list(os.environ):
             if name.lower().endswith("_proxy"):
                 environment.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_pandas_in_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hides pandas from the processes that tests start: PyArrow would load it, which takes a third of each start."""
+    directory = tmp_path_factory.mktemp("without")
+    (directory / "pandas.py").write_text("raise ModuleNotFoundError(\"No module named 'pandas'\", name='pandas')\n")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(directory), prepend=os.pathsep)
         yield
 
 
@@ -45,6 +61,12 @@ def s3() -> Iterator[S3]:
 
 
 @pytest.fixture(scope="session")
+def s3_process() -> Iterator[Cloud]:
+    with moto_process() as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
 def gcs() -> Iterator[Cloud]:
     with google() as cloud:
         yield cloud
@@ -53,4 +75,10 @@ def gcs() -> Iterator[Cloud]:
 @pytest.fixture(scope="session")
 def azure() -> Iterator[Cloud]:
     with azurite() as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def azure_tables(azure: Cloud) -> Iterator[Cloud]:
+    with starting_lists(azure) as cloud:
         yield cloud

@@ -19,13 +19,13 @@ from exporter.contract import to_datetime
 from exporter.errors import UsageError
 from exporter.jobs.audit import audit as run_audit
 from exporter.jobs.audit_result import AuditResult
-from exporter.jobs.dataset import load_schema, table_schema
+from exporter.jobs.dataset import table_schema
 from exporter.jobs.export import export as run_export
 from exporter.jobs.recordings import recordings as run_recordings
 from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.reread import RereadResult
 from exporter.jobs.reread import reread as run_reread
-from exporter.jobs.schema import new_schema
+from exporter.jobs.schema import load_warehouse_table, new_schema
 from exporter.jobs.status import Status
 from exporter.jobs.status import status as run_status
 from exporter.jobs.stream import Stream
@@ -172,8 +172,8 @@ async def schema(of: ExportSpec | str | Path, table: str = CONVERSATIONS) -> pa.
         fields, file = choose_fields(of.fields, of.exclude_fields), await to_thread.run_sync(of.read_policy)
         columns = new_schema(table, fields, None if file is None else file.policy)
         return table_schema(columns, of.partition_by or "day")
-    columns, partition_by, _ = await load_schema(parse_location(str(of)), table)
-    return table_schema(columns, partition_by)
+    stored = await load_warehouse_table(parse_location(str(of)), table)
+    return table_schema(stored.schema, stored.partition_by)
 
 
 def stream(spec: ExportSpec, *, table: str = CONVERSATIONS, observer: Observer | None = None) -> Stream:

@@ -14,16 +14,21 @@ from exporter.jobs.accept import AcceptResult
 from exporter.jobs.accept import accept as run_accept
 from exporter.jobs.compact import CompactResult
 from exporter.jobs.compact import compact as run_compact
+from exporter.jobs.convert import ConvertResult, choose_compression
+from exporter.jobs.convert import convert as run_convert
+from exporter.jobs.table_output import parse_output
 from exporter.jobs.vacuum import VacuumResult
 from exporter.jobs.vacuum import vacuum as run_vacuum
 from exporter.jobs.verify import VerifyResult
 from exporter.jobs.verify import verify as run_verify
+from exporter.model import CONVERSATIONS
 from exporter.options.parse import parse_share
 from exporter.options.privacy import KeyOptions
 from exporter.options.spec import ExportSpec
 from exporter.options.times import to_seconds
 from exporter.progress import Observer
 from exporter.run.observer_guard import observed
+from exporter.settings import Compression, TextFormat
 from exporter.store.location import parse_location
 
 
@@ -107,3 +112,40 @@ async def vacuum(
     before = now + 1 - round(seconds * SECOND)
     keys = KeyOptions(data_key_file=data_key_file).keys(os.environ)
     return await run_vacuum(parse_location(str(destination)), before=before, now=now, dry_run=dry_run, keys=keys)
+
+
+@checked
+async def convert(
+    destination: str | Path,
+    output: str | Path,
+    *,
+    table: str = CONVERSATIONS,
+    format: TextFormat = "csv",  # noqa: A002 - as the command line has it
+    compression: Compression | None = None,
+    by_partition: bool = False,
+    data_key_file: str | Path | None = None,
+    observer: Observer | None = None,
+) -> ConvertResult:
+    """Writes a table of an export as CSV or JSON Lines, as `exporter convert` does. It needs no token.
+
+    `output` is a new file or, `by_partition`, a new directory; nothing is left there if the call fails. `compression`
+    is by default what the name ends with. Raises `ExporterError`, such as `UsageError` if there is something at
+    `output`.
+    """
+    where, to = parse_location(str(destination)), str(output)
+    chosen, path = choose_compression(to, format, compression, by_partition), parse_output(to, where)
+    keys = KeyOptions(data_key_file=data_key_file).keys(os.environ)
+
+    def job(told: Observer) -> Awaitable[ConvertResult]:
+        return run_convert(
+            where,
+            path,
+            table=table,
+            as_=format,
+            compression=chosen,
+            by_partition=by_partition,
+            keys=keys,
+            observer=told,
+        )
+
+    return await observed(observer, job)

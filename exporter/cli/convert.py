@@ -51,7 +51,7 @@ def convert(
         ),
     ] = None,
 ) -> None:
-    """Write a table of DEST as CSV or JSON Lines, for who cannot read Parquet. Needs no token and no network."""
+    """Write a table of DEST as CSV or JSON Lines, for readers that know no Parquet. Needs no token and no network."""
     target, to_stdout = parse_location(destination), output == _STDOUT
     if to_stdout and (display.as_json or display.json_lines):
         raise UsageError("--output -: stdout has the rows, so it goes with neither --json nor --json-lines")

@@ -69,7 +69,7 @@ def _query(summary: "Summary", table: str, column: str) -> str:
     is_safe = not taken_for_columns(directory)
     if not is_remote(summary):
         directory = glob.escape(directory)
-    files = f"{directory}/{table}/**/*.parquet".replace("'", "''")
+    files = f"{directory}/{table}/**/part-*.parquet".replace("'", "''")
     keys = f"{summary.partition_key}, {column}" if summary.partition_key and is_safe else column
     source = f"read_parquet('{files}', hive_partitioning = {str(is_safe).lower()})"
     return f"SELECT {keys}, count(*) AS {table} FROM {source} GROUP BY ALL ORDER BY ALL;"  # noqa: S608 - escaped

@@ -1,6 +1,6 @@
 """`exporter schema`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,7 +10,7 @@ from exporter.model import ALL_TABLES
 from exporter.options.option import Group
 from exporter.options.parse import choose_fields, choose_timezone
 from exporter.options.spec import OPTIONS, ExportSpec
-from exporter.settings import SchemaFormat
+from exporter.settings import WAREHOUSES, SchemaFormat
 from exporter.store.location import parse_location
 from exporter.zones import UTC_NAME
 
@@ -29,27 +29,55 @@ def schema(
         ),
     ] = "conversations",
     output: Annotated[
-        SchemaFormat,
+        Literal[SchemaFormat, "dbt"],
         flag(
-            "Show them as arrow for people, json for programs, or sql for DuckDB.", "FORMAT", Group.OUTPUT, "--format"
+            "Show them as arrow for people, json for programs, sql for DuckDB, dbt for a dbt project (all tables), or "
+            f"as the statements by which a warehouse reads the table where it is: {', '.join(WAREHOUSES)}.",
+            "FORMAT",
+            Group.OUTPUT,
+            "--format",
         ),
     ] = "arrow",
+    copy: Annotated[
+        str | None,
+        flag(
+            "A warehouse reads the export here: s3://, gs://, az://, abfss:// or a directory. Default: DEST.",
+            "URI",
+            Group.OUTPUT,
+            "--location",
+        ),
+    ] = None,
 ) -> None:
     """Show the columns of a table: those at DEST, or those that `export` would write with these options."""
     fields, partition_by = choose_fields(spec.fields, spec.exclude_fields), spec.partition_by
     if destination is not None and (fields, partition_by, spec.timezone, spec.policy) != (None, None, None, None):
         raise UsageError(f"{destination}: has its own fields and partitions: leave these options out")
+    if copy is not None and output not in (*WAREHOUSES, "dbt"):
+        raise UsageError(f"--location: give it together with a --format of a warehouse: {', '.join(WAREHOUSES)}")
     file = spec.read_policy()
     target = None if destination is None else parse_location(destination)
 
     import anyio
 
-    from exporter.jobs.dataset import load_schema
-    from exporter.jobs.schema import new_schema, render_schema
+    from exporter.jobs.schema import load_warehouse_table, new_schema, render_schema
+    from exporter.jobs.warehouse import Place, WarehouseTable
 
+    place = None if copy is None else Place.parse(copy)
+    if output == "dbt":
+        if target is None:
+            raise UsageError("--format dbt: give DEST, whose tables it is for")
+        from exporter.jobs.dbt import dbt_files
+
+        typer.echo(anyio.run(dbt_files, target, place))
+        return
     if target is None:
-        columns = new_schema(table, fields, None if file is None else file.policy)
-        by, zone = partition_by or "day", choose_timezone(spec.timezone) or UTC_NAME
+        shown = WarehouseTable(
+            name=table,
+            schema=new_schema(table, fields, None if file is None else file.policy),
+            partition_by=partition_by or "day",
+            zone=choose_timezone(spec.timezone) or UTC_NAME,
+            place=place,
+        )
     else:
-        columns, by, zone = anyio.run(load_schema, target, table)
-    typer.echo(render_schema(table, columns, by, output, zone))
+        shown = anyio.run(load_warehouse_table, target, table, place)
+    typer.echo(render_schema(shown, output))

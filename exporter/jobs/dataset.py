@@ -64,16 +64,6 @@ def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
     return schema if key is None else schema.append(partition_field(key))
 
 
-async def load_schema(location: Location, table: str) -> tuple[pa.Schema, PartitionBy, str]:
-    """Returns the columns of a table's files, and the unit and the time zone of its partitions, by the manifest.
-
-    Raises the errors of `open_dataset`.
-    """
-    async with open_store(location) as store:
-        manifest, shown = await load_table(store, table)
-    return schema_of(shown), manifest.request.partition_by, manifest.request.timezone
-
-
 async def _open(location: Location, table: str, generation: int | None, keys: ReaderKeys) -> ds.FileSystemDataset:
     async with open_store(location) as store:
         manifest, shown = await load_table(store, table)

@@ -1,23 +1,30 @@
-"""`exporter schema` shows the columns of a table, for people, programs and DuckDB."""
+"""`exporter schema` shows the columns of a table, for people, programs, DuckDB and warehouses."""
 
 import json
-from collections.abc import Iterator
+import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 
-from exporter.encode.descriptions import DESCRIPTIONS, PARTITION
+from exporter.contract import parse_timestamp
 from exporter.encode.tables import Tables
 from exporter.errors import UsageError
-from exporter.jobs.dataset import table_schema
+from exporter.jobs.dataset import load_table, schema_of, table_schema
+from exporter.jobs.dialects import register
+from exporter.jobs.warehouse import Place, Types, WarehouseTable, in_quotes, remarked, sql_type
 from exporter.layout import ALL_TABLES, TABLES
+from exporter.partitions import partition_of
 from exporter.privacy import Policy
 from exporter.run.reconcile import without_dropped
-from exporter.settings import PartitionBy, Request, SchemaFormat
+from exporter.settings import Request, SchemaFormat
+from exporter.store.base import Store
+from exporter.store.location import Location
+from exporter.store.open import open_store
 from exporter.words import did_you_mean
-from exporter.zones import UTC_NAME
 
-_SQL: Final = {
+_SQL: Final[Types] = {
     pa.string(): "VARCHAR",
     pa.int64(): "BIGINT",
     pa.int32(): "INTEGER",
@@ -38,53 +45,76 @@ def new_schema(table: str, fields: tuple[str, ...] | None, policy: Policy | None
     return Tables.of(request).schemas[table]
 
 
-def render_schema(
-    table: str, schema: pa.Schema, partition_by: PartitionBy, as_: SchemaFormat, zone: str = UTC_NAME
-) -> str:
-    """Returns the columns as text. `schema` is that of the table's files; the key of the partitions comes last."""
-    whole = table_schema(schema, partition_by)
-    partition = PARTITION.format(zone=zone, unit=partition_by)
+async def load_warehouse_table(location: Location, table: str, copy: Place | None = None) -> WarehouseTable:
+    """Returns a table of the export at a location, by its manifest; it is read from a `copy`, if there is one.
+
+    Raises the errors of `open_dataset`, and `UsageError` for a copy of an Iceberg table.
+    """
+    async with open_store(location) as store:
+        manifest, shown = await load_table(store, table)
+        found = WarehouseTable(
+            name=table,
+            schema=schema_of(shown),
+            partition_by=manifest.request.partition_by,
+            zone=manifest.request.timezone,
+            place=copy or Place.of(location, _account(location)),
+            format=manifest.table_format,
+            is_encrypted=manifest.encryption is not None,
+        )
+        if found.kind == "iceberg" and copy is not None:
+            raise UsageError("--location: an Iceberg table holds whole paths, and is read where it is: leave it out")
+        metadata = await _newest_metadata(store, found) if found.kind == "iceberg" else None
+    partitions = sorted({value for file in shown.files for value in file.partition.values()})
+    since = None if manifest.range is None else manifest.range.start
+    start = () if since is None else partition_of(parse_timestamp(since), found.partition_by, found.zone)[0].values()
+    return replace(
+        found, partitions=tuple(partitions), first=min((*start, *partitions), default=None), metadata=metadata
+    )
+
+
+def _account(location: Location) -> str:
+    if isinstance(location, Path) or location.scheme != "az":
+        return ""
+    from exporter.store.objects.clouds import azure_config
+
+    return str(azure_config(os.environ).get("account_name", ""))
+
+
+async def _newest_metadata(store: Store, table: WarehouseTable) -> str | None:
+    hint = await store.read(f"{table.iceberg}/metadata/version-hint.text")
+    return None if hint is None else f"{table.iceberg}/metadata/v{hint.decode().strip()}.metadata.json"
+
+
+def render_schema(table: WarehouseTable, as_: SchemaFormat) -> str:
+    """Returns the columns of a table as text; the key of the partitions comes last.
+
+    Raises `UsageError` for a warehouse that cannot read the table, or if it is not known where that lies.
+    """
+    name, schema = table.name, table.schema
+    whole = table_schema(schema, table.partition_by)
     match as_:
         case "arrow":
             return str(whole.to_string(show_field_metadata=False, show_schema_metadata=False))
         case "json":
-            columns = [
+            described = [
                 {
                     "name": field.name,
                     "type": str(field.type),
                     "nullable": field.nullable,
                     "partition": field.name not in schema.names,
-                    "description": _description(table, schema, field.name, partition),
+                    "description": table.describe(field.name),
                 }
                 for field in whole
             ]
-            return json.dumps(columns, indent=2)
+            return json.dumps(described, indent=2)
         case "sql":
-            return "\n".join(_sql(table, whole, schema, partition))
-
-
-def _sql(table: str, whole: pa.Schema, schema: pa.Schema, partition: str) -> Iterator[str]:
-    yield f"CREATE TABLE {_quoted(table)} ("
-    for number, field in enumerate(whole, start=1):
-        comma = "," if number < len(whole) else ""
-        description = _description(table, schema, field.name, partition)
-        yield f"  {_quoted(field.name)} {_sql_type(field.type)}{comma} -- {description}"
-    yield ");"
+            columns = [(field.name, f"{in_quotes(field.name)} {_sql_type(field.type)}") for field in whole]
+            return "\n".join([f"CREATE TABLE {in_quotes(name)} (", *remarked(table, columns), ");"])
+        case _:
+            return register(table, as_)
 
 
 def _sql_type(type_: pa.DataType) -> str:
-    if pa.types.is_struct(type_):
-        members = ", ".join(f"{_quoted(member.name)} {_sql_type(member.type)}" for member in type_)
-        return f"STRUCT({members})"
-    return _SQL[type_]
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _description(table: str, schema: pa.Schema, column: str, partition: str) -> str:
-    if column not in schema.names:
-        return partition
-    # A newer exporter may have written columns that this one cannot describe.
-    return DESCRIPTIONS.get(table, {}).get(column, "")
+    return sql_type(
+        type_, _SQL, lambda of: f"STRUCT({', '.join(f'{in_quotes(name)} {member}' for name, member in of)})"
+    )

@@ -1,4 +1,4 @@
-"""Puts rows of tables into CSV or JSON Lines, from which each value can be had back exactly. Pure, except for `Text`.
+"""Writes rows of tables as CSV or JSON Lines, from which each value can be read back exactly. Pure, except for `Text`.
 
 A time is ISO 8601 in UTC with six digits of the second, a number has as many digits as tell it apart, and a text is as
 it is stored, also where it is JSON. In CSV, a text has quotes and a null has none; a struct is a JSON object.

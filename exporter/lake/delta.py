@@ -1,31 +1,41 @@
 """Reads and writes a Delta table: its log lies in the table's directory, and names the parts where they are. Blocking.
 
 Every version that the exporter writes holds an application transaction whose version is the generation, so that the
-table itself tells what has already been written. There are no checkpoints: they would be Parquet files below the
-table's directory, where globs would find them; without them, a thousand versions are read in less than half a second.
+table itself tells what has already been written. On a disk there are no checkpoints: they would be Parquet files below
+the table's directory, where globs would find them; without them, a thousand versions are read in less than half a
+second. In a bucket each version would be a request or two, of every reader; there a checkpoint stands for them.
 """
 
 import json
+import re
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from exporter.contract import format_instant
 from exporter.encode.schema import partition_field
-from exporter.errors import ForeignTableError, StoreError
+from exporter.errors import ForeignTableError
+from exporter.lake.delta_errors import reporting
 from exporter.lake.place import LakePlace
 from exporter.lake.table import GENERATION, Step, TableContents
 from exporter.layout import delta_log
 from exporter.model import DataFile
 from exporter.parts.columns import time_column
 
+if TYPE_CHECKING:
+    from exporter.store.objects.bucket import Bucket
+
 _NO_CHECKPOINT: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+_VERSION: Final = re.compile(r"\d{20}\.json")
+#: In a bucket, a checkpoint follows after this many versions.
+_VERSIONS: Final = 25
+#: Others' `VACUUM` then leaves files alone that older versions still need.
+_KEPT: Final = {"delta.deletedFileRetentionDuration": "interval 36500 days"}
 
 
 class DeltaLog:
@@ -51,12 +61,17 @@ class DeltaLog:
         self._partition = [] if partition is None else [partition]
         self._time_column = time_column(schema.names)
         self._table: DeltaTable | None = None
+        self._version = -1
 
     def read(self) -> TableContents | None:
-        with _reporting(self.where):
-            if not DeltaTable.is_deltatable(self._uri):
+        with reporting(self.where):
+            options = dict(self._place.options())
+            try:
+                # Its `is_deltatable` would hold up all threads of this process until the store has answered.
+                table = self._table = DeltaTable(self._uri, storage_options=options)
+            except TableNotFoundError:
                 return None
-            table = self._table = DeltaTable(self._uri)
+            self._version = table.version()
             generation = table.transaction_version(self._application)
             if generation is None:
                 raise ForeignTableError(self.where, "it belongs to another export, or to none")
@@ -76,7 +91,7 @@ class DeltaLog:
             app_transactions=[Transaction(self._application, generation)],
         )
         adds = [self._add(file) for file in step.adds]
-        with self._place.written(delta_log(self.name)), _reporting(self.where):
+        with self._place.written(delta_log(self.name)), reporting(self.where):
             if self._table is None:
                 create_table_with_add_actions(
                     self._uri,
@@ -84,11 +99,14 @@ class DeltaLog:
                     adds,
                     partition_by=self._partition,
                     name=self.name,
+                    configuration=_KEPT,
+                    storage_options=dict(self._place.options()),
                     commit_properties=properties,
                     post_commithook_properties=_NO_CHECKPOINT,
                 )
             else:
                 self._add_columns(self._table)
+                self._keep_files(self._table)
                 now = time.time_ns() // 1_000_000
                 removes = [
                     RemoveAction(self._path(file), True, now, file.size_bytes, dict(file.partition))
@@ -102,10 +120,22 @@ class DeltaLog:
                     commit_properties=properties,
                     post_commithook_properties=_NO_CHECKPOINT,
                 )
+            self._version += 1
+
+    def maintain(self) -> None:
+        bucket = self._place.bucket
+        if bucket is None:
+            return
+        last = bucket.get(f"{delta_log(self.name)}/_last_checkpoint")
+        with reporting(self.where):
+            if self._version // _VERSIONS > (json.loads(last.data)["version"] if last else 0) // _VERSIONS:
+                DeltaTable(self._uri, storage_options=dict(self._place.options())).create_checkpoint()
 
     def generations(self) -> Collection[int]:
-        with _reporting(self.where):
-            history = [] if self._table is None else self._table.history()
+        if self._table is None:
+            return set()
+        with reporting(self.where):
+            history = self._table.history() if self._place.bucket is None else self._commits(self._place.bucket)
         return {int(version[GENERATION]) for version in history if GENERATION in version}
 
     def expire(self, readable: Collection[int]) -> None:
@@ -113,6 +143,13 @@ class DeltaLog:
 
     def close(self) -> None:
         self._table = None
+
+    def _commits(self, bucket: "Bucket") -> list[dict[str, Any]]:
+        """Returns what the versions say of themselves. The library's own `history` would hold up all threads of this
+        process until the store has given one after the other."""
+        paths = [path for path in bucket.sizes(delta_log(self.name)) if _VERSION.fullmatch(path.rpartition("/")[2])]
+        lines = [line for data in bucket.get_all(paths) if data is not None for line in data.splitlines()]
+        return [action["commitInfo"] for action in map(json.loads, lines) if "commitInfo" in action]
 
     def _add(self, file: DataFile) -> AddAction:
         statistics = {
@@ -134,25 +171,44 @@ class DeltaLog:
         return file.path.removeprefix(f"{self.name}/")
 
     def _add_columns(self, table: DeltaTable) -> None:
-        there = {field.name for field in table.schema().fields}
-        missing = [field for field in self._schema.fields if field.name not in there]
-        if missing:
-            table.alter.add_columns(missing, post_commithook_properties=_NO_CHECKPOINT)
-            table.update_incremental()
+        def missing() -> list[Field]:
+            there = {field.name for field in table.schema().fields}
+            return [field for field in self._schema.fields if field.name not in there]
+
+        def add(properties: CommitProperties) -> None:
+            table.alter.add_columns(missing(), commit_properties=properties, post_commithook_properties=_NO_CHECKPOINT)
+
+        if missing():
+            self._alter(table, add, lambda: not missing())
+
+    def _keep_files(self, table: DeltaTable) -> None:
+        def is_set() -> bool:
+            return _KEPT.keys() <= table.metadata().configuration.keys()
+
+        def set_(properties: CommitProperties) -> None:
+            table.alter.set_table_properties(
+                _KEPT, commit_properties=properties, post_commithook_properties=_NO_CHECKPOINT
+            )
+
+        # Only older exporters have left this out, and they kept tables only on disks.
+        if self._place.root is not None and not is_set():
+            self._alter(table, set_, is_set)
+
+    def _alter(
+        self, table: DeltaTable, change: Callable[[CommitProperties], None], is_done: Callable[[], bool]
+    ) -> None:
+        """Changes a table in a version of its own, the next after the one that was read. What is said to have failed
+        may have been done."""
+        try:
+            change(CommitProperties(max_commit_retries=0))
+        except CommitFailedError:
+            table.load_as_version(self._version + 1)
+            if not is_done():
+                raise
+        self._version += 1
 
 
 def _fits(found: Schema, wanted: Schema) -> bool:
     """Returns whether all columns that were found are columns of the export, which may have gained some since."""
     columns = {field.name: field for field in wanted.fields}
     return all(columns.get(field.name) == field for field in found.fields)
-
-
-@contextmanager
-def _reporting(where: str) -> Iterator[None]:
-    try:
-        yield
-    except CommitFailedError as error:
-        raise StoreError(f"{where}: another program has written to it at the same time. Run again") from error
-    except (DeltaError, OSError, ValueError) as error:
-        what = str(error).strip().partition("\n")[0][:300]
-        raise StoreError(f"{where}: cannot be read or written: {what}. Run again") from error

@@ -4,10 +4,10 @@ A table follows once all of the range has been read, and then in one transaction
 before: never half a sync, nor the gap that a repair has left before it is read again.
 """
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Final
 
 from anyio import to_thread
@@ -22,8 +22,9 @@ from exporter.model import RECORDINGS, TableFormat
 from exporter.progress import Observer
 from exporter.settings import Selection
 from exporter.store.base import Store
-from exporter.store.location import Location
+from exporter.store.location import Location, Url
 from exporter.store.objects.threads import check_threads
+from exporter.store.objects.unsupported import refuse_for_delta
 from exporter.words import install_command
 
 _PACKAGES: Final = {"delta": "deltalake", "iceberg": "pyiceberg[sql-sqlite]"}
@@ -45,15 +46,24 @@ def settle_table_format(state: State, asked: Selection, destination: Location) -
     format_ = stored or wanted
     if format_ is None:
         return None
-    if not isinstance(destination, Path):
-        raise UsageError(f"{destination}: no place for --table-format; its tables can only be kept on a disk")
     check_installed(format_)
     check_place(format_, destination)
     return format_
 
 
-def check_place(format_: TableFormat, root: Path) -> None:
-    """Raises `DestinationError` for a directory whose path readers of this format would misunderstand."""
+def check_place(format_: TableFormat, destination: Location) -> None:
+    """Raises `DestinationError` for a directory whose path readers of this format would misunderstand, and for an
+    object store or a catalog that cannot keep tables of this format; `UsageError` for an environment that would lead
+    them elsewhere."""
+    if format_.kind == "iceberg":
+        from exporter.lake.catalogs import check_catalog
+
+        check_catalog(format_, destination)
+    if isinstance(destination, Url):
+        if format_.kind == "delta":
+            refuse_for_delta(destination, os.environ)
+        return
+    root = destination
     path = str(root.absolute())
     wrong = sorted({one for one in path if one in _MISREAD[format_.kind] or one < " " or "\ud800" <= one <= "\udfff"})
     if wrong:
@@ -120,6 +130,7 @@ async def _write_tables(store: Store, state: State, observer: Observer | None, *
                 ((shown, step),) = await steps_to(store, state, [table])
                 if step is not None and not (only_there and shown is None):
                     await _write(store, state, table, step)
+                    await _maintain(table, observer)
             except ForeignTableError as error:
                 failures.append(error)
                 continue
@@ -140,6 +151,14 @@ async def _write(store: Store, state: State, table: LakeTable, step: Step) -> No
             raise
 
 
+async def _maintain(table: LakeTable, observer: Observer | None) -> None:
+    try:
+        await to_thread.run_sync(table.maintain)
+    except StoreError as error:
+        if observer is not None:
+            observer.warn(f"table is slower to open until the next run: {error}", table=table.name)
+
+
 async def are_written(store: Store, state: State) -> bool:
     """Returns whether `write_tables` has nothing to do. Raises the same errors."""
     if state.table_format is None or not state.is_whole:
@@ -156,7 +175,7 @@ async def expire(store: Store, state: State, files: Collection[str], *, dry_run:
     with open_tables(store, state) as tables:
         shown = [one for one, _ in await steps_to(store, state, tables) if one is not None]
         gone = set(files).difference(*(one.files for one in shown))
-        generations = {number for table in tables for number in table.generations()}
+        generations = {number for table in tables for number in await to_thread.run_sync(table.generations)}
         if not dry_run:
             there = ({*state.files} | state.kept) - gone
             left = readable(states_at(await load_commits(store), generations), there)
@@ -173,8 +192,7 @@ def open_tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
         yield ()
         return
     check_installed(format_)
-    if isinstance(store.location, Path):
-        check_place(format_, store.location)
+    check_place(format_, store.location)
     place = LakePlace.of(store)
     asked = Tables.of(request)
     partition = asked.partition_key

@@ -1,17 +1,15 @@
 """Reads and writes an Iceberg table, whose metadata lies beside its directory and names the parts where they are.
 
-The parts hold no field ids, so the table has a name mapping. The catalog is a file of the export's own, or one of
-pyiceberg's configuration, which also has its credentials. Blocking.
+The parts hold no field ids, so the table has a name mapping. Its metadata does not grow with the history: manifests are
+merged as it is written. Blocking.
 """
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import Catalog
 from pyiceberg.conversions import to_bytes
 from pyiceberg.exceptions import CommitFailedException, NoSuchNamespaceError, NoSuchTableError
 from pyiceberg.io.pyarrow import pyarrow_to_schema
@@ -19,30 +17,37 @@ from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.typedef import Record
 from pyiceberg.types import TimestamptzType
 
-from exporter.errors import ForeignTableError, StoreError
+from exporter.errors import DestinationError, ExporterError, ForeignTableError, StoreError
+from exporter.lake.catalogs import is_there, open_catalog
+from exporter.lake.files import ElsewhereError
+from exporter.lake.iceberg_columns import map_names, with_ids
+from exporter.lake.iceberg_metadata import list_metadata, sweep_metadata
 from exporter.lake.iceberg_partition import IcebergPartition
 from exporter.lake.place import LakePlace
 from exporter.lake.table import GENERATION, Step, TableContents
 from exporter.layout import ICEBERG
 from exporter.model import DataFile, TableFormat
 from exporter.parts.columns import time_column
-from exporter.store.disk import finish, make_directories, open_private, reporting
 from exporter.zones import UTC_NAME
 
 _EXPORT: Final = "exporter.export-id"
-_NAME_MAPPING: Final = "schema.name-mapping.default"
-_FIELD_ID: Final = b"PARQUET:field_id"
 _PROPERTIES: Final = {
     # The parts belong to the export: no engine may delete them because the table alone no longer needs them.
     "gc.enabled": "false",
     # A retry would come after what another writer has written.
     "commit.retry.num-retries": "0",
     "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "100",
+    "commit.manifest-merge.enabled": "true",
+    "commit.manifest.min-count-to-merge": "8",
 }
+#: Replacing files never merges manifests: when it leaves more than this many, they are merged right after it.
+_MANIFESTS: Final = 20
 
 
 class IcebergTable:
@@ -59,14 +64,13 @@ class IcebergTable:
         format_: TableFormat,
         zone: str = UTC_NAME,
     ) -> None:
-        root = Path(place.uri)
         self.name = name
-        self.where = str(root / ICEBERG / name) if format_.catalog is None else f"{format_.catalog}: {name}"
+        self.where = f"{place.uri}/{ICEBERG}/{name}" if format_.catalog is None else f"{format_.catalog}: {name}"
+        self._identifier = (format_.namespace, name)
         self._format = format_
         self._place = place
-        self._root = root
-        self._database = root / ICEBERG / "catalog.db"
-        self._location = f"file://{root / ICEBERG / name}"
+        self._root = place.uri if place.root is None else f"file://{place.uri}"
+        self._location = f"{self._root}/{ICEBERG}/{name}"
         self._metadata = f"{ICEBERG}/{name}/metadata"
         self._export_id = export_id
         self._time_column = time_column(schema.names)
@@ -75,30 +79,38 @@ class IcebergTable:
         self._schema = schema if added is None else schema.append(added)
         self._catalog: Catalog | None = None
         self._table: Table | None = None
+        self._files: dict[str, IcebergFile] = {}
 
     def read(self) -> TableContents | None:
-        if self._format.catalog is None and not self._database.exists():
+        self.close()
+        if not is_there(self._place, self._format):
             return None
         with self._reporting():
-            self._catalog = self._open()
+            self._catalog = open_catalog(self._place, self._format)
             try:
-                table = self._table = self._catalog.load_table((self._format.namespace, self.name))
+                table = self._table = self._catalog.load_table(self._identifier)
             except (NoSuchTableError, NoSuchNamespaceError):
                 return None
+            except ElsewhereError as error:
+                raise self._moved(error.location) from error
             self._check(table)
-            files = {self._path(file.file_path): (file.file_size_in_bytes, file.record_count) for file in _files(table)}
-            return TableContents(_latest(table), files)
+            self._files = {self._path(file.file_path): file for file in _files(table)}
+            sizes = {path: (file.file_size_in_bytes, file.record_count) for path, file in self._files.items()}
+            return TableContents(_latest(table), sizes)
 
     def write(self, step: Step, generation: int) -> None:
         with self._place.written(self._metadata), self._reporting():
             if self._table is None:
-                transaction = self._create()
-            else:
-                transaction = self._table.transaction()
-                self._add_columns(transaction)
-            if step.adds or step.removes:
-                self._stage(transaction, step, generation)
+                self._create(step, generation)
+                return
+            transaction = self._table.transaction()
+            self._set_properties(transaction)
+            self._add_columns(transaction)
+            self._stage(transaction, step, generation)
             self._table = transaction.commit_transaction()
+
+    def maintain(self) -> None:
+        """Does nothing."""
 
     def generations(self) -> Collection[int]:
         table = self._table
@@ -109,9 +121,7 @@ class IcebergTable:
         table = self._table
         if table is None:
             return
-        metadata = self._root / self._metadata
-        with reporting(metadata):
-            known = {entry.name for entry in metadata.iterdir()}
+        known = list_metadata(self._place, self._metadata)
         with self._place.written(self._metadata), self._reporting():
             current = table.current_snapshot()
             gone = [
@@ -122,57 +132,66 @@ class IcebergTable:
             if gone:
                 table.maintenance.expire_snapshots().by_ids(gone).commit()
                 table.refresh()
-            needed = {Path(path).name for one in table.snapshots() for path in _metadata_files(table, one)}
-        with reporting(metadata):
-            for name in known - needed:
-                if name.endswith(".avro"):
-                    (metadata / name).unlink()
+            sweep_metadata(self._place, self._metadata, known, table)
 
     def close(self) -> None:
         if self._catalog is not None:
             self._catalog.close()
         self._catalog = self._table = None
+        self._files = {}
 
-    def _open(self) -> Catalog:
-        if self._format.catalog is not None:
-            return load_catalog(self._format.catalog)
-        # As SQLite makes the file, other users could read it.
-        make_directories(self._database.parent, set(), self._place.file_mode)
-        is_new = not self._database.exists()
-        with open(self._database, "ab", opener=open_private) as file:
-            if is_new:
-                finish(file.fileno(), self._place.file_mode)
-        return SqlCatalog("exporter", uri=f"sqlite:///{self._database}")
-
-    def _create(self) -> Transaction:
-        if self._catalog is None:
-            self._catalog = self._open()
-        self._catalog.create_namespace_if_not_exists(self._format.namespace)
-        schema = pyarrow_to_schema(_with_ids(self._schema))
-        transaction = self._catalog.create_table_transaction(
-            (self._format.namespace, self.name),
+    def _create(self, step: Step, generation: int) -> None:
+        catalog = self._catalog = self._catalog or open_catalog(self._place, self._format)
+        catalog.create_namespace_if_not_exists(self._format.namespace)
+        schema = pyarrow_to_schema(with_ids(self._schema))
+        transaction = catalog.create_table_transaction(
+            self._identifier,
             schema,
             location=self._location,
             partition_spec=UNPARTITIONED_PARTITION_SPEC if self._partition is None else self._partition.spec(schema),
             properties={**_PROPERTIES, _EXPORT: self._export_id},
         )
-        return _map_names(transaction)
+        self._check_assigned(transaction.table_metadata.location)
+        map_names(transaction)
+        self._stage(transaction, step, generation)
+        self._table = transaction.commit_transaction()
+        if self._format.catalog is not None:
+            made = catalog.load_table(self._identifier)
+            if made.location() != self._location:
+                catalog.drop_table(self._identifier)
+            self._check_assigned(made.location())
+
+    def _check_assigned(self, location: str) -> None:
+        """Raises `DestinationError` for a table that is to lie elsewhere."""
+        if location != self._location:
+            raise DestinationError(
+                f"{self.where}: this catalog assigns its tables a place of its own, {location[:300]}, and not "
+                f"{self._location}, beside their parts. The table was not kept. Allow the namespace this location, "
+                "choose a catalog that does, or leave --iceberg-catalog out at another destination"
+            )
 
     def _stage(self, transaction: Transaction, step: Step, generation: int) -> None:
-        there = {} if self._table is None else {self._path(file.file_path): file for file in _files(self._table)}
+        if not step.adds and not step.removes:
+            return
         update = transaction.update_snapshot(snapshot_properties={GENERATION: str(generation)})
-        with update.overwrite() if step.removes else update.fast_append() as snapshot:
-            for file in step.adds:
-                snapshot.append_data_file(self._file(file, transaction))
-            for file in step.removes:
-                snapshot.delete_data_file(there[file.path])
-
-    def _file(self, file: DataFile, transaction: Transaction) -> IcebergFile:
         metadata = transaction.table_metadata
+        with update.overwrite() if step.removes else update.merge_append() as snapshot:
+            for file in step.adds:
+                snapshot.append_data_file(self._file(file, metadata))
+            for file in step.removes:
+                snapshot.delete_data_file(self._files[file.path])
+        if not step.removes or self._table is None:
+            return
+        left = transaction.table_metadata.current_snapshot()
+        if left is not None and len(left.manifests(self._table.io)) > _MANIFESTS:
+            with transaction.update_snapshot(snapshot_properties={GENERATION: str(generation)}).merge_append():
+                pass
+
+    def _file(self, file: DataFile, metadata: TableMetadata) -> IcebergFile:
         time_id = metadata.schema().find_field(self._time_column).field_id
         made = IcebergFile.from_args(
             content=DataFileContent.DATA,
-            file_path=f"file://{self._root / file.path}",
+            file_path=f"{self._root}/{file.path}",
             file_format=FileFormat.PARQUET,
             partition=Record() if self._partition is None else Record(self._partition.value_of(file)),
             record_count=file.rows,
@@ -186,16 +205,12 @@ class IcebergTable:
         return made
 
     def _path(self, uri: str) -> str:
-        return uri.removeprefix(f"file://{self._root}/")
+        return uri.removeprefix(f"{self._root}/")
 
     def _check(self, table: Table) -> None:
         """Raises `ForeignTableError` for a table that is not this export's, or has other columns."""
         if table.location() != self._location:
-            raise ForeignTableError(
-                self.where,
-                f"its metadata lies in {table.location()}, because the export was moved or copied. An Iceberg table "
-                "holds whole paths",
-            )
+            raise self._moved(table.location())
         if table.properties.get(_EXPORT) != self._export_id:
             raise ForeignTableError(self.where, "it belongs to another export, or to none")
         columns = {field.name for field in table.schema().fields}
@@ -206,6 +221,19 @@ class IcebergTable:
         transforms = [field.transform for field in table.spec().fields]
         if transforms != ([] if self._partition is None else [self._partition.transform]):
             raise ForeignTableError(self.where, "its partitions are not those of the export")
+
+    def _moved(self, location: str) -> ForeignTableError:
+        return ForeignTableError(
+            self.where,
+            f"its metadata lies in {location[:300]}, because the export was moved or copied. An Iceberg table holds "
+            "whole paths",
+        )
+
+    def _set_properties(self, transaction: Transaction) -> None:
+        """Gives a table the properties that it lacks because an older exporter made it."""
+        there = transaction.table_metadata.properties
+        if missing := {name: value for name, value in _PROPERTIES.items() if there.get(name) != value}:
+            transaction.set_properties(missing)
 
     def _add_columns(self, transaction: Transaction) -> None:
         columns = {field.name for field in transaction.table_metadata.schema().fields}
@@ -218,7 +246,7 @@ class IcebergTable:
     def _reporting(self) -> Iterator[None]:
         try:
             yield
-        except StoreError:
+        except ExporterError:
             raise
         except CommitFailedException as error:
             raise StoreError(f"{self.where}: another program has written to it at the same time. Run again") from error
@@ -253,28 +281,3 @@ def _files(table: Table) -> Iterator[IcebergFile]:
     for manifest in () if snapshot is None else snapshot.manifests(table.io):
         for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
             yield entry.data_file
-
-
-def _metadata_files(table: Table, snapshot: Snapshot) -> Iterator[str]:
-    yield snapshot.manifest_list
-    for manifest in snapshot.manifests(table.io):
-        yield manifest.manifest_path
-
-
-def _map_names(transaction: Transaction) -> Transaction:
-    """Maps columns by their names, because the parts hold no ids."""
-    mapping = transaction.table_metadata.schema().name_mapping
-    return transaction.set_properties({_NAME_MAPPING: mapping.model_dump_json()})
-
-
-def _with_ids(schema: pa.Schema) -> pa.Schema:
-    """Numbers the columns, because pyiceberg needs ids; a new table then gives them others."""
-    numbers = iter(range(1, 10_000))
-
-    def number(field: pa.Field) -> pa.Field:
-        type_ = field.type
-        if pa.types.is_struct(type_):
-            type_ = pa.struct([number(type_.field(index)) for index in range(type_.num_fields)])
-        return pa.field(field.name, type_, field.nullable, {_FIELD_ID: str(next(numbers)).encode()})
-
-    return pa.schema([number(field) for field in schema])

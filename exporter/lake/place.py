@@ -35,13 +35,17 @@ class LakePlace:
         """Returns where the tables of the export in `store` lie."""
         if isinstance(store.location, Path):
             return cls.on_disk(store.location, store.file_mode)
-        from exporter.store.objects.clouds import table_options
         from exporter.store.objects.store import ObjectStore
 
         if not isinstance(store, ObjectStore):
             raise TypeError(f"no bucket: {store!r}")
-        url = store.location
-        return cls(uri=str(url), bucket=store.bucket, options=lambda: table_options(url))
+        return cls.in_bucket(store.bucket)
+
+    @classmethod
+    def in_bucket(cls, bucket: "Bucket") -> Self:
+        from exporter.store.objects.table_options import table_options
+
+        return cls(uri=str(bucket.url), bucket=bucket, options=lambda: table_options(bucket.url, bucket.store))
 
     @classmethod
     def on_disk(cls, root: Path, file_mode: FileMode = "private") -> Self:

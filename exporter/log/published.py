@@ -4,6 +4,7 @@ import msgspec
 
 from exporter.errors import DestinationError
 from exporter.log.state import FORMAT_VERSION
+from exporter.model import TableFormat
 from exporter.privacy import Encryption, EncryptionMode, KeyReference
 from exporter.settings import PartitionBy
 from exporter.zones import UTC_NAME
@@ -37,6 +38,10 @@ class _Request(msgspec.Struct):
     timezone: str = UTC_NAME
 
 
+class _Range(msgspec.Struct):
+    start: str | None
+
+
 class _Key(msgspec.Struct):
     name: str
     check: str
@@ -58,6 +63,8 @@ class Manifest(msgspec.Struct):
     request: _Request
     tables: dict[str, ManifestTable]
     protection: _Protection = msgspec.field(default_factory=_Protection)
+    range: _Range | None = None
+    table_format: TableFormat | None = None
 
     @property
     def encryption(self) -> Encryption | None:

@@ -715,7 +715,7 @@ def test_the_summary_tells_people_what_there_is_and_what_to_do_next() -> None:
         "  query it  exporter help read\n"
         "  To look at it, paste into DuckDB:\n"
         "    SELECT created_date, status, count(*) AS conversations FROM "
-        "read_parquet('/data/out/conversations/**/*.parquet', hive_partitioning = true) GROUP BY ALL ORDER BY ALL;"
+        "read_parquet('/data/out/conversations/**/part-*.parquet', hive_partitioning = true) GROUP BY ALL ORDER BY ALL;"
     )
 
 
@@ -890,7 +890,7 @@ def test_no_query_is_given_that_finds_nothing(name: str, tmp_path: Path) -> None
 
 def test_the_summary_names_the_directory_that_a_run_is_in(tmp_path: Path) -> None:
     text = summarize(manifest="_manifest.json", state="unproven", unproven=2, partly_withheld=2)
-    assert f"read_parquet('{tmp_path}/conversations/**/*.parquet'" in text
+    assert f"read_parquet('{tmp_path}/conversations/**/part-*.parquet'" in text
     assert "  exporter reread .\n" in text
     assert "  exporter reread . --withheld\n" in text
     assert "  exporter audit . --repair\n" in text
@@ -916,7 +916,7 @@ def test_what_the_summary_advises_is_taken_for_what_it_is(name: str, run: Run) -
 def test_a_summary_of_two_tables_says_that_they_are_two() -> None:
     text = summarize(turns=3)
     assert "read conversations/ and turns/ separately" in text
-    assert "SELECT created_date, role, count(*) AS turns FROM read_parquet('/data/out/turns/**/*.parquet'" in text
+    assert "SELECT created_date, role, count(*) AS turns FROM read_parquet('/data/out/turns/**/part-*.parquet'" in text
 
 
 def test_version(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Whatever a table holds can be had back from CSV and from JSON Lines, exactly."""
+"""Whatever a table holds can be read back from CSV and from JSON Lines, exactly."""
 
 import csv
 import io

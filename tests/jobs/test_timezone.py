@@ -58,14 +58,14 @@ def spec_in(**options: Any) -> Selection:
 
 
 def by_duckdb(root: Path, key: str) -> list[tuple[datetime, Any]]:
-    files = f"read_parquet('{root}/conversations/**/*.parquet', hive_partitioning = true)"
+    files = f"read_parquet('{root}/conversations/**/part-*.parquet', hive_partitioning = true)"
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         return connection.execute(f"SELECT created_at, {key} FROM {files}").fetchall()
 
 
 def by_polars(root: Path, key: str) -> list[tuple[datetime, Any]]:
-    rows = pl.scan_parquet(root / "conversations/**/*.parquet", hive_partitioning=True)
+    rows = pl.scan_parquet(root / "conversations/**/part-*.parquet", hive_partitioning=True)
     return rows.select("created_at", key).collect().rows()
 
 

@@ -25,6 +25,7 @@ from tests.toolkit.manual import (
     QUERIES,
     README,
     ROOT,
+    TOGETHER,
     WAREHOUSE,
     Page,
     in_code,
@@ -189,7 +190,7 @@ def test_every_kind_of_snippet_is_looked_at() -> None:
     languages = {language for page in ALL for language, _ in page.snippets}
     programs = {"sh", "sql", "python", "ipython", "java"}
     assert languages == programs | {"ini", "json", "crontab", "mermaid", "toml", "text"}
-    statements = [text for text in snippets_in("sql") if text not in (*QUERIES, *WAREHOUSE)]
+    statements = [text for text in snippets_in("sql", TOGETHER) if text not in (*QUERIES, *WAREHOUSE)]
     # The two short queries of the README and of its first page are beside the ten others.
     assert (len(QUERIES), len(statements), len(snippets_in("ini")), len(snippets_in("crontab"))) == (12, 2, 3, 1)
     assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 9)
@@ -205,7 +206,7 @@ def test_each_row_is_counted_alike(demo: Path) -> None:
     import polars as pl
     import pyarrow.dataset as ds
 
-    table, glob = demo / "demo-export/conversations", f"{demo}/demo-export/conversations/**/*.parquet"
+    table, glob = demo / "demo-export/conversations", f"{demo}/demo-export/conversations/**/part-*.parquet"
     assert len(pd.read_parquet(table, dtype_backend="pyarrow")) == 2000
     assert ds.dataset(table, partitioning="hive").count_rows() == 2000
     by_polars = pl.scan_parquet(glob, hive_partitioning=True)
@@ -259,7 +260,9 @@ def test_the_schema(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(demo)
     assert run_shell(PAGES["columns"].command_holding("exporter schema"), demo).returncode == 0
     (statement,) = [
-        text for text in snippets_in("sql") if text not in (*QUERIES, *WAREHOUSE) and "add_parquet_key" not in text
+        text
+        for text in snippets_in("sql", TOGETHER)
+        if text not in (*QUERIES, *WAREHOUSE) and "add_parquet_key" not in text
     ]
     with duckdb.connect() as database:
         database.execute((demo / "conversations.sql").read_text(encoding="utf-8"))

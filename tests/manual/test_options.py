@@ -45,7 +45,7 @@ def beside(command: str) -> set[frozenset[str]]:
             "expire",
             "policy",
         ),
-        *("schema", "sandbox"),
+        *("schema", "convert", "sandbox"),
     ],
 )
 def test_options(command: str) -> None:

@@ -55,7 +55,7 @@ def test_the_keys_and_what_leaves_by_hand(demo: Path, tmp_path: Path) -> None:
     assert run_shell("exporter verify calls", tmp_path).returncode == 6
     assert run_shell("exporter verify calls --repair", tmp_path).returncode == 0
     query = "SELECT count(*) FROM read_parquet(?)"
-    (found,) = duckdb.execute(query, [f"{tmp_path}/calls/recordings/**/*.parquet"]).fetchall()
+    (found,) = duckdb.execute(query, [f"{tmp_path}/calls/recordings/**/part-*.parquet"]).fetchall()
     assert found == (4,)
 
 

@@ -126,13 +126,13 @@ def test_the_readers_read_the_turns_of_the_model(demo: Path, conversations: list
     expected = Counter(alike(turns_of(conversations)))
     table = f"{demo}/demo-export/turns"
     microseconds = pl.col("item_created_at").dt.epoch("us")
-    by_polars = pl.read_parquet(f"{table}/**/*.parquet", hive_partitioning=False).with_columns(microseconds)
+    by_polars = pl.read_parquet(f"{table}/**/part-*.parquet", hive_partitioning=False).with_columns(microseconds)
     assert Counter(alike(map(parsed, by_polars.to_dicts()))) == expected
     by_arrow = ds.dataset(table, partitioning="hive").to_table(columns=turns_schema().names)
     assert by_arrow.schema.equals(turns_schema())
     columns = "* EXCLUDE created_date REPLACE (epoch_us(item_created_at) AS item_created_at)"
     query = f"SELECT {columns} FROM read_parquet(?, hive_partitioning = true)"
-    by_duckdb = duckdb.sql(query, params=[f"{table}/**/*.parquet"])
+    by_duckdb = duckdb.sql(query, params=[f"{table}/**/part-*.parquet"])
     assert by_duckdb is not None
     assert Counter(alike(map(parsed, by_duckdb.to_arrow_table().to_pylist()))) == expected
 

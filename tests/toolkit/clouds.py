@@ -33,13 +33,15 @@ _SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>later</
 
 
 class AskedRequest(NamedTuple):
-    """Describes a request at the gate. `has_condition` says that it depends on what the store has."""
+    """Describes a request at the gate. `has_condition` says that it depends on what the store has; `action` is what is
+    asked of a service that has but one path."""
 
     method: str
     path: str
     authorization: str
     query: str = ""
     has_condition: bool = False
+    action: str = ""
 
 
 class Answer(NamedTuple):
@@ -56,7 +58,7 @@ class Answer(NamedTuple):
 
     @property
     def body(self) -> bytes:
-        if self.code.startswith("<"):
+        if self.code.startswith(("<", "{")):
             return self.code.encode()
         said = f"<Code>{self.code}</Code><Message>AKIAFORTESTS not-a-secret</Message>{self.inside}"
         return f"<?xml version='1.0'?><Error>{said}</Error>".encode() if self.code else b""
@@ -84,6 +86,7 @@ class Gate:
             environ.get("HTTP_AUTHORIZATION", ""),
             environ["QUERY_STRING"],
             "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MATCH" in environ,
+            environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2],
         )
         self.asked.append(asked)
         if (answer := self.answers(asked)) is not None:
@@ -144,13 +147,36 @@ def moto() -> Iterator[S3]:
 
     gate = Gate(DomainDispatcherApplication(create_backend_app))
     with serving(gate) as url:
-        environment = {
-            "AWS_ENDPOINT_URL_S3": url,
-            "AWS_ACCESS_KEY_ID": "AKIAFORTESTS",
-            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
-            "AWS_REGION": "us-east-1",
-        }
-        yield S3("s3", environment, lambda name: _put(f"{url}/{name}", {}), gate, url)
+        yield S3("s3", _s3_environment(url), lambda name: _put(f"{url}/{name}", {}), gate, url)
+
+
+@contextmanager
+def moto_process() -> Iterator[Cloud]:
+    """Runs S3 as a process, for libraries that hold up all threads of their own while they ask it."""
+    command = [sys.executable, "-c", "from moto.server import main; main(['-H', '127.0.0.1', '-p', '0'])"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        said = re.search(r"Running on (http://[^\s]+)", next(line for line in process.stderr if "Running on" in line))
+        assert said is not None
+        # Nobody reads on, and a pipe that is full would stop it.
+        rest = threading.Thread(target=process.stderr.read, daemon=True)
+        rest.start()
+        yield Cloud("s3", _s3_environment(said[1]), lambda name: _put(f"{said[1]}/{name}", {}))
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+        rest.join()
+        process.stderr.close()
+
+
+def _s3_environment(url: str) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL_S3": url,
+        "AWS_ACCESS_KEY_ID": "AKIAFORTESTS",
+        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+        "AWS_REGION": "us-east-1",
+    }
 
 
 @contextmanager
@@ -177,6 +203,26 @@ def azurite() -> Iterator[Cloud]:
 
         connection = f"AccountName={AZURE_ACCOUNT};AccountKey={AZURE_KEY};BlobEndpoint={endpoint};"
         yield Cloud("az", {"AZURE_STORAGE_CONNECTION_STRING": connection}, make_container)
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@contextmanager
+def starting_lists(azure: Cloud) -> Iterator[Cloud]:
+    """Puts a process before Azurite that heeds where a list is asked to start."""
+    (variable,) = azure.environment
+    found = re.search(r"BlobEndpoint=http://([^/;]+)", azure.environment[variable])
+    assert found is not None
+    command = [sys.executable, "-m", "tests.toolkit.azurite_front", found[1]]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        connection = azure.environment[variable].replace(found[1], f"127.0.0.1:{port}")
+        yield Cloud("az", {variable: connection}, azure.make_bucket)
     finally:
         process.terminate()
         process.wait(timeout=10)

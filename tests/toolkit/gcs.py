@@ -56,7 +56,7 @@ class Gcs:
         if objects is None:
             return _error(404, "NoSuchBucket")
         if not key:
-            return 200, [], _listed(objects, query.get("prefix", ""), query.get("delimiter"))
+            return 200, [], _listed(objects, query)
         upload = query.get("uploadId")
         match method:
             case "PUT" if upload:
@@ -102,10 +102,11 @@ def _is_met(condition: str | None, found: _Object | None) -> bool:
     return condition is None or int(condition) == (found.generation if found else 0)
 
 
-def _listed(objects: dict[str, _Object], prefix: str, delimiter: str | None) -> bytes:
+def _listed(objects: dict[str, _Object], query: dict[str, str]) -> bytes:
+    prefix, delimiter, after = query.get("prefix", ""), query.get("delimiter"), query.get("start-after", "")
     contents, prefixes = "", dict[str, None]()
     for key, found in sorted(objects.items()):
-        if not key.startswith(prefix):
+        if not key.startswith(prefix) or key <= after:
             continue
         directory, cut, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
         if cut:

@@ -1,29 +1,40 @@
 """Reads Delta and Iceberg tables: each reader returns all rows of a table, of the newest version or of an older one."""
 
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import DeltaTable, QueryBuilder
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.io import FileIO
+from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table
 
+from exporter.lake.pointer import ExportCatalog
 from exporter.partitions import PARTITION_KEYS
+from exporter.store.objects.bucket import Bucket
 from tests.end_to_end.records import Record
+from tests.toolkit.engines import duckdb_engine
 
-#: The extension is built for this DuckDB; other tests use a newer one.
-_DUCKDB = "1.5.5"
+
+class Readable(Protocol):
+    """Says where tables are, and what a reader needs to get there. `files` is where they are if that is a disk."""
+
+    @property
+    def files(self) -> Path: ...
+    @property
+    def bucket(self) -> Bucket | None: ...
+    def uri(self, table: str = "conversations") -> str: ...
+    def options(self) -> dict[str, str]: ...
+
+
+#: A destination on a disk, or anywhere.
+Where: TypeAlias = Path | Readable
 #: Reads the table at a destination, in the version that the reader knows by this number; `None` is the newest.
-Read: TypeAlias = Callable[[Path, int | None], Mapping[str, Record]]
+Read: TypeAlias = Callable[[Where, int | None], Mapping[str, Record]]
 
 Kind: TypeAlias = Literal["delta", "iceberg"]
 KINDS: tuple[Kind, ...] = ("delta", "iceberg")
@@ -36,24 +47,57 @@ def readers(kind: str) -> dict[str, Read]:
     return {"pyiceberg": _by_pyiceberg, "Polars": _by_polars_of_iceberg}
 
 
-def versions(root: Path, kind: str, table: str = "conversations") -> dict[int, int]:
+def delta_table(where: Where, table: str = "conversations", version: int | None = None) -> DeltaTable:
+    """Opens a Delta table."""
+    if isinstance(where, Path):
+        return DeltaTable(where / table, version)
+    return DeltaTable(where.uri(table), version, storage_options=where.options())
+
+
+def versions(where: Where, kind: str, table: str = "conversations") -> dict[int, int]:
     """Returns the number by which a reader knows the version of each generation."""
     key = "exporter.generation"
     if kind == "delta":
-        history = DeltaTable(root / table).history()
+        history = delta_table(where, table).history()
         return {commit[key]: commit["version"] for commit in history if key in commit}
-    with iceberg(root, table) as found:
+    with iceberg(where, table) as found:
         stamped = [(one.summary[key] if one.summary else None, one.snapshot_id) for one in found.snapshots()]
         return {int(generation): snapshot for generation, snapshot in stamped if generation is not None}
 
 
 @contextmanager
-def iceberg(root: Path, table: str = "conversations") -> Iterator[Table]:
+def iceberg(where: Where, table: str = "conversations") -> Iterator[Table]:
+    if not isinstance(where, Path) and where.bucket is not None:
+        yield _Outsider(where.bucket, s3_properties(where.options())).load_table(f"exporter.{table}")
+        return
+    root = where if isinstance(where, Path) else where.files
     with SqlCatalog("exporter", uri=f"sqlite:///{root.absolute()}/_iceberg/catalog.db") as catalog:
         yield catalog.load_table(f"exporter.{table}")
 
 
-def _records(table: pa.Table) -> dict[str, Record]:
+def s3_properties(options: Mapping[str, str]) -> dict[str, str]:
+    """Returns by pyiceberg's names what leads deltalake to S3."""
+    return {
+        "s3.endpoint": options["AWS_ENDPOINT_URL"],
+        "s3.access-key-id": options["AWS_ACCESS_KEY_ID"],
+        "s3.secret-access-key": options["AWS_SECRET_ACCESS_KEY"],
+        "s3.region": options["AWS_REGION"],
+    }
+
+
+class _Outsider(ExportCatalog):
+    """Commits to a table without a catalog as other programs do that know its layout; its files go by pyarrow."""
+
+    def __init__(self, bucket: Bucket, properties: dict[str, str]) -> None:
+        super().__init__(bucket)
+        self._io = PyArrowFileIO(properties)
+
+    def _load_file_io(self, *_: Any, **__: Any) -> FileIO:
+        return self._io
+
+
+def records_of(table: pa.Table) -> dict[str, Record]:
+    """Returns the rows by id, without the key of the partitions."""
     rows = table.drop_columns([name for name in table.column_names if name in _PARTITIONS]).to_pylist()
     found = {row["id"]: row for row in rows}
     assert len(found) == len(rows), "a row is there twice"
@@ -63,8 +107,8 @@ def _records(table: pa.Table) -> dict[str, Record]:
 _PARTITIONS = set(PARTITION_KEYS)
 
 
-def _by_deltalake(root: Path, version: int | None) -> dict[str, Record]:
-    return _records(delta_rows(DeltaTable(root / "conversations", version=version)))
+def _by_deltalake(where: Where, version: int | None) -> dict[str, Record]:
+    return records_of(delta_rows(delta_table(where, version=version)))
 
 
 def delta_rows(table: DeltaTable, where: str = "true") -> pa.Table:
@@ -73,53 +117,36 @@ def delta_rows(table: DeltaTable, where: str = "true") -> pa.Table:
     return pa.RecordBatchReader.from_stream(reader).read_all()
 
 
-def _by_polars_of_delta(root: Path, version: int | None) -> dict[str, Record]:
-    return _records(pl.scan_delta(root / "conversations", version=version).collect().to_arrow())
+def _by_polars_of_delta(where: Where, version: int | None) -> dict[str, Record]:
+    return records_of(scan_delta(where, version).collect().to_arrow())
 
 
-def _by_pyiceberg(root: Path, version: int | None) -> dict[str, Record]:
-    with iceberg(root) as table:
-        return _records(table.scan(snapshot_id=version).to_arrow())
+def scan_delta(where: Where, version: int | None = None) -> pl.LazyFrame:
+    """Opens a Delta table of conversations by Polars."""
+    if isinstance(where, Path):
+        return pl.scan_delta(where / "conversations", version=version)
+    return pl.scan_delta(where.uri(), version=version, storage_options=where.options())
 
 
-def _by_polars_of_iceberg(root: Path, version: int | None) -> dict[str, Record]:
-    with iceberg(root) as table:
-        return _records(pl.scan_iceberg(table, snapshot_id=version).collect().to_arrow())
+def _by_pyiceberg(where: Where, version: int | None) -> dict[str, Record]:
+    with iceberg(where) as table:
+        return records_of(table.scan(snapshot_id=version).to_arrow())
 
 
-def by_duckdb(root: Path, version: int | None) -> dict[str, Record]:
+def _by_polars_of_iceberg(where: Where, version: int | None) -> dict[str, Record]:
+    with iceberg(where) as table:
+        return records_of(pl.scan_iceberg(table, snapshot_id=version).collect().to_arrow())
+
+
+def by_duckdb(where: Where, version: int | None) -> dict[str, Record]:
     """Returns the rows of a Delta table. The first call installs DuckDB and its extension beside this environment."""
     at = "" if version is None else f", version => {version}"
-    return _records(query_by_duckdb(f"FROM delta_scan('conversations'{at})", root))
+    return records_of(
+        query_by_duckdb(f"FROM delta_scan('conversations'{at})", where if isinstance(where, Path) else where.files)
+    )
 
 
 def query_by_duckdb(query: str, directory: Path) -> pa.Table:
     """Returns the answer to a query in this directory."""
-    packages = _install()
-    (extension,) = packages.glob("duckdb_extension_delta/extensions/*/delta.duckdb_extension")
-    with tempfile.TemporaryDirectory() as temporary:
-        to = Path(temporary) / "rows.parquet"
-        sql = f"LOAD '{extension}'; SET TimeZone = 'UTC'; COPY ({query}) TO '{to}' (FORMAT parquet)"
-        done = subprocess.run(
-            [sys.executable, "-c", f"import duckdb; duckdb.execute({sql!r})"],
-            cwd=directory,
-            env={**os.environ, "PYTHONPATH": str(packages)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return pq.ParquetFile(to).read()
-
-
-def _install() -> Path:
-    there = Path(sys.prefix) / f"duckdb-delta-{_DUCKDB}"
-    if not there.exists():
-        with tempfile.TemporaryDirectory(dir=sys.prefix) as directory:
-            wanted = [f"duckdb=={_DUCKDB}", f"duckdb-extension-delta=={_DUCKDB}"]
-            command = [sys.executable, "-m", "pip", "install", "-q", "--target", directory, *wanted]
-            subprocess.run(command, check=True, timeout=300)
-            # Another process may have been faster.
-            with suppress(OSError):
-                shutil.copytree(directory, f"{directory}.whole")
-                Path(f"{directory}.whole").rename(there)
-    return there
+    with duckdb_engine(directory) as engine:
+        return engine.ask(query)

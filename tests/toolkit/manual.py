@@ -5,7 +5,7 @@ import re
 import shlex
 import subprocess
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,16 +106,22 @@ PAGES = {path.stem: Page(path) for path in sorted(MANUAL.glob("*.md")) if path !
 ALL = [README, *PAGES.values()]
 
 
-def snippets_in(language: str) -> list[str]:
+#: All pages but those whose queries and programs are run by tests of their own.
+TOGETHER = [page for page in ALL if page.name != "object-stores"]
+
+
+def snippets_in(language: str, pages: Sequence[Page] = ALL) -> list[str]:
     """Returns every snippet of a language once, whatever its page."""
-    return list(dict.fromkeys(chain(*(page.in_language(language) for page in ALL))))
+    return list(dict.fromkeys(chain(*(page.in_language(language) for page in pages))))
 
 
-#: The statements of a page that loads a warehouse; its own test runs them one after the other.
-WAREHOUSE = PAGES["changes"].in_language("sql")
-QUERIES = [text for text in snippets_in("sql") if not text.startswith(("INSERT", "PRAGMA")) and text not in WAREHOUSE]
+#: Statements for warehouses, which the tests of their pages parse, or run one after the other.
+WAREHOUSE = [*PAGES["changes"].in_language("sql"), *PAGES["warehouses"].in_language("sql")]
+QUERIES = [
+    text for text in snippets_in("sql", TOGETHER) if not text.startswith(("INSERT", "PRAGMA")) and text not in WAREHOUSE
+]
 #: Those that need a key are run by the tests of their page.
-PROGRAMS = [text for text in snippets_in("python") if "data.key" not in text]
+PROGRAMS = [text for text in snippets_in("python", TOGETHER) if "data.key" not in text]
 
 
 def in_code(text: str) -> list[str]:

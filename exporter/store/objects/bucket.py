@@ -56,18 +56,18 @@ class StoredObject(NamedTuple):
 class Bucket:
     """Gives access to what lies below the prefix of `url`, by relative paths. Every method raises `StoreError`.
 
-    `pauses_seconds` come before each further try of what obstore itself does not repeat.
+    `store` is obstore's. `pauses_seconds` come before each further try of what obstore itself does not repeat.
     """
 
     def __init__(self, url: Url, store: "ObjectStore", pauses_seconds: Sequence[float] = _PAUSES_SECONDS) -> None:
         self.url: Final = url
-        self._store: Final = store
+        self.store: Final = store
         self._pauses_seconds: Final = pauses_seconds
 
     def get(self, path: str) -> StoredObject | None:
         def work() -> StoredObject | None:
             try:
-                answer = obstore.get(self._store, self._key(path))
+                answer = obstore.get(self.store, self._key(path))
                 data = bytes(answer.bytes())
             except FileNotFoundError as error:
                 _check_alone(error)
@@ -86,7 +86,7 @@ class Bucket:
 
         def work() -> "UpdateVersion | None":
             try:
-                return _version(obstore.put(self._store, self._key(path), data, mode=mode, use_multipart=False))
+                return _version(obstore.put(self.store, self._key(path), data, mode=mode, use_multipart=False))
             except (AlreadyExistsError, PreconditionError):
                 if mode == "overwrite":
                     raise
@@ -116,7 +116,7 @@ class Bucket:
         """Returns the sizes of all objects in the directory `prefix` (empty for everywhere) and below."""
 
         def work() -> dict[str, int]:
-            listed = obstore.list(self._store, (self._key(prefix) if prefix else self.url.prefix) or None)
+            listed = obstore.list(self.store, (self._key(prefix) if prefix else self.url.prefix) or None)
             return {self._path(found["path"]): found["size"] for some in listed for found in some}
 
         return self._asking(self.url / prefix if prefix else self.url, work)
@@ -126,7 +126,7 @@ class Bucket:
 
         def work() -> int | None:
             try:
-                return obstore.head(self._store, self._key(path))["size"]
+                return obstore.head(self.store, self._key(path))["size"]
             except FileNotFoundError as error:
                 _check_alone(error)
                 return None
@@ -135,7 +135,7 @@ class Bucket:
 
     def top(self) -> set[str]:
         """Returns the first parts of all paths."""
-        listed = self._asking(self.url, lambda: obstore.list_with_delimiter(self._store, self.url.prefix or None))
+        listed = self._asking(self.url, lambda: obstore.list_with_delimiter(self.store, self.url.prefix or None))
         found = {*map(self._path, listed["common_prefixes"]), *(self._path(one["path"]) for one in listed["objects"])}
         # A directory that a console made has an object of its name.
         return found - {""}
@@ -146,7 +146,7 @@ class Bucket:
         def work() -> None:
             try:
                 if paths:
-                    obstore.delete(self._store, [self._key(path) for path in paths])
+                    obstore.delete(self.store, [self._key(path) for path in paths])
             except FileNotFoundError:
                 # Stores that say so may have left the other objects.
                 for path in paths if len(paths) > 1 else ():
@@ -159,7 +159,7 @@ class Bucket:
 
         def copy() -> bool:
             try:
-                obstore.copy(self._store, self._key(path), self._key(to))
+                obstore.copy(self.store, self._key(path), self._key(to))
             except FileNotFoundError as error:
                 if is_absence(error):
                     return False
@@ -194,7 +194,7 @@ class Bucket:
         with reporting(file), open(file, "xb", opener=open_private) as opened:
             for start in range(0, size, _RECEIVED_BYTES):
                 length = min(size - start, _RECEIVED_BYTES)
-                get = partial(obstore.get_range, self._store, key, start=start, length=length)
+                get = partial(obstore.get_range, self.store, key, start=start, length=length)
                 tries = (self._asking(where, get) for _ in range(_TRIES))
                 chunk = next((chunk for chunk in tries if len(chunk) == length), None)
                 if chunk is None:
@@ -205,7 +205,7 @@ class Bucket:
         # A small file goes in one request. What its source fails to give is taken back from the store.
         source = _chunks(file, given_up) if size > SENT_BYTES else file
         with suppress(_GivenUpError):
-            obstore.put(self._store, self._key(path), source, chunk_size=SENT_BYTES, max_concurrency=_SENT_AT_ONCE)
+            obstore.put(self.store, self._key(path), source, chunk_size=SENT_BYTES, max_concurrency=_SENT_AT_ONCE)
 
     def _is_there(self, path: str, size: int) -> bool:
         try:

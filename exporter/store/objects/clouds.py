@@ -72,12 +72,6 @@ def open_bucket(url: Url, retries: "RetryConfig" = RETRIES) -> "ObjectStore":
         raise UsageError(f"{url}: the environment's settings for this store are not usable") from error
 
 
-def table_options(url: Url) -> dict[str, str]:
-    """Returns what libraries of tables need to reach the bucket as `open_bucket` does, with credentials that are valid
-    now. Raises as `open_bucket`."""
-    raise UsageError(f"{url}: no place for --table-format; its tables can only be kept on a disk")
-
-
 def _open_s3(url: Url, retries: "RetryConfig") -> "ObjectStore":
     from exporter.store.objects.amazon import resolve
 

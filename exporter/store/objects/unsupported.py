@@ -65,6 +65,21 @@ _UNSUPPORTED: Final[Mapping[Scheme, Mapping[str, str]]] = {
         "AZURE_PROXY_URL": _PROXY,
     },
 }
+#: These lead the library that writes Delta tables elsewhere, whatever it is told.
+_UNSUPPORTED_BY_DELTA: Final[Mapping[Scheme, Mapping[str, str]]] = {
+    "s3": {
+        "AWS_IAM_ROLE_ARN": "Unset it, and name the role in a profile",
+        "AWS_S3_ASSUME_ROLE_ARN": "Unset it, and name the role in a profile",
+    },
+    "gs": {
+        "GOOGLE_BEARER_TOKEN": _GOOGLE_KEY,
+        "GOOGLE_CLOUD_QUOTA_PROJECT": "Unset it: the project of the credentials must pay",
+    },
+    "az": {},
+}
+#: It sends these with any key, also with one that has no token.
+_TOKENS: Final = ("AWS_SESSION_TOKEN", "AWS_TOKEN")
+
 #: These values name the clouds that are meant without any of these settings.
 _USUAL: Final = frozenset({"googleapis.com", "azurecloud", "azurepubliccloud", "public", "etag"})
 
@@ -77,3 +92,24 @@ def refuse_unsupported(url: Url, environment: Mapping[str, str]) -> None:
     for name in _BOOLEAN if url.scheme == "s3" else ():
         if environment.get(name, "false").strip().lower() not in ("", "true", "false"):
             raise UsageError(f"{url}: {name} must be true or false")
+
+
+def refuse_for_delta(url: Url, environment: Mapping[str, str], *, has_authority: bool = False) -> None:
+    """Raises `UsageError` for a setting under which Delta tables would be written elsewhere than the parts, or as
+    somebody else. `has_authority` says that the store is known by an authority of its own."""
+    for name, instead in _UNSUPPORTED_BY_DELTA[url.scheme].items():
+        if environment.get(name):
+            raise UsageError(f"{url}: {name} is set, and Delta tables do not support that. {instead}")
+    if url.scheme != "s3":
+        return
+    for name in _TOKENS:
+        if environment.get(name) and not (name == _TOKENS[0] and environment.get("AWS_ACCESS_KEY_ID")):
+            raise UsageError(
+                f"{url}: {name} is set, and does not belong to the credentials in use: Delta tables would be written "
+                "with both. Unset it"
+            )
+    if (has_authority or environment.get("AWS_CA_BUNDLE")) and not environment.get("SSL_CERT_FILE"):
+        raise UsageError(
+            f"{url}: Delta tables do not heed AWS_CA_BUNDLE, nor ca_bundle in a profile. Set SSL_CERT_FILE to the same "
+            "file, too"
+        )
