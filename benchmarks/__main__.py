@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from benchmarks import (
-    change_files,
     changes,
+    convert,
     cost,
     encryption,
     erase,
+    feed,
     flight,
+    lake,
     memory,
     privacy,
     reading,
@@ -55,8 +57,10 @@ PARTS: Final = {
     "privacy": _Part("Privacy", privacy.measure, privacy.describe),
     "encryption": _Part("Encryption", encryption.measure, encryption.describe),
     "erase": _Part("Erasing one person", erase.measure, erase.describe),
-    "change_files": _Part("Telling what a sync changes", change_files.measure, change_files.describe),
-    "changes": _Part("What has changed", changes.measure, changes.describe),
+    "changes": _Part("Telling what a sync changes", changes.measure, changes.describe),
+    "feed": _Part("What a sync has changed", feed.measure, feed.describe),
+    "lake": _Part("Tables in an object store", lake.measure, lake.describe),
+    "convert": _Part("CSV and JSON Lines", convert.measure, convert.describe),
     "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
 }
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.change_files import Result as ChangeFiles
 from benchmarks.changes import Result as Changes
+from benchmarks.convert import Result as Convert
 from benchmarks.cost import Result as Cost
 from benchmarks.encryption import Result as Encryption
 from benchmarks.erase import Result as Erase
+from benchmarks.feed import Result as Feed
 from benchmarks.flight import Result as Flight
+from benchmarks.lake import Result as Lake
 from benchmarks.memory import Result as Memory
 from benchmarks.privacy import Result as Privacy
 from benchmarks.reading import Result as Reading
@@ -48,8 +50,10 @@ class Results(msgspec.Struct):
     privacy: Privacy | None = None
     encryption: Encryption | None = None
     erase: Erase | None = None
-    change_files: ChangeFiles | None = None
     changes: Changes | None = None
+    feed: Feed | None = None
+    lake: Lake | None = None
+    convert: Convert | None = None
     simulated: Simulated | None = None
 
 

@@ -56,10 +56,10 @@ def targets(results: Results) -> list[Target]:
     if results.erase:
         what = f"one person found among {results.erase.rows:,} conversations"
         found.append(Target(what, results.erase.find_seconds, 3.0, " s of CPU", 2))
-    if results.change_files:
+    if results.changes:
         what = "telling what a sync changes ÷ the sync"
-        found.append(Target(what, results.change_files.shares, 1.0, " % of its CPU", 2))
-    for case in results.changes.cases if results.changes else ():
+        found.append(Target(what, results.changes.shares, 1.0, " % of its CPU", 2))
+    for case in results.feed.cases if results.feed else ():
         place = "in all parts" if case.where == "all" else "in the last week"
         found.append(
             Target(f"{case.changes:,} changes {place} given, beyond a start", case.feed_seconds, 1.0, " s of CPU")

@@ -1,6 +1,6 @@
 """`exporter schema`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,10 +29,10 @@ def schema(
         ),
     ] = "conversations",
     output: Annotated[
-        SchemaFormat,
+        Literal[SchemaFormat, "dbt"],
         flag(
-            "Show them as arrow for people, json for programs, sql for DuckDB, or as the statements by which a "
-            f"warehouse reads the table where it is: {', '.join(WAREHOUSES)}.",
+            "Show them as arrow for people, json for programs, sql for DuckDB, dbt for a dbt project (all tables), or "
+            f"as the statements by which a warehouse reads the table where it is: {', '.join(WAREHOUSES)}.",
             "FORMAT",
             Group.OUTPUT,
             "--format",
@@ -52,7 +52,7 @@ def schema(
     fields, partition_by = choose_fields(spec.fields, spec.exclude_fields), spec.partition_by
     if destination is not None and (fields, partition_by, spec.timezone, spec.policy) != (None, None, None, None):
         raise UsageError(f"{destination}: has its own fields and partitions: leave these options out")
-    if copy is not None and output not in WAREHOUSES:
+    if copy is not None and output not in (*WAREHOUSES, "dbt"):
         raise UsageError(f"--location: give it together with a --format of a warehouse: {', '.join(WAREHOUSES)}")
     file = spec.read_policy()
     target = None if destination is None else parse_location(destination)
@@ -63,6 +63,13 @@ def schema(
     from exporter.jobs.warehouse import Place, WarehouseTable
 
     place = None if copy is None else Place.parse(copy)
+    if output == "dbt":
+        if target is None:
+            raise UsageError("--format dbt: give DEST, whose tables it is for")
+        from exporter.jobs.dbt import dbt_files
+
+        typer.echo(anyio.run(dbt_files, target, place))
+        return
     if target is None:
         shown = WarehouseTable(
             name=table,

@@ -45,6 +45,8 @@ _CLICKHOUSE: Final[Types] = {
 }
 #: Those of the keys of directories, which are never null.
 _CLICKHOUSE_KEYS: Final[Types] = {pa.date32(): "Date32", pa.string(): "String"}
+#: What ClickHouse does not take as it stands in a path.
+_WILDCARDS: Final = frozenset("*?{}")
 _PATTERN: Final = ".*/part-[^/]*[.]parquet"
 
 
@@ -122,6 +124,8 @@ def clickhouse(table: WarehouseTable) -> str:
     if table.kind == "catalog":
         return table.in_catalog("ClickHouse, by a database with the engine DataLakeCatalog,")
     place = table.place_for("clickhouse", "s3", "gs", "az", "file")
+    if not _WILDCARDS.isdisjoint(place.path):
+        raise UsageError("--format clickhouse: the path of the export has a character that ClickHouse takes for others")
     created = f"CREATE TABLE {in_quotes(table.name)}"
     if table.kind != "parquet":
         engine, path = ("DeltaLake", table.name) if table.kind == "delta" else ("Iceberg", table.iceberg)

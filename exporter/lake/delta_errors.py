@@ -12,7 +12,7 @@ from exporter.errors import StoreError
 from exporter.store.objects.refusals import TEXTS, FaultKind, kind_of
 
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
-_STATUS: Final = re.compile(r"↳ (\d{3}) ")
+_STATUS: Final = re.compile(r"status code[:\s↳]+(\d{3})\b")
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9_.-]{1,64})</Code>")
 _QUERY: Final = re.compile(r"\?\S+")
 #: These are its words for a request that got no answer, in the order in which they count.
@@ -39,6 +39,8 @@ def _describe(text: str) -> str:
     text = _COLOUR.sub("", text)
     status, code = (found[1] if (found := pattern.search(text)) else "" for pattern in (_STATUS, _CODE))
     kind = kind_of(status, code) or next((kind for words, kind in _UNANSWERED.items() if words in text), None)
+    if kind == "untrusted":
+        return "the store's certificate is not trusted. Set SSL_CERT_FILE to the file of its authority, and run again"
     if kind is not None:
         return TEXTS[kind].format(" ".join(filter(None, (status, code))) or "the connection failed")
     line = _QUERY.sub("", " ".join(text.replace("↳", ":").split())).replace(" :", ":")

@@ -175,7 +175,7 @@ async def expire(store: Store, state: State, files: Collection[str], *, dry_run:
     with open_tables(store, state) as tables:
         shown = [one for one, _ in await steps_to(store, state, tables) if one is not None]
         gone = set(files).difference(*(one.files for one in shown))
-        generations = {number for table in tables for number in table.generations()}
+        generations = {number for table in tables for number in await to_thread.run_sync(table.generations)}
         if not dry_run:
             there = ({*state.files} | state.kept) - gone
             left = readable(states_at(await load_commits(store), generations), there)

@@ -149,7 +149,7 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
     iceberg_catalog: str | None = _of_dataset(
         "Keep the Iceberg tables in this catalog, as pyiceberg's configuration names it.",
         "CATALOG[/NAMESPACE]",
-        otherwise="a file in _iceberg",
+        otherwise="the export's own, in _iceberg",
     ).field(None)
     file_mode: FileMode | None = Option(
         "Let their owner alone read the files on a disk (private), or also the group of DEST (group).",

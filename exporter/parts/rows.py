@@ -23,8 +23,8 @@ from exporter.store.location import Location, parts_inside
 #: Says whether rows of this first and this last time are wanted.
 Wants = Callable[[Instant, Instant], bool]
 
-#: Rows that are decoded at a time: of a large transcript, a row takes megabytes.
-_BATCH_ROWS = 1024
+#: Rows of a row group that are decoded at a time. A row group is cut by bytes, so that it fits into memory.
+_BATCH_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,9 +144,14 @@ class MergeChanges:
         """Returns what takes the changes of one part, from one thread."""
         return PartChanges(self, self._changes, plan)
 
+    @property
+    def gone(self) -> set[str]:
+        """Returns the ids that some part loses, and no part gains."""
+        return self._left - self.moved
+
     def joined(self, staying: Mapping[str, Instant]) -> None:
         """Adds rows that stay as they are while another one of their id goes; `staying` are `created_at` by id."""
-        names = (self._left - self.moved).intersection(staying)
+        names = self.gone.intersection(staying)
         names.difference_update(*(plan.taken for plan in self._plans if names))
         times = pa.array([staying[name] for name in names], _TIME)
         self._changes.add(pa.array(names, pa.string()), times, times)

@@ -22,7 +22,7 @@ from exporter.encode.exact import NO_ID
 from exporter.log.quarantine import quarantined_versions
 from exporter.log.state import State
 from exporter.model import DataFile, QuarantineFile
-from exporter.parts.ids import Hashes, Span, hash_ids, ids_among, read_ids
+from exporter.parts.ids import Hashes, Span, hash_ids, ids_among, ids_in, read_ids
 from exporter.parts.merge import Version
 from exporter.parts.versions import VERSION_COLUMNS, versions_in
 from exporter.pipeline.compaction import MERGED_AT_ONCE
@@ -137,6 +137,28 @@ async def find_repeated(store: Store, state: State, limiter: CapacityLimiter) ->
 
 async def _quarantined(store: Store, file: QuarantineFile) -> Iterator[tuple[str, Instant, Instant | None]]:
     return (row for row in quarantined_versions(await read_lines(store, file)) if not row[0].startswith(NO_ID))
+
+
+async def find_places(
+    store: Store, files: Iterable[DataFile], wanted: Collection[str], spooled: Iterable[Path], limiter: CapacityLimiter
+) -> dict[str, list[Instant]]:
+    """Returns where parts have those of the `wanted` ids that were read again, as `spooled` parts show: `created_at` by
+    id. Raises `StoreError`."""
+    seen = await to_thread.run_sync(ids_in, spooled, wanted, limiter=limiter) if wanted else set[str]()
+    places: dict[str, list[Instant]] = {}
+
+    def look_into(part: Path) -> None:
+        for identity, created_at, _ in versions_in([part]):
+            if identity in seen:
+                places.setdefault(identity, []).append(created_at)
+
+    files = list(files)
+    found = await find_ids(store, files, seen, limiter)
+    for file in files:
+        if file.path in found:
+            async with columns_of(store, file, VERSION_COLUMNS) as part:
+                await to_thread.run_sync(look_into, part, limiter=limiter)
+    return places
 
 
 def find_shown_elsewhere(spool: Spool) -> dict[Interval, set[str]]:

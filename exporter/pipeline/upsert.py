@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from anyio import to_thread
 
+from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval
 from exporter.errors import AccessError
 from exporter.log.state import State
@@ -24,7 +25,7 @@ from exporter.pipeline.changes import CHANGES_COLUMNS, MergeChanges, PartChanges
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.hydration import Hydrator
-from exporter.pipeline.lookup import NOTHING_REPEATED, Copy, Repeated, find_ids, find_shown_elsewhere
+from exporter.pipeline.lookup import NOTHING_REPEATED, Repeated, find_ids, find_places, find_shown_elsewhere
 from exporter.pipeline.marks import Marks, marks_by_nulls, marks_by_rows
 from exporter.pipeline.part_columns import columns_of
 from exporter.pipeline.part_stage import PartStage
@@ -132,11 +133,14 @@ async def merge_spool(
         name: copy.created_at
         for name, copies in repeated.copies.items()
         for copy in copies
-        if _stays(copy, name, plans, spool)
+        if copy.is_row and _stays(copy.created_at, name, plans, spool)
     }
 
     async with gathering(stage) as changes:
         told = MergeChanges(changes, plans.values())
+        unknown = told.gone.difference(staying)
+        places = await find_places(stage.store, state.conversations, unknown, spool.paths, stage.working)
+        beside = {name: at for name, times in places.items() for at in times if _stays(at, name, plans, spool)}
 
         async def write(planned: tuple[Home, MergePlan]) -> None:
             home, plan = planned
@@ -145,7 +149,7 @@ async def merge_spool(
             adds.extend(await _write(home, window, plan, spooled, stage, marks.get(home.interval), part))
 
         await for_each(changing, write, at_once=MERGED_AT_ONCE)
-        await to_thread.run_sync(told.joined, staying, limiter=stage.working)
+        await to_thread.run_sync(told.joined, staying | beside, limiter=stage.working)
         changed = await changes.publish()
     removed = {file.path for home, _ in changing for file in _files(home, state)}
     redeclared = dict(_redeclared(narrowed.values(), [spool.homes[interval] for interval in plans], marks, state))
@@ -220,10 +224,10 @@ def _outcome(
     )
 
 
-def _stays(copy: Copy, identity: str, plans: Mapping[Interval, MergePlan], spool: Spool) -> bool:
+def _stays(created_at: Instant, identity: str, plans: Mapping[Interval, MergePlan], spool: Spool) -> bool:
     """Returns whether one of several rows with an id stays where it is."""
-    plan = plans.get(spool.every.of(copy.created_at).interval)
-    return copy.is_row and (plan is None or identity not in plan.left)
+    plan = plans.get(spool.every.of(created_at).interval)
+    return plan is None or identity not in plan.left
 
 
 @asynccontextmanager

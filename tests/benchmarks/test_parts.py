@@ -8,7 +8,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from benchmarks import cost, encryption, flight, recordings
+from benchmarks import convert, cost, encryption, flight, recordings
 from benchmarks.__main__ import main
 from benchmarks.exports import check, environment
 from benchmarks.measurement import Cost, ratios, run, spread
@@ -51,6 +51,17 @@ def test_encryption(tmp_path: Path) -> None:
     assert found["plain"]["bytes"] < found["uniform"]["bytes"] < found["columns"]["bytes"]
     assert {target.unit for target in targets(Results("tiny", encryption=kept))} == {" %"}
     assert len(encryption.describe(kept)) == 5
+
+
+def test_conversions_are_measured_beside_duckdb(tmp_path: Path) -> None:
+    main(["--size", "tiny", "--only", "convert", "--output", str(tmp_path)])
+    kept = load(tmp_path / "results.json", "tiny").convert
+    assert kept is not None
+    assert [(case.table, case.format) for case in kept.cases] == [
+        (table, form) for table in ("conversations", "turns") for form in ("csv", "jsonl")
+    ]
+    assert all(case.rows > 0 and len(case.ours) == len(case.theirs) == 1 for case in kept.cases)
+    assert len(convert.describe(kept)) == 5
 
 
 def test_results_of_another_size_are_not_mixed(tmp_path: Path) -> None:

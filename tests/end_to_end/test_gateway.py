@@ -64,7 +64,7 @@ def test_all_that_a_gateway_does_at_once(refusal: int, serving: Serving, command
     with gateway(
         tmp_path / "nginx",
         source.url,
-        http="limit_req_zone $binary_remote_addr zone=api:1m rate=20r/s;",
+        http="limit_req_zone $binary_remote_addr zone=api:1m rate=50r/s;",
         server="keepalive_requests 5; keepalive_timeout 50ms;",
         location=f"limit_req zone=api; limit_req_status {refusal}; proxy_read_timeout 300ms;",
     ) as nginx:

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.contract import DAY, parse_timestamp
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations
-from tests.end_to_end.conftest import Serving
+from tests.end_to_end.conftest import Serving, when_asked
 from tests.toolkit.terminal import terminal
 
 UNTIL = parse_timestamp("2026-02-01")
@@ -20,7 +20,7 @@ BAR = re.compile(r"^\S*calls  \d+% ━*─*  [\d,]+")
 
 @pytest.fixture
 def slow(serving: Serving) -> Iterator[Sandbox]:
-    yield serving(make_conversations(3000, UNTIL - 20 * DAY, UNTIL), Behaviour(latency=0.3))
+    yield serving(make_conversations(3000, UNTIL - 20 * DAY, UNTIL, transcripts=False), Behaviour(latency=0.3))
 
 
 def variables(server: Sandbox, **others: str) -> dict[str, str]:
@@ -29,6 +29,11 @@ def variables(server: Sandbox, **others: str) -> dict[str, str]:
 
 def export_to(directory: Path) -> list[str]:
     return ["export", str(directory / "calls"), "--until", "2026-02-01", "--page-size", "100"]
+
+
+def hurry(server: Sandbox) -> None:
+    """Makes the server answer at once, when what only a slow one shows has been seen."""
+    server.behaviour = Behaviour()
 
 
 def has_bar(lines: list[str]) -> bool:
@@ -45,6 +50,7 @@ def test_a_picture_fits_its_terminal_and_leaves_the_summary_alone(
 ) -> None:
     with terminal(*export_to(tmp_path), columns=columns, rows=rows, variables=variables(slow)) as screen:
         seen = screen.wait_for(has_bar)
+        hurry(slow)
         # No line wraps: there is the bar, the line below it, and perhaps one for trouble.
         assert BAR.match(seen[0]), seen
         assert seen[1].endswith("requests/s") or "requests/s ·" in seen[1]
@@ -87,6 +93,7 @@ def test_a_picture_follows_the_size_of_its_terminal(slow: Sandbox, tmp_path: Pat
         screen.resize(120, 24)
         (first, *_) = screen.wait_for(lambda lines: has_bar(lines) and len(lines[0]) > 100)
         assert BAR.match(first)
+        hurry(slow)
         assert screen.wait() == 0
         assert screen.lines[0].startswith("✔ complete")
 
@@ -94,6 +101,7 @@ def test_a_picture_follows_the_size_of_its_terminal(slow: Sandbox, tmp_path: Pat
 def test_a_terminal_without_a_cursor_gets_lines(slow: Sandbox, tmp_path: Path) -> None:
     with terminal(*export_to(tmp_path), columns=80, variables=variables(slow, TERM="dumb")) as screen:
         seen = screen.wait_for(lambda lines: any("rows/s" in line for line in lines))
+        hurry(slow)
         assert PLAIN.match(seen[-1]), seen
         assert screen.wait() == 0
     assert b"\x1b" not in screen.output
@@ -105,6 +113,7 @@ def test_colours_and_signs_are_left_out_where_they_are_not_wanted(
 ) -> None:
     with terminal(*export_to(tmp_path), variables=variables(slow, **{name: value})) as screen:
         seen = screen.wait_for(lambda lines: any("requests/s" in line for line in lines))
+        hurry(slow)
         assert screen.wait() == 0
         last = screen.lines[0]
     if name == "NO_COLOR":
@@ -117,6 +126,8 @@ def test_colours_and_signs_are_left_out_where_they_are_not_wanted(
 
 
 def test_a_quiet_command_shows_nothing_but_one_line(slow: Sandbox, tmp_path: Path) -> None:
+    # It is slow at first: a run that ends at once would show no picture anyway.
+    when_asked(slow, 12, lambda: hurry(slow))
     with terminal(*export_to(tmp_path), "-q", variables=variables(slow)) as screen:
         assert screen.wait() == 0
         assert screen.lines == ["✔ complete  3,000 conversations, up to 2026-02-01 UTC (not included)"]

@@ -201,7 +201,7 @@ def not_http(world: World) -> CommandResult:
 
 
 def nobody_there(world: World) -> CommandResult:
-    return world.export(url="http://127.0.0.1:9")
+    return world.export("--wait", "1s", url="http://127.0.0.1:9")
 
 
 def disk_full(world: World) -> CommandResult:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from exporter.contract import DAY, format_instant
-from exporter.sandbox import Behaviour, Row, make_conversations
+from exporter.sandbox import Behaviour, Row, Sandbox, make_conversations
 from exporter.store.location import shell_word
-from tests.end_to_end.conftest import Command, Serving, Spawn
+from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn
 from tests.end_to_end.export_directory import ExportDirectory, snapshot
 from tests.end_to_end.records import SINCE, UNTIL, records
 from tests.jobs.damage import a_day_later, flip, parts, quarantine, rewrite, share_an_id, swap, truncate, with_column
@@ -131,25 +131,35 @@ def test_json_is_one_object_that_names_everything(
 
 @pytest.mark.parametrize("name", ["prod:calls", "a%20b#c", os.fsdecode(b"\xff")])
 def test_a_directory_of_any_name_holds_a_sound_export(
-    name: str, rows: list[Row], serving: Serving, spawn: Spawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    rows: list[Row],
+    serving: Serving,
+    spawn: Spawn,
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def run(*arguments: str | Path, server: Sandbox | None = None) -> CommandResult:
+        # Only the streams of a process print a name that is no text.
+        return command(*arguments, server=server) if name.isascii() else spawn(*arguments, server=server).wait()
+
     monkeypatch.chdir(tmp_path)
     out, server = Path(name), serving(rows)
-    assert spawn("export", out, *RANGE, server=server).wait().status == 0
+    assert run("export", out, *RANGE, server=server).status == 0
     data = {path: kept for path, kept in snapshot(out).items() if path.endswith(".parquet")}
-    done = spawn("verify", out, "--repair").wait()
+    done = run("verify", out, "--repair")
     assert (done.status, done.out.startswith("sound and complete; 300 conversations"), done.err) == (0, True, "")
     assert {path: kept for path, kept in snapshot(out).items() if path.endswith(".parquet")} == data
     (out / parts(out)[0]).unlink()
-    for command in ("compact", "vacuum"):
-        done = spawn(command, out).wait()
+    for doing in ("compact", "vacuum"):
+        done = run(doing, out)
         assert (done.status, "the log names it, and it is not there" in done.err) == (6, True)
         assert f"exporter verify {shell_word(out)} --repair" in done.err
-    done = spawn("verify", out, "--repair").wait()
+    done = run("verify", out, "--repair")
     assert (done.status, done.out.startswith("taking 1 file out of the export, to _exporter/dropped/")) == (1, True)
-    assert spawn("export", out, server=server).wait().status == 0
-    assert spawn("vacuum", out).wait().status == 0
-    assert spawn("status", out).wait().status == 0
+    assert run("export", out, server=server).status == 0
+    assert run("vacuum", out).status == 0
+    assert run("status", out).status == 0
 
 
 def test_what_is_incomplete_is_said_to_be_and_is_not_wrong(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 
@@ -14,6 +14,7 @@ from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Row, make_conversations, serve
 from exporter.settings import Credentials, RunSettings, Selection
+from exporter.store.location import Location
 
 T0: Final = 1_770_000_000 * SECOND
 SINCE, UNTIL = T0 - 6 * DAY, T0
@@ -26,6 +27,10 @@ def misfit(number: int) -> Row:
     return Row(created_at, raw=json.dumps(text))
 
 
+#: Somewhere: a directory, or a place in an object store.
+At = TypeVar("At", bound=Location)
+
+
 def make_exports(root: Path) -> dict[str, Path]:
     """Makes two sound exports of 300 rows that fit: `complete`, and `odd` with some that do not."""
     rows = make_conversations(300, SINCE, UNTIL, transcripts=False)
@@ -35,7 +40,7 @@ def make_exports(root: Path) -> dict[str, Path]:
     }
 
 
-def make_export(root: Path, rows: Sequence[Row], since: Instant = SINCE, keys: Keys = NO_KEYS, **asked: Any) -> Path:
+def make_export(root: At, rows: Sequence[Row], since: Instant = SINCE, keys: Keys = NO_KEYS, **asked: Any) -> At:
     """Makes an export of these rows up to `UNTIL`."""
 
     async def make() -> None:

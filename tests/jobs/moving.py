@@ -12,6 +12,7 @@ from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve
 from exporter.settings import Credentials, RunSettings, Selection
+from exporter.store.location import Location
 from tests.end_to_end.export_directory import ExportDirectory, assert_same
 from tests.end_to_end.records import conversation, records
 
@@ -116,7 +117,7 @@ def settings_for(source: Source, **settings: object) -> RunSettings:
 
 
 async def run_sync(
-    destination: Path,
+    destination: Location,
     source: Source,
     asked: Selection | None = None,
     *,

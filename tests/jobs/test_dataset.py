@@ -131,18 +131,23 @@ async def test_it_reads_from_an_object_store_what_it_reads_from_a_disk(
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     s3.make_bucket("datasets")
-    root, url = await exported(tmp_path / "out"), "s3://datasets/some/out"
+    root, url = await exported(tmp_path / "out", "week"), "s3://datasets/some/out"
     async with serve(ROWS) as source:
         spec = exporter.ExportSpec(
-            destination=url, base_url=source.url, token=source.token, since="2024-01-01", until="2024-03-01"
+            destination=url,
+            base_url=source.url,
+            token=source.token,
+            since="2024-01-01",
+            until="2024-03-01",
+            partition_by="week",
         )
         assert (await exporter.export(spec)).rows == 200
     here, there = exporter.open_dataset(root), await to_thread.run_sync(exporter.open_dataset, url)
     assert here.schema.equals(there.schema)
     whole = await to_thread.run_sync(there.to_table)
     assert whole.sort_by("id").equals(here.to_table().sort_by("id"))
-    day = ds.field("created_date") == date(2024, 1, 10)
-    assert await to_thread.run_sync(lambda: there.count_rows(filter=day)) == here.count_rows(filter=day) > 0
+    week = ds.field("created_week") == "2024-W02"
+    assert await to_thread.run_sync(lambda: there.count_rows(filter=week)) == here.count_rows(filter=week) > 0
     assert all(path.startswith("some/out/conversations/") for path in there.files)
 
 

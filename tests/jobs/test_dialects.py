@@ -245,6 +245,8 @@ def test_what_no_warehouse_reads_is_refused() -> None:
             register(table(place=None), dialect)
         with pytest.raises(UsageError, match="encrypted"):
             register(replace(table(place=place_for(dialect)), is_encrypted=True), dialect)
+    with pytest.raises(UsageError, match="takes for others"):
+        register(table(place=Place("file", "/data/{a,b}")), "clickhouse")
     for dialect in ("bigquery", "snowflake"):
         with pytest.raises(UsageError, match="no metadata yet"):
             register(replace(table(place=GS_PLACE, format_=ICEBERG), metadata=None), dialect)

@@ -1,17 +1,20 @@
 """An erasure reaches older versions of tables, what repairs have put aside, what killed runs have left, and buckets."""
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from anyio import to_thread
 from deltalake import DeltaTable
 
 from exporter.contract import DAY, HOUR
 from exporter.jobs.audit import audit
 from exporter.jobs.export import export
 from exporter.jobs.verify import verify
+from exporter.lake.place import LakePlace
 from exporter.log.commits import load_state
 from exporter.model import TableFormat
 from exporter.settings import Selection
@@ -154,11 +157,17 @@ async def test_in_a_bucket(s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         fill(source, 20, user_id="somebody")
         hers = put_ann(source)
         source.now += HOUR
-        asked = Selection(tables=("conversations", "turns"))
+        asked = Selection(tables=("conversations", "turns"), table_format=TableFormat(kind="delta"))
         await export(place, asked, context_of(source))
         done = await erased(place, by="user_id", values=[ANN])  # type: ignore[arg-type]
         assert (done.exit_status, done.erased.conversations, len(done.finished)) == (0, 3, 1)
+        assert done.erased.table_versions == 2
         async with open_store(place) as store:
+            options = LakePlace.of(store).options()
+            for name, column in (("conversations", "id"), ("turns", "conversation_id")):
+                table = await to_thread.run_sync(partial(DeltaTable, f"{place}/{name}", storage_options={**options}))
+                rows = await to_thread.run_sync(delta_rows, table)
+                assert {*hers}.isdisjoint(rows[column].to_pylist())
             for path in await store.list(""):
                 async with store.fetched(path) as there:
                     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

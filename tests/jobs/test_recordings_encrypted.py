@@ -306,7 +306,7 @@ def test_a_first_key_is_taken_whenever_that_is_killed(tmp_path: Path) -> None:
     names = [*conversations(root)][:6]
     record(root, dict.fromkeys(names, "") | {names[4]: "the same", names[5]: "the same"})
     kept = {name: audio("the same" if name in names[4:] else name) for name in names}
-    roots = killed("rekey", root, tmp_path / "killed", size_of(17, 1))
+    roots = killed("rekey", root, tmp_path / "killed", size_of(37, 1))
     assert len(roots) > 5
     for number, each in enumerate(roots):
         for path in (path for path in (each / "_exporter/staging").rglob("*") if path.is_file()):

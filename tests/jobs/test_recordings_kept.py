@@ -286,7 +286,7 @@ def killed(what: str, export: Path, directory: Path, stride: int | None = None) 
     """Returns copies of an export in which this work was killed; in the last one it was not."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)}
     script = str(Path(__file__).with_name("killed_recordings.py"))
-    command = [sys.executable, script, what, str(export), str(directory), str(stride or size_of(5, 1))]
+    command = [sys.executable, script, what, str(export), str(directory), str(stride or size_of(11, 1))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return [Path(line) for line in done.stdout.splitlines()]

@@ -28,6 +28,7 @@ from tests.end_to_end.records import records
 from tests.jobs.damage import flip
 from tests.jobs.moving import Source, check, fill, moving_source, run_sync, settings_for
 from tests.toolkit.instants import coverage_of
+from tests.toolkit.sizes import size_of
 
 pytestmark = pytest.mark.anyio
 
@@ -56,7 +57,7 @@ def parts_of(root: Path) -> dict[str, tuple[bytes, int, int]]:
     return {path: kept for path, kept in snapshot(root).items() if path.endswith(".parquet")}
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(size_of(2, 4)))
 async def test_whatever_has_happened_all_is_as_the_source_has_it(tmp_path: Path, seed: int) -> None:
     async with moving_source(seed) as source:
         for _ in range(60):

@@ -425,7 +425,7 @@ class TestWhileARunIsAtWork:
             beside(commit)
             return plan_loss(*arguments)
 
-        monkeypatch.setattr("exporter.jobs.verify.plan_loss", plan_meanwhile)
+        monkeypatch.setattr("exporter.jobs.verify_plan.plan_loss", plan_meanwhile)
         with pytest.raises(OvertakenError):
             await verify(complete, now=NOW, repair=True)
         assert (complete / ORPHAN).exists()

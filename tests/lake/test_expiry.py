@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import anyio
 import pyarrow.parquet as pq
@@ -21,8 +20,8 @@ from exporter.sandbox import Row
 from exporter.settings import RunSettings
 from tests.end_to_end.records import conversation
 from tests.jobs.made import NOW, SINCE, UNTIL, make_export
-from tests.toolkit.lake import KINDS, Kind, iceberg
-from tests.toolkit.recorded import state_of
+from tests.toolkit.lake import delta_rows, delta_table, iceberg
+from tests.toolkit.table_places import TablePlace
 
 ROWS: list[Row] = [
     conversation(at, at, f"c{number}", organization_id="org", summary=f"about {number}")
@@ -50,55 +49,53 @@ def a_planner_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")
 
 
-def shown(kind: Kind, root: Path) -> set[str]:
+def shown(place: TablePlace) -> set[str]:
     """Returns the ids that a reader of the newest version finds."""
-    if kind == "delta":
-        from deltalake import DeltaTable
-
-        return set(DeltaTable(root / "conversations").to_pyarrow_table()["id"].to_pylist())
-    with iceberg(root, "conversations") as table:
+    if place.kind == "delta":
+        return set(delta_rows(delta_table(place))["id"].to_pylist())
+    with iceberg(place) as table:
         return set(table.scan().to_arrow()["id"].to_pylist())
 
 
-def count_of_versions(kind: Kind, root: Path) -> int:
+def count_of_versions(place: TablePlace) -> int:
     """Returns how many versions of the table a reader can read."""
     readable = 0
-    if kind == "delta":
-        from deltalake import DeltaTable
-
-        for version in range(DeltaTable(root / "conversations").version() + 1):
+    if place.kind == "delta":
+        for version in range(delta_table(place).version() + 1):
             try:
-                DeltaTable(root / "conversations", version=version).to_pyarrow_table()
+                delta_rows(delta_table(place, version=version))
             except Exception:  # noqa: BLE001 - of whatever kind
                 continue
             readable += 1
         return readable
-    with iceberg(root, "conversations") as table:
+    with iceberg(place) as table:
         return len(table.snapshots())
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-def test_versions_go_before_their_files(kind: Kind, is_killed: bool, tmp_path: Path) -> None:
-    root = make_export(tmp_path / "out", ROWS, table_format=TableFormat(kind=kind))
-    assert shown(kind, root) == {row.fields["id"] for row in ROWS}
+def test_versions_go_before_their_files(place: TablePlace, is_killed: bool) -> None:
+    where = place.location
+    make_export(where, ROWS, table_format=TableFormat(kind=place.kind))
+    assert shown(place) == {row.fields["id"] for row in ROWS}
     ages = {"conversations": AGE_SECONDS, "summary": AGE_SECONDS - 86_400}
     if is_killed:
-        words = ["expire", str(root), ",".join(f"{name}={age}s" for name, age in ages.items())]
+        words = ["expire", str(where), ",".join(f"{name}={age}s" for name, age in ages.items())]
         ended = subprocess.run([sys.executable, "-c", KILLED, *words], env=dict(os.environ), check=False)
         assert ended.returncode == -signal.SIGKILL
         # Readers still find what the newest version names: no file has gone yet.
-        assert shown(kind, root) == {row.fields["id"] for row in ROWS}
-        anyio.run(lambda: compact(root, target_bytes=1 << 20, memory_bytes=1 << 28, observer=Quiet()))
+        assert shown(place) == {row.fields["id"] for row in ROWS}
+        anyio.run(lambda: compact(where, target_bytes=1 << 20, memory_bytes=1 << 28, observer=Quiet()))
     else:
-        anyio.run(lambda: expire(root, now=wall_clock(), asked=ages, settings=RunSettings(), observer=Quiet()))
-    floors = state_of(root).privacy.floors
+        anyio.run(lambda: expire(where, now=wall_clock(), asked=ages, settings=RunSettings(), observer=Quiet()))
+    state = anyio.run(place.state)
+    floors = state.privacy.floors
     left = {row.fields["id"] for row in ROWS if row.created_at >= floors["conversations"]}
     assert 0 < len(left) < len(ROWS)
-    assert shown(kind, root) == left
-    assert count_of_versions(kind, root) == 1
+    assert shown(place) == left
+    assert count_of_versions(place) == 1
+    root = place.mirror()
     files = [*(root / "conversations").rglob("part-*.parquet")]
-    assert {path.relative_to(root).as_posix() for path in files} == {file.path for file in state_of(root).conversations}
+    assert {path.relative_to(root).as_posix() for path in files} == {file.path for file in state.conversations}
     rows = [row for path in files for row in pq.ParquetFile(path).read().to_pylist()]
     assert {row["id"] for row in rows} == left
-    assert anyio.run(lambda: verify(root, now=NOW)).sound
+    assert anyio.run(lambda: verify(where, now=NOW)).sound

@@ -17,25 +17,27 @@ from deltalake import DeltaTable
 from pyiceberg.catalog.sql import SqlCatalog
 
 from exporter.contract import BASE_URL_VARIABLE, END_OF_TIME, TOKEN_VARIABLE
-from exporter.errors import DestinationError, ForeignTableError, UsageError
+from exporter.errors import DestinationError, ForeignTableError, OvertakenError, UsageError
 from exporter.jobs.compact import compact
 from exporter.jobs.export import export
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
 from exporter.lake import follow
 from exporter.log.commits import load_state
-from exporter.log.state import State
 from exporter.model import TABLES, TableFormat
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN
 from exporter.settings import Credentials, Selection
 from exporter.store.local.store import LocalStore
+from exporter.store.location import Location
+from exporter.store.open import open_store
 from exporter.words import install_command
 from tests.end_to_end.export_directory import ExportDirectory, assert_same, check_private
 from tests.end_to_end.records import Record
 from tests.jobs.moving import Source, moving_source, run_sync, settings_for
-from tests.toolkit.lake import KINDS, Kind, by_duckdb, readers, versions
+from tests.toolkit.lake import KINDS, Kind, by_duckdb, delta_table, readers, versions
+from tests.toolkit.table_places import DELTA_PLACES, TablePlace
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.anyio
@@ -64,7 +66,7 @@ def move(source: Source, times: int) -> None:
         source.move()
 
 
-async def killed(destination: Path, source: Source) -> None:
+async def killed(destination: Location, source: Source) -> None:
     environment = {**os.environ, BASE_URL_VARIABLE: source.sandbox.url, TOKEN_VARIABLE: TOKEN}
     options = ["--page-size", "7", "--part-size", "20kB", "--trust-clock", "server"]
     command = [sys.executable, "-c", KILLED, "sync", str(destination), *options]
@@ -72,24 +74,23 @@ async def killed(destination: Path, source: Source) -> None:
     assert done.returncode == -signal.SIGKILL, done.stdout.decode()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_each_version_reads_back_exact(kind: Kind, tmp_path: Path) -> None:
+async def test_each_version_reads_back_exact(place: TablePlace) -> None:
     """This holds after an export, two syncs, and a third that is killed when everything except the table is written."""
-    destination = tmp_path / "export"
+    destination, kind = place.location, place.kind
     expected: dict[int, dict[str, Record]] = {}
 
     def note() -> None:
-        exported = ExportDirectory(destination)
+        exported = ExportDirectory(place.mirror())
         expected[exported.manifest["generation"]] = exported.records()
 
     async def check(newest: int) -> None:
-        named = versions(destination, kind)
+        named = versions(place, kind)
         assert named.keys() == expected.keys()
-        all_readers = {**readers(kind), **({"DuckDB": by_duckdb} if kind == "delta" else {})}
+        all_readers = {**readers(kind), **({"DuckDB": by_duckdb} if kind == "delta" and place.bucket is None else {})}
         for read in all_readers.values():
-            assert_same(await anyio.to_thread.run_sync(read, destination, None), expected[newest])
+            assert_same(await anyio.to_thread.run_sync(read, place, None), expected[newest])
             before = max({*expected} - {newest})
-            assert_same(await anyio.to_thread.run_sync(read, destination, named[before]), expected[before])
+            assert_same(await anyio.to_thread.run_sync(read, place, named[before]), expected[before])
 
     async with moving_source(5) as source:
         move(source, 60)
@@ -106,10 +107,10 @@ async def test_each_version_reads_back_exact(kind: Kind, tmp_path: Path) -> None
         source.now += 120_000_000
         synced = max(expected)
         await killed(destination, source)
-        named = versions(destination, kind)
+        named = versions(place, kind)
         assert max(named) == synced, "the table has got ahead of the run"
         for read in readers(kind).values():
-            assert_same(await anyio.to_thread.run_sync(read, destination, None), expected[synced])
+            assert_same(await anyio.to_thread.run_sync(read, place, None), expected[synced])
         found = await verify(destination, now=source.now)
         assert [problem.what for problem in found.problems] == ["behind"]
 
@@ -122,89 +123,81 @@ async def test_each_version_reads_back_exact(kind: Kind, tmp_path: Path) -> None
         assert (await verify(destination, now=source.now)).sound
         again = await export(destination, asked, RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         assert not again.changed
-    check_private(destination)
+    check_private(place.mirror())
 
 
 @asynccontextmanager
-async def grown(kind: Kind, destination: Path, syncs: int) -> AsyncIterator[Source]:
+async def grown(place: TablePlace, syncs: int) -> AsyncIterator[Source]:
     """Makes an export with a table, and this many syncs that each replaced files."""
     async with moving_source(7) as source:
         move(source, 60)
-        await run_sync(destination, source, Selection(table_format=TableFormat(kind=kind)))
+        await run_sync(place.location, source, Selection(table_format=TableFormat(kind=place.kind)))
         for _ in range(syncs):
             move(source, 40)
-            await run_sync(destination, source)
+            await run_sync(place.location, source)
         yield source
 
 
-async def state_of(destination: Path) -> State:
-    return await load_state(LocalStore(destination))
-
-
-def parts(destination: Path) -> set[str]:
-    return {path.relative_to(destination).as_posix() for path in destination.rglob("part-*.parquet")}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_vacuum_deletes_what_only_old_versions_need(kind: Kind, tmp_path: Path) -> None:
-    destination = tmp_path / "export"
-    async with grown(kind, destination, 2) as source:
-        whole = await anyio.to_thread.run_sync(next(iter(readers(kind).values())), destination, None)
-        before = await state_of(destination)
+async def test_a_vacuum_deletes_what_only_old_versions_need(place: TablePlace) -> None:
+    destination, kind = place.location, place.kind
+    async with grown(place, 2) as source:
+        whole = await anyio.to_thread.run_sync(next(iter(readers(kind).values())), place, None)
+        before = await place.state()
         assert len(before.replaced) == 2
-        assert parts(destination) == before.files.keys() | before.kept
+        assert place.parts() == before.files.keys() | before.kept
         # This is what the first sync has replaced, but not what the second has.
         cut = before.replaced[1].at
         told = await vacuum(destination, before=cut, now=source.now, dry_run=True)
-        assert (await state_of(destination), parts(destination)) == (before, before.files.keys() | before.kept)
+        assert (await place.state(), place.parts()) == (before, before.files.keys() | before.kept)
         assert await vacuum(destination, before=cut, now=source.now) == told
-        after = await state_of(destination)
+        after = await place.state()
         assert after.kept == before.replaced[1].paths - before.files.keys()
         assert told.files == len(before.kept) - len(after.kept) > 0
-        assert parts(destination) == after.files.keys() | after.kept
-        named = versions(destination, kind)
+        assert place.parts() == after.files.keys() | after.kept
+        named = versions(place, kind)
         # Iceberg has forgotten the first version; of Delta's, the files are gone.
         *gone, second, _ = sorted(named)
         assert len(gone) == (kind == "delta")
         for read in readers(kind).values():
-            assert await anyio.to_thread.run_sync(read, destination, named[second])
-            assert_same(await anyio.to_thread.run_sync(read, destination, None), whole)
+            assert await anyio.to_thread.run_sync(read, place, named[second])
+            assert_same(await anyio.to_thread.run_sync(read, place, None), whole)
             for first in gone:
-                with pytest.raises(Exception, match=r"(?i)no such file|not found"):
-                    await anyio.to_thread.run_sync(read, destination, named[first])
+                with pytest.raises(Exception, match=r"(?i)no such file|not found|nosuchkey|blobnotfound"):
+                    await anyio.to_thread.run_sync(read, place, named[first])
         assert (await vacuum(destination, before=cut, now=source.now)).files == 0
         assert (await vacuum(destination, before=END_OF_TIME, now=source.now)).kept_files == 0
-        assert parts(destination) == after.files.keys()
+        assert place.parts() == after.files.keys()
         assert (await verify(destination, now=source.now)).sound
         move(source, 20)
         await run_sync(destination, source)
         read = next(iter(readers(kind).values()))
-        assert_same(await anyio.to_thread.run_sync(read, destination, None), ExportDirectory(destination).records())
+        assert_same(await anyio.to_thread.run_sync(read, place, None), ExportDirectory(place.mirror()).records())
 
 
-async def test_a_vacuum_spares_what_a_table_shows_that_has_fallen_behind(tmp_path: Path) -> None:
-    destination = tmp_path / "export"
-    async with grown("delta", destination, 1) as source:
-        shown = shown_by_delta(destination)
+@pytest.mark.parametrize("place", DELTA_PLACES, indirect=True)
+async def test_a_vacuum_spares_what_a_table_shows_that_has_fallen_behind(place: TablePlace) -> None:
+    destination = place.location
+    async with grown(place, 1) as source:
+        shown = shown_by_delta(place)
         move(source, 40)
         source.now += 120_000_000
         await killed(destination, source)
         # It would be brought into step first, if all of the range were there.
-        path = min((await state_of(destination)).files)
-        (destination / path).unlink()
+        path = min((await place.state()).files)
+        place.delete(path)
         await verify(destination, now=source.now, repair=True)
-        assert (await state_of(destination)).left
-        assert shown - {path} <= parts(destination)
+        assert (await place.state()).left
+        assert shown - {path} <= place.parts()
         await vacuum(destination, before=END_OF_TIME, now=source.now)
-        assert shown - {path} <= parts(destination)
+        assert shown - {path} <= place.parts()
         await export(destination, Selection(), RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         await vacuum(destination, before=END_OF_TIME, now=source.now)
-        assert parts(destination) == (await state_of(destination)).files.keys() == shown_by_delta(destination)
+        assert place.parts() == (await place.state()).files.keys() == shown_by_delta(place)
 
 
-def shown_by_delta(destination: Path) -> set[str]:
-    uris = DeltaTable(destination / "conversations").file_uris()
-    return {uri.partition(f"{destination.name}/")[2] for uri in uris}
+def shown_by_delta(place: TablePlace) -> set[str]:
+    uris = delta_table(place).file_uris()
+    return {f"conversations/{uri.partition('/conversations/')[2]}" for uri in uris}
 
 
 async def test_a_vacuum_without_a_table_deletes_what_generations_keep(tmp_path: Path) -> None:
@@ -213,56 +206,58 @@ async def test_a_vacuum_without_a_table_deletes_what_generations_keep(tmp_path: 
         await run_sync(tmp_path, source, keep_generations=5)
         move(source, 40)
         await run_sync(tmp_path, source)
-        kept = (await state_of(tmp_path)).kept
+        kept = (await load_state(LocalStore(tmp_path))).kept
         assert kept
         assert (await vacuum(tmp_path, before=END_OF_TIME, now=source.now)).files == len(kept)
         ExportDirectory(tmp_path).check_sound()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_an_export_that_is_there_becomes_a_table(kind: Kind, tmp_path: Path) -> None:
+async def test_an_export_that_is_there_becomes_a_table(place: TablePlace) -> None:
+    destination, kind = place.location, place.kind
     async with moving_source(3) as source:
         move(source, 60)
-        await run_sync(tmp_path, source)
-        before = parts(tmp_path)
+        await run_sync(destination, source)
+        before = place.parts()
         asked = Selection(table_format=TableFormat(kind=kind))
-        summary = await export(tmp_path, asked, RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
+        summary = await export(destination, asked, RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         assert (summary.requests, summary.changed, summary.table_kind) == (0, True, kind)
-        assert parts(tmp_path) == before
+        assert place.parts() == before
         for read in readers(kind).values():
-            assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), ExportDirectory(tmp_path).records())
+            assert_same(await anyio.to_thread.run_sync(read, place, None), ExportDirectory(place.mirror()).records())
         other = Selection(table_format=TableFormat(kind="iceberg" if kind == "delta" else "delta"))
         with pytest.raises(DestinationError, match=f"kept as {kind}, and cannot become"):
-            await export(tmp_path, other, RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
+            await export(destination, other, RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         with pytest.raises(UsageError, match="--keep-generations"):
-            await run_sync(tmp_path, source, keep_generations=2)
+            await run_sync(destination, source, keep_generations=2)
 
 
-async def test_a_table_that_others_have_written_to_is_left_alone(tmp_path: Path) -> None:
-    async with grown("delta", tmp_path, 0) as source:
-        DeltaTable(tmp_path / "conversations").delete("status = 'completed'")
-        version = DeltaTable(tmp_path / "conversations").version()
+@pytest.mark.parametrize("place", DELTA_PLACES, indirect=True)
+async def test_a_table_that_others_have_written_to_is_left_alone(place: TablePlace) -> None:
+    destination = place.location
+    async with grown(place, 0) as source:
+        delta_table(place).delete("status = 'completed'")
+        version = delta_table(place).version()
         move(source, 40)
         with pytest.raises(ForeignTableError, match="not as the exporter left it"):
-            await run_sync(tmp_path, source)
-        assert DeltaTable(tmp_path / "conversations").version() == version
+            await run_sync(destination, source)
+        assert delta_table(place).version() == version
         # Everything else is done.
-        exported = ExportDirectory(tmp_path)
+        exported = ExportDirectory(place.mirror())
         assert exported.state == "complete"
-        found = await verify(tmp_path, now=source.now)
+        found = await verify(destination, now=source.now)
         # The file that the other writer made also lies there.
         assert ({problem.what for problem in found.problems}, found.exit_status) == ({"table", "stranger"}, 6)
         with pytest.raises(ForeignTableError):
-            await vacuum(tmp_path, before=END_OF_TIME, now=source.now)
+            await vacuum(destination, before=END_OF_TIME, now=source.now)
         # Once the table is restored, the export goes on.
-        DeltaTable(tmp_path / "conversations").restore(0)
+        delta_table(place).restore(0)
         for problem in found.problems:
             if problem.what == "stranger":
-                (tmp_path / problem.file).unlink()
-        await export(tmp_path, Selection(), RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
-        assert (await verify(tmp_path, now=source.now)).sound
+                place.delete(problem.file)
+        await export(destination, Selection(), RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
+        assert (await verify(destination, now=source.now)).sound
         read = readers("delta")["deltalake"]
-        assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), exported.records())
+        assert_same(await anyio.to_thread.run_sync(read, place, None), exported.records())
 
 
 @pytest.mark.parametrize("altered", TABLES)
@@ -281,7 +276,7 @@ async def test_a_table_that_others_have_written_to_keeps_no_other_from_its_step(
 
 
 async def test_a_table_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
-    async with grown("iceberg", tmp_path, 1) as source:
+    async with grown(TablePlace("iceberg", tmp_path, tmp_path), 1) as source:
         shutil.rmtree(tmp_path / "_iceberg")
         found = await verify(tmp_path, now=source.now)
         assert [problem.what for problem in found.problems] == ["behind"]
@@ -290,20 +285,34 @@ async def test_a_table_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
         assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), ExportDirectory(tmp_path).records())
 
 
-async def test_a_repair_brings_a_table_into_step(tmp_path: Path) -> None:
-    async with grown("delta", tmp_path, 1) as source:
-        shutil.rmtree(tmp_path / "conversations/_delta_log")
-        found = await verify(tmp_path, now=source.now, repair=True)
+@pytest.mark.parametrize("place", DELTA_PLACES, indirect=True)
+async def test_a_repair_brings_a_table_into_step(place: TablePlace) -> None:
+    async with grown(place, 1) as source:
+        place.delete("conversations/_delta_log")
+        found = await verify(place.location, now=source.now, repair=True)
         assert [(problem.what, problem.mended) for problem in found.problems] == [("behind", True)]
-        assert shown_by_delta(tmp_path) == (await state_of(tmp_path)).files.keys()
+        assert shown_by_delta(place) == (await place.state()).files.keys()
         # So does a vacuum that has nothing to delete.
-        shutil.rmtree(tmp_path / "conversations/_delta_log")
-        assert (await vacuum(tmp_path, before=0, now=source.now)).files == 0
-        assert shown_by_delta(tmp_path) == (await state_of(tmp_path)).files.keys()
+        place.delete("conversations/_delta_log")
+        assert (await vacuum(place.location, before=0, now=source.now)).files == 0
+        assert shown_by_delta(place) == (await place.state()).files.keys()
+
+
+@pytest.mark.parametrize("place", DELTA_PLACES, indirect=True)
+async def test_a_run_that_was_overtaken_says_so(place: TablePlace) -> None:
+    async with grown(place, 0) as source:
+        before = await place.state()
+        move(source, 40)
+        await run_sync(place.location, source)
+        shown = shown_by_delta(place)
+        async with open_store(place.location) as store:
+            with pytest.raises(OvertakenError):
+                await follow.write_tables(store, before)
+        assert shown_by_delta(place) == shown == (await place.state()).files.keys()
 
 
 async def test_a_log_beside_no_table_is_a_stranger(tmp_path: Path) -> None:
-    async with grown("iceberg", tmp_path, 0) as source:
+    async with grown(TablePlace("iceberg", tmp_path, tmp_path), 0) as source:
         (tmp_path / "conversations/_delta_log").mkdir()
         (tmp_path / "conversations/_delta_log/00000000000000000000.json").touch()
         found = await verify(tmp_path, now=source.now)
@@ -330,6 +339,13 @@ def test_the_extras_are_what_is_asked_for() -> None:
     assert {kind: [package] for kind, package in follow._PACKAGES.items()} == {
         kind: [requirement.partition(">=")[0] for requirement in extras[kind]] for kind in KINDS
     }
+
+
+def test_the_floor_of_deltalake_has_what_is_used() -> None:
+    """Files are added and removed in one transaction by `RemoveAction`, which came with 1.6.4."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (floor,) = re.findall(r"^deltalake>=([\d.]+)$", "\n".join(extras["delta"]), re.MULTILINE)
+    assert tuple(map(int, floor.split("."))) >= (1, 6, 4)
 
 
 async def test_a_catalog_of_the_users_own(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_it_has_the_names_of_the_design() -> None:
         "fields": {"withheld": [], "partly_withheld": [], "absent": {}},
         "hydrated": {"fields": [], "rows": 0, "gone": 0, "lacking": 0},
         "quarantine": {"rows": 0, "files": []},
+        "changes": {"from_generation": 0, "files": 0, "bytes": 0},
         "unproven": [],
         "accepted": [],
         "totals": {

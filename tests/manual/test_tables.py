@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from exporter.contract import DAY
 from exporter.sandbox import gate, make_conversations
 from tests.manual.conftest import JANUARY
+from tests.toolkit.clouds import Cloud
 from tests.toolkit.lake import query_by_duckdb
 from tests.toolkit.manual import PAGES, PROGRAMS, in_code, run_shell, serving
 
@@ -18,8 +20,9 @@ from tests.toolkit.manual import PAGES, PROGRAMS, in_code, run_shell, serving
 LAKE = [
     (kind, program)
     for program in PROGRAMS
+    if "s3://" not in program
     for kind, words in (("delta", ("deltalake", "scan_delta")), ("iceberg", ("pyiceberg",)))
-    if any(word in program for word in words)
+    if any(word in program for word in words) and "s3://" not in program
 ]
 
 
@@ -57,6 +60,25 @@ def test_queries_of_a_delta_table(lakes: Path) -> None:
     queries = [text for text in in_code(PAGES["tables"].section("Read a Delta table")) if "delta_scan" in text]
     days, before = (query_by_duckdb(query, lakes / "delta") for query in queries)
     assert days.num_rows > before.num_rows == 1
+
+
+def test_a_delta_table_in_a_bucket(s3_process: Cloud, tmp_path: Path) -> None:
+    page = PAGES["tables"]
+    command = page.command_holding("s3://")
+    (program,) = [program for program in PROGRAMS if "s3://" in program]
+    (bucket,) = set(re.findall(r"s3://([^/]+)/", command + program))
+    s3_process.make_bucket(bucket)
+    # The keys are in the environment here, and not in the profile.
+    known = {**s3_process.environment, "AWS_ALLOW_HTTP": "true"}
+    command = command.replace("export AWS_PROFILE=nightly\n", "")
+    with serving(make_conversations(20, JANUARY, JANUARY + DAY)) as url:
+        done = run_shell(command, tmp_path, ANYREACH_TOKEN=gate.TOKEN, ANYREACH_BASE_URL=url, **known)
+    assert done.returncode == 0, done.stderr
+    known["AWS_ENDPOINT_URL"] = known["AWS_ENDPOINT_URL_S3"]
+    reading = [sys.executable, "-W", "error", "-c", program]
+    read = subprocess.run(reading, env={**os.environ, **known}, capture_output=True, text=True)
+    assert read.returncode == 0, read.stderr
+    assert read.stdout.endswith("\n20\n")
 
 
 def test_vacuuming(lakes: Path) -> None:

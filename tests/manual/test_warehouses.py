@@ -79,17 +79,21 @@ def calls(demo: Path, tmp_path: Path) -> Path:
     """Returns a directory with an export `calls`, and `changes` of it: one row each that came, changed and went."""
     shutil.copytree(demo / "demo-export", tmp_path / "calls")
     (tmp_path / "changes").mkdir()
-    files = f"read_parquet('{tmp_path}/calls/conversations/*/part-*.parquet', hive_partitioning = true)"
+    command = PAGE.command_holding("exporter changes").replace("--from-generation 6", "--from-generation 0")
+    done = run_shell(command, tmp_path)
+    assert done.returncode == 0, done.stderr
     duckdb.execute(
         f"""COPY (
-            WITH first_rows AS (SELECT *, row_number() OVER (ORDER BY id) AS number FROM {files})
-            SELECT ['insert', 'update', 'delete'][number] AS _op, 7::BIGINT AS _generation,
-                   * EXCLUDE (number) REPLACE (
-                       if(number = 1, 'new', id) AS id,
-                       if(number = 3, NULL, 'failed') AS status,
-                       if(number = 3, NULL, channel) AS channel,
-                       if(number = 3, NULL, summary) AS summary
-                   )
+            WITH first_rows AS (
+                SELECT *, row_number() OVER (ORDER BY id) AS number FROM '{tmp_path}/changes.parquet'
+            )
+            SELECT * EXCLUDE (number) REPLACE (
+                ['insert', 'update', 'delete'][number] AS _op,
+                if(number = 1, 'new', id) AS id,
+                if(number = 3, NULL, 'failed') AS status,
+                if(number = 3, NULL, channel) AS channel,
+                if(number = 3, NULL, summary) AS summary
+            )
             FROM first_rows WHERE number <= 3
         ) TO '{tmp_path}/changes/changes.parquet' (FORMAT parquet)"""
     )

@@ -53,7 +53,7 @@ RANGE = Interval(T0 - DAY, T0 + 3 * DAY)
 #: Nothing here takes a second; code that waits forever by mistake should fail a test, not hang it.
 PATIENCE_SECONDS = 120
 
-some = settings(max_examples=size_of(6, 10), deadline=None, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=size_of(4, 10), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite

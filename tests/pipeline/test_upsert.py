@@ -27,6 +27,7 @@ from exporter.log.state import Author, State
 from exporter.model import Change, DataFile
 from exporter.partitions import partition_of
 from exporter.pipeline.committer import Committer
+from exporter.pipeline.lookup import NOTHING_REPEATED, Copy, Repeated
 from exporter.pipeline.part_sink import StagedWindow
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.role import Guard
@@ -345,6 +346,35 @@ async def test_a_quarantine_file_that_is_gone_ends_it_before_anything_is_committ
     with pytest.raises(StoreError, match="--repair"):
         await there.merge()
     assert there.state.number == number
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "read again"])
+async def test_a_row_that_goes_from_one_of_its_places_is_told_with_the_one_that_stays(
+    is_known: bool, tmp_path: Path
+) -> None:
+    there = await Destination.make(
+        tmp_path, (span(0, 24), {"a": at(1), "b": at(2)}), (span(24, 96), {"a": at(25, "same"), "c": at(26)})
+    )
+    before, home = table_of(tmp_path, there.state), there.spool.every.of(at(1)[0])
+    there.spool.homes[home.interval] = home
+    copies = [Copy(True, at(hour)[0], 5) for hour in (1, 25)]
+    if not is_known:
+        await there.read_again({"a": at(25, "same")})
+    change, _ = await merge_spool(
+        there.spool,
+        there.state,
+        there.stage,
+        there.committer,
+        gone={home.interval: {"a"}},
+        repeated=Repeated({"a": copies}, {"a": 1}) if is_known else NOTHING_REPEATED,
+    )
+    await there.committer.commit(change, kind="sync")
+    assert there.rows() == {"a": at(25, "same"), "b": at(2), "c": at(26)}
+    told = read_told(tmp_path, change.changed)
+    assert set(told) == {("a", at(1)[0], None), ("a", at(25)[0], at(25)[0])}
+    commits = await load_commits(there.store)
+    check_told(tmp_path, before, table_of(tmp_path, there.state), commits[-1:])
 
 
 hours = st.integers(0, 95)

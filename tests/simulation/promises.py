@@ -39,7 +39,8 @@ def check_order(disk: SimulatedDisk, destination: Path, file: Path, name: Path) 
     if name.parent.name != "commits" or name.exists():
         return
     commit = json.loads(file.read_bytes())
-    for named in (*commit["change"].get("adds", ()), *commit["change"].get("quarantines", ())):
+    kinds = ("adds", "quarantines", "changed")
+    for named in (named for kind in kinds for named in commit["change"].get(kind, ())):
         data = disk.durable_bytes(destination / named["path"])
         assert data is not None and len(data) == named["size_bytes"], f"{named['path']} is committed, not durable"
     if erasure := (commit.get("privacy") or {}).get("erasure"):
@@ -59,7 +60,7 @@ def check_sound(destination: Path) -> State:
             check_closed(destination / file.path)
             opened_with(data_key(file.key))(destination / file.path).close()
     hashes = {file.path: file.sha256 for file in state.files.values()}
-    hashes |= {file.path: file.sha256 for file in state.quarantine.values()}
+    hashes |= {file.path: file.sha256 for file in (*state.quarantine.values(), *state.changes.values())}
     for path, sha256 in hashes.items():
         data = (destination / path).read_bytes()
         assert hashlib.sha256(data).hexdigest() == sha256, f"{path} is not what its commit says"

@@ -37,7 +37,11 @@ def table_options(url: Url, store: "ObjectStore") -> dict[str, str]:
     Raises `UsageError` for an environment that would still lead it astray, and `StoreError` if there are no credentials
     any more.
     """
-    refuse_for_delta(url, os.environ)
+    if not isinstance(store, S3Store | GCSStore | AzureStore):
+        raise TypeError(f"no bucket: {store!r}")
+    client: Mapping[str, Any] = store.client_options or {}
+    # The authority may be named by a profile alone.
+    refuse_for_delta(url, os.environ, has_authority=bool(client.get("root_certificate")))
     match store:
         case S3Store():
             found = _s3(url, store)
@@ -45,10 +49,7 @@ def table_options(url: Url, store: "ObjectStore") -> dict[str, str]:
             found = _google(store.config)
         case AzureStore():
             found = {f"azure_storage_{name}": str(value) for name, value in _given(store.config)} | _FIXED_AZURE
-        case _:
-            raise TypeError(f"no bucket: {store!r}")
-    allows_http = str((store.client_options or {}).get("allow_http", False)).lower()
-    return {**found, "allow_http": allows_http, **_PATIENCE}
+    return {**found, "allow_http": str(client.get("allow_http", False)).lower(), **_PATIENCE}
 
 
 def _s3(url: Url, store: S3Store) -> dict[str, str]:

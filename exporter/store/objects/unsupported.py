@@ -94,9 +94,9 @@ def refuse_unsupported(url: Url, environment: Mapping[str, str]) -> None:
             raise UsageError(f"{url}: {name} must be true or false")
 
 
-def refuse_for_delta(url: Url, environment: Mapping[str, str]) -> None:
+def refuse_for_delta(url: Url, environment: Mapping[str, str], *, has_authority: bool = False) -> None:
     """Raises `UsageError` for a setting under which Delta tables would be written elsewhere than the parts, or as
-    somebody else."""
+    somebody else. `has_authority` says that the store is known by an authority of its own."""
     for name, instead in _UNSUPPORTED_BY_DELTA[url.scheme].items():
         if environment.get(name):
             raise UsageError(f"{url}: {name} is set, and Delta tables do not support that. {instead}")
@@ -108,7 +108,8 @@ def refuse_for_delta(url: Url, environment: Mapping[str, str]) -> None:
                 f"{url}: {name} is set, and does not belong to the credentials in use: Delta tables would be written "
                 "with both. Unset it"
             )
-    if environment.get("AWS_CA_BUNDLE") and not environment.get("SSL_CERT_FILE"):
+    if (has_authority or environment.get("AWS_CA_BUNDLE")) and not environment.get("SSL_CERT_FILE"):
         raise UsageError(
-            f"{url}: AWS_CA_BUNDLE is set, and Delta tables do not heed it. Set SSL_CERT_FILE to the same file, too"
+            f"{url}: Delta tables do not heed AWS_CA_BUNDLE, nor ca_bundle in a profile. Set SSL_CERT_FILE to the same "
+            "file, too"
         )

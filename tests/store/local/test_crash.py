@@ -16,6 +16,7 @@ import pytest
 from exporter.log.commits import load_state
 from exporter.log.state import State, state_name
 from exporter.store.local.store import LocalStore
+from tests.toolkit.sizes import size_of
 
 SCRIPT = Path(__file__).with_name("crashing_run.py")
 
@@ -55,7 +56,7 @@ def test_every_instant_can_be_the_last(tmp_path: Path, scenario: ModuleType, mon
     whole = check(roots[-1])
     assert state_name(whole) == "complete"
     assert whole.number == 4
-    for root in roots:
+    for root in roots[:: size_of(3, 1)]:
         if root.exists():
             check(root)
         asyncio.run(scenario.run(root))

@@ -155,7 +155,11 @@ def test_credentials_are_asked_for_anew(s3: S3, bucket_name: str, monkeypatch: p
         ("s3", {"AWS_ACCESS_KEY_ID": "x", "AWS_TOKEN": "stale"}, "AWS_TOKEN is set, .* Unset it"),
         ("s3", {"AWS_IAM_ROLE_ARN": "arn:x"}, "AWS_IAM_ROLE_ARN is set, .* name the role in a profile"),
         ("s3", {"AWS_S3_ASSUME_ROLE_ARN": "arn:x"}, "AWS_S3_ASSUME_ROLE_ARN is set"),
-        ("s3", {"AWS_CA_BUNDLE": "/ca.pem", "SSL_CERT_FILE": ""}, "AWS_CA_BUNDLE is set, .* Set SSL_CERT_FILE"),
+        (
+            "s3",
+            {"AWS_CA_BUNDLE": "/ca.pem", "SSL_CERT_FILE": ""},
+            "Delta .* AWS_CA_BUNDLE, .* Set SSL_CERT_FILE",
+        ),
         ("gs", {"GOOGLE_BEARER_TOKEN": "x"}, "GOOGLE_BEARER_TOKEN is set, .* service account's key"),
         ("gs", {"GOOGLE_CLOUD_QUOTA_PROJECT": "x"}, "GOOGLE_CLOUD_QUOTA_PROJECT is set, .* Unset it"),
     ],
@@ -204,7 +208,8 @@ def test_an_authority_of_the_users_own(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     with serving(s3.gate, context) as address:
-        trusting = {"AWS_ENDPOINT_URL_S3": address, "AWS_CA_BUNDLE": f"{tmp_path}/ca.pem"}
+        (tmp_path / "config").write_text(f"[default]\nca_bundle = {tmp_path}/ca.pem\n")
+        trusting = {"AWS_ENDPOINT_URL_S3": address, "AWS_CONFIG_FILE": f"{tmp_path}/config"}
         for more, says in (({"SSL_CERT_FILE": f"{tmp_path}/ca.pem"}, "0\n"), ({"SSL_CERT_FILE": ""}, "")):
             environment = {**os.environ, **trusting, **more}
             command = [sys.executable, "-c", BY_TLS, bucket_name]

@@ -1,6 +1,6 @@
 """Measures what a sync spends on telling what it changes, in this process.
 
-    python -m benchmarks.change_files_clocks FILE DIRECTORY URL
+    python -m benchmarks.changes_clocks FILE DIRECTORY URL
 
 Seconds of CPU, and the rows and bytes of the file of changes, are written to FILE, as a JSON object.
 """

@@ -1,0 +1,149 @@
+"""Counts the requests for tables in an object store, and measures one large step. The store is a stand-in on loopback,
+so that seconds say little, and requests much."""
+
+import resource
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+from unittest.mock import patch
+
+import msgspec
+import pyarrow as pa
+
+from benchmarks.size import Size
+from exporter.contract import DAY
+from exporter.coverage import Interval
+from exporter.lake.delta import DeltaLog
+from exporter.lake.place import LakePlace
+from exporter.lake.table import LakeTable, Step
+from exporter.layout import part_path
+from exporter.model import DataFile
+from exporter.store.location import Url
+from exporter.store.objects.bucket import Bucket
+from exporter.store.objects.clouds import open_bucket
+from tests.toolkit.clouds import AskedRequest, Cloud, moto, moto_process
+
+_SCHEMA: Final = pa.schema([pa.field("id", pa.string()), pa.field("created_at", pa.timestamp("us", tz="UTC"))])
+_VERSIONS: Final = {"full": 200, "quick": 60}
+_FILES: Final = 1_000
+_T0: Final = 1_770_000_000_000_000 // DAY * DAY
+#: Opens a table where it lies.
+Opening = Callable[[LakePlace], LakeTable]
+
+
+class Requests(msgspec.Struct, frozen=True):
+    """Counts requests by method: of a run that changes nothing, of a write, and of the dearest write."""
+
+    read: dict[str, int]
+    write: dict[str, int]
+    dearest: dict[str, int]
+
+
+class Result(msgspec.Struct, frozen=True):
+    """Holds for each kind of table the requests when it had this many `versions`, and what a step of `files` files
+    takes: seconds, and bytes of memory."""
+
+    versions: int
+    files: int
+    requests: dict[str, Requests]
+    step_seconds: dict[str, float]
+    step_bytes: dict[str, int]
+
+
+def _delta(place: LakePlace) -> LakeTable:
+    return DeltaLog(place, "conversations", "x", _SCHEMA, "created_date")
+
+
+KINDS: Final[dict[str, Opening]] = {"delta": _delta}
+
+
+def measure(size: Size, work: Path) -> Result:
+    versions = _VERSIONS["full" if size.rounds > 1 else "quick"]
+    requests: dict[str, Requests] = {}
+    seconds: dict[str, float] = {}
+    memory: dict[str, int] = {}
+    for kind, open_table in KINDS.items():
+        with moto() as s3, _place(s3) as place:
+            requests[kind] = _grow(partial(open_table, place), versions, s3.gate.asked)
+        with moto_process() as cloud, _place(cloud) as place:
+            before, began = _peak(), time.perf_counter()
+            table = open_table(place)
+            table.read()
+            table.write(Step([_file(number) for number in range(_FILES)], ()), 1)
+            table.close()
+            seconds[kind], memory[kind] = time.perf_counter() - began, _peak() - before
+    return Result(versions, _FILES, requests, seconds, memory)
+
+
+def describe(result: Result) -> list[str]:
+    lines = [f"requests to a table of {result.versions} versions, by method"]
+    for kind, asked in result.requests.items():
+        for what, counted in (
+            ("a run that changes nothing", asked.read),
+            ("a write, beside that", asked.write),
+            ("the dearest write", asked.dearest),
+        ):
+            lines.append(f"{kind:8}{what:28}" + ", ".join(f"{count} {method}" for method, count in counted.items()))
+        lines.append(
+            f"{kind:8}{f'a step of {result.files:,} files':28}{result.step_seconds[kind]:.2f} s, "
+            f"{result.step_bytes[kind] / 1e6:.0f} MB"
+        )
+    return lines
+
+
+def _grow(open_table: Callable[[], LakeTable], versions: int, asked: list[AskedRequest]) -> Requests:
+    """Writes this many versions, each of which replaces a file, as runs do, and counts what the last ones asked."""
+    read: Counter[str] = Counter()
+    writes: list[Counter[str]] = []
+    for version in range(versions):
+        table = open_table()
+        asked.clear()
+        table.read()
+        read = _count(asked)
+        asked.clear()
+        table.write(Step([_file(version)], [_file(version - 1)] if version else ()), version + 1)
+        table.maintain()
+        writes.append(_count(asked))
+        table.close()
+    _, dearest = max((write.total(), number) for number, write in enumerate(writes))
+    return Requests(dict(read), dict(writes[-2]), dict(writes[dearest]))
+
+
+def _count(asked: list[AskedRequest]) -> Counter[str]:
+    return Counter(one.method for one in asked)
+
+
+@contextmanager
+def _place(cloud: Cloud) -> Iterator[LakePlace]:
+    bucket = f"lake-{secrets.token_hex(4)}"
+    cloud.make_bucket(bucket)
+    with patch.dict("os.environ", cloud.environment):
+        url = Url(cloud.scheme, bucket, "exports")
+        yield LakePlace.in_bucket(Bucket(url, open_bucket(url)))
+
+
+def _file(number: int) -> DataFile:
+    """Describes a part that is not there: a table is written without a look at it."""
+    start = _T0 + number * DAY
+    partition = {"created_date": f"{2026 + number // 336}-{number // 28 % 12 + 1:02}-{number % 28 + 1:02}"}
+    return DataFile(
+        path=part_path("conversations", partition, f"r-{number:06d}"),
+        table="conversations",
+        partition=partition,
+        rows=2,
+        size_bytes=1_000_000 + number,
+        sha256="",
+        created_at_min=start,
+        created_at_max=start + DAY - 1,
+        window=Interval(start, start + DAY),
+    )
+
+
+def _peak() -> int:
+    """Returns the most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
