@@ -22,9 +22,9 @@ from tests.end_to_end.export_directory import assert_same
 from tests.end_to_end.records import SINCE, Record, microseconds, records
 from tests.toolkit.clouds import AZURE_ACCOUNT, Cloud
 from tests.toolkit.engines import clickhouse_engine, duckdb_engine
-from tests.toolkit.lake import records_of
+from tests.toolkit.lake import Kind, records_of
 from tests.toolkit.manual import serving
-from tests.toolkit.readers import Place, Read, Readers, iceberg_table
+from tests.toolkit.readers import DELTA, FILES, ICEBERG, Place, Read, Readers, iceberg_table
 
 DAYS = 5
 #: In a bucket, this version of a Delta table has a checkpoint.
@@ -76,7 +76,7 @@ def late(expected: dict[str, Record]) -> dict[str, Record]:
     return {identity: record for identity, record in expected.items() if record["created_at"] >= LATE}
 
 
-def export_to(place: Place, *ends: int, table_format: str | None = None) -> list[dict[str, Record]]:
+def export_to(place: Place, *ends: int, table_format: Kind | None = None) -> list[dict[str, Record]]:
     """Makes an export that grows to these days, and returns what it held each time."""
     with serving(ROWS) as url:
         for days in ends:
@@ -104,7 +104,7 @@ def check(
                 raise
 
 
-@pytest.mark.parametrize("scheme", ["file", "s3", "az", "gs"])
+@pytest.mark.parametrize("scheme", FILES)
 def test_the_files(scheme: str, places: dict[str, Place], readers: Readers) -> None:
     place = places[scheme] / "files"
     (expected,) = export_to(place, DAYS)
@@ -112,7 +112,7 @@ def test_the_files(scheme: str, places: dict[str, Place], readers: Readers) -> N
     check(readers.of_files(), place, expected, filtered=True)
 
 
-@pytest.mark.parametrize("scheme", ["file", "s3", "az"])
+@pytest.mark.parametrize("scheme", DELTA)
 def test_delta_tables(scheme: str, places: dict[str, Place], readers: Readers) -> None:
     """This holds for each version, and for the newest one before, at and after a checkpoint."""
     place, reads = places[scheme] / "delta", readers.of_delta()
@@ -127,7 +127,7 @@ def test_delta_tables(scheme: str, places: dict[str, Place], readers: Readers) -
         check(reads, place, found[version], version)
 
 
-@pytest.mark.parametrize("scheme", ["file", "s3"])
+@pytest.mark.parametrize("scheme", ICEBERG)
 def test_iceberg_tables(scheme: str, places: dict[str, Place], readers: Readers) -> None:
     place, reads = places[scheme] / "iceberg", readers.of_iceberg()
     before, expected = export_to(place, 2, DAYS, table_format="iceberg")

@@ -98,7 +98,8 @@ def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
 @contextmanager
 def duckdb_engine(directory: Path | None = None, environment: Mapping[str, str] | None = None) -> Iterator[Engine]:
     """Yields DuckDB with the extensions loaded. The first call installs it, beside this environment of Python."""
-    packages = _install()
+    wanted = [f"duckdb=={_DUCKDB}", *(f"duckdb-extension-{name}=={_DUCKDB}" for name in _EXTENSIONS)]
+    packages = install_beside(f"duckdb-{_DUCKDB}", *wanted)
     found = [next(packages.glob(f"duckdb_extension_{one}/extensions/*/{one}.duckdb_extension")) for one in _EXTENSIONS]
     variables = {"PYTHONPATH": str(packages), **(environment or {})}
     with _running(_BY_DUCKDB, [str(path) for path in found], variables, directory) as engine:
@@ -133,11 +134,11 @@ def _running(
             process.wait(timeout=20)
 
 
-def _install() -> Path:
-    there = Path(sys.prefix) / f"duckdb-{_DUCKDB}"
+def install_beside(name: str, *wanted: str) -> Path:
+    """Returns a directory of packages beside this environment of Python, which the first call makes."""
+    there = Path(sys.prefix) / name
     if not there.exists():
         with tempfile.TemporaryDirectory(dir=sys.prefix) as directory:
-            wanted = [f"duckdb=={_DUCKDB}", *(f"duckdb-extension-{name}=={_DUCKDB}" for name in _EXTENSIONS)]
             command = [sys.executable, "-m", "pip", "install", "-q", "--target", directory, *wanted]
             subprocess.run(command, check=True, timeout=300)
             # Another process may have been faster.

@@ -19,6 +19,10 @@ from tests.toolkit.clouds import AZURE_ACCOUNT, AZURE_KEY, Cloud
 from tests.toolkit.engines import Engine
 from tests.toolkit.lake import delta_rows, iceberg
 
+#: The schemes of the places where each kind is read; that of a disk is `file`.
+FILES = ("file", "s3", "az", "gs")
+DELTA = ("file", "s3", "az")
+ICEBERG = ("file", "s3")
 #: Finds the parts of a table, and neither the checkpoints of a Delta log nor anything else that is Parquet.
 PARTS = "conversations/**/part-*.parquet"
 #: The table's directory, for readers that follow its version hint.
