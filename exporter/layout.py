@@ -9,7 +9,7 @@
       _manifest.json
       _SUCCESS
       conversations/_delta_log/          with `--table-format delta`: a log for each table
-      _iceberg/catalog.db                with `--table-format iceberg`: a catalog, and each table's metadata
+      _iceberg/catalog.db                with `--table-format iceberg`: on a disk a catalog, and each table's metadata
       _iceberg/conversations/metadata/
       _exporter/
         commits/00000001.json

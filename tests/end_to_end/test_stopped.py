@@ -22,6 +22,7 @@ from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn
 from tests.end_to_end.export_directory import ExportDirectory
 from tests.end_to_end.records import SINCE, UNTIL, records, whole_rows_served
 from tests.toolkit.recordings import SMALL, call, outcomes
+from tests.toolkit.sizes import size_of
 
 CONCURRENCY, PAGE_SIZE = 3, 20
 OPTIONS = (
@@ -31,13 +32,13 @@ OPTIONS = (
 #: The number of rows, which are spread evenly, so that every day has about as many.
 ROWS = 1500
 STALLED = Behaviour(faults=("stall",), fault_rate=1.0)
-#: The longest time that a user waits after Ctrl-C.
-PATIENCE_SECONDS = 5.0
+#: Less than a run waits for any answer. A process that stops takes a second, and many times that on a busy machine.
+PATIENCE_SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    return make_conversations(ROWS, SINCE, UNTIL, seed=21, density="flat")
+    return make_conversations(ROWS, SINCE, UNTIL, seed=21, density="flat", transcripts=False)
 
 
 class Moment:
@@ -61,7 +62,7 @@ class Moment:
     def _see(self, seen: ServedRequest) -> None:
         if seen.number < self._last or self.reached.is_set():
             return
-        self.pid.wait(10)
+        self.pid.wait(60)
         if self.stalls:
             self._server.behaviour = STALLED
         if len(self.signals) > 1:
@@ -81,7 +82,7 @@ def stop_at(
     moment = Moment(server, count)
     started = spawn("export", destination, *OPTIONS, server=server)
     moment.send(started.process.pid, *signals, stalls=stalls)
-    assert moment.reached.wait(30), started.wait().err
+    assert moment.reached.wait(60), started.wait().err
     done = started.wait(PATIENCE_SECONDS)
     server.on_request = None
     server.behaviour = Behaviour()
@@ -96,7 +97,7 @@ def at_stake(exported: ExportDirectory) -> int:
     return CONCURRENCY * (max(day.values()) + 2 * PAGE_SIZE)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(size_of(1, 2)))
 def test_killed_again_and_again_at_any_instant(
     seed: int, rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
 ) -> None:
@@ -177,7 +178,7 @@ def test_interrupted_while_recordings_come(
     assert command("export", out, server=server).status == 0
     slow = ("--recording-rate", "20kB", "--recording-concurrency", "2", "--allow-network", "127.0.0.0/8")
     running = spawn(job, out, *slow, *(["--recordings"] if job == "export" else []), server=server)
-    assert under_way.wait(30)
+    assert under_way.wait(60)
     running.process.send_signal(signal.SIGINT)
     done = running.wait(PATIENCE_SECONDS)
     assert (done.status, done.out) == (130, "")
@@ -258,7 +259,7 @@ def test_a_second_run_at_once_is_told_who_holds_the_destination(
     moment = Moment(server, 20)
     first = spawn("export", destination, *OPTIONS, server=server)
     moment.send(first.process.pid, stalls=True)
-    assert moment.reached.wait(30)
+    assert moment.reached.wait(60)
     done = command("export", destination, *OPTIONS, server=serving(rows))
     assert (done.status, done.out) == (5, "")
     assert f"{destination}: held by run " in done.err

@@ -31,10 +31,10 @@ from exporter.sandbox import TOKEN
 from exporter.settings import Credentials, Selection
 from tests.jobs.moving import Source, fill, moving_source, settings_for
 from tests.toolkit.encrypted import keys_with
-from tests.toolkit.manual import PAGES, WAREHOUSE, run_shell
+from tests.toolkit.manual import PAGES, run_shell
 from tests.toolkit.sizes import size_of
 
-LOAD, MERGE, DELETE_AND_INSERT, CLICKHOUSE, TURNS_STATEMENT = WAREHOUSE
+LOAD, MERGE, DELETE_AND_INSERT, CLICKHOUSE, TURNS_STATEMENT = PAGES["changes"].in_language("sql")
 KEYS = keys_with(None)
 
 

@@ -30,7 +30,7 @@ def test_the_page_on_csv(
     days = {path.name for path in (tmp_path / "calls-jsonl").iterdir()}
     partitions = {path.name.partition("=")[2] for path in (tmp_path / "calls/conversations").glob("*=*")}
     assert days == {f"conversations-{day}.jsonl.zst" for day in partitions}
-    (query,) = [text for text in in_code(PAGE.text) if "read_csv" in text]
+    (query,) = [text for text in in_code(PAGE.section("Values")) if "read_csv" in text]
     (found,) = duckdb.execute(query).fetchall()
-    files = "read_parquet('calls/conversations/**/*.parquet')"
+    files = "read_parquet('calls/conversations/**/part-*.parquet')"
     assert found == duckdb.execute(f"SELECT count(summary) FROM {files}").fetchone()
