@@ -3,30 +3,42 @@
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
+import polars as pl
 import pytest
 from deltalake import DeltaTable
+from pyiceberg.catalog import load_catalog
+from pyiceberg.catalog.sql import SqlCatalog
 
 import exporter
 from exporter import blocking
 from exporter.contract import DAY, format_instant
+from exporter.lake import catalogs
+from exporter.lake.files import BUCKET, BucketFiles
 from exporter.lake.follow import open_tables
 from exporter.lake.table import Step, files_of
 from exporter.layout import delta_log
 from exporter.log.commits import load_state
 from exporter.sandbox import TOKEN, make_conversations
-from exporter.store.location import parse_location
+from exporter.store.location import Url, parse_location
+from exporter.store.objects.bucket import Bucket
+from exporter.store.objects.clouds import open_bucket
 from exporter.store.open import open_store
 from tests.end_to_end.export_directory import assert_same
 from tests.end_to_end.records import SINCE, Record, microseconds, records
 from tests.toolkit.clouds import AZURE_ACCOUNT, Cloud
+from tests.toolkit.clouds import serving as serving_application
 from tests.toolkit.engines import clickhouse_engine, duckdb_engine
 from tests.toolkit.lake import Kind, records_of
 from tests.toolkit.manual import serving
 from tests.toolkit.readers import DELTA, FILES, ICEBERG, Place, Read, Readers, iceberg_table
+from tests.toolkit.rest_catalog import RestCatalog
 
 DAYS = 5
+#: Makes pyiceberg's own catalog read and write by the exporter's bucket.
+FILE_IO = f"{BucketFiles.__module__}.{BucketFiles.__qualname__}"
 #: In a bucket, this version of a Delta table has a checkpoint.
 CHECKPOINT = 25
 #: Half of the last day.
@@ -76,13 +88,20 @@ def late(expected: dict[str, Record]) -> dict[str, Record]:
     return {identity: record for identity, record in expected.items() if record["created_at"] >= LATE}
 
 
-def export_to(place: Place, *ends: int, table_format: Kind | None = None) -> list[dict[str, Record]]:
+def export_to(
+    place: Place, *ends: int, table_format: Kind | None = None, iceberg_catalog: str | None = None
+) -> list[dict[str, Record]]:
     """Makes an export that grows to these days, and returns what it held each time."""
     with serving(ROWS) as url:
         for days in ends:
             until = format_instant(SINCE + days * DAY)
             spec = exporter.ExportSpec(
-                destination=place.uri, base_url=url, token=TOKEN, until=until, table_format=table_format
+                destination=place.uri,
+                base_url=url,
+                token=TOKEN,
+                until=until,
+                table_format=table_format,
+                iceberg_catalog=iceberg_catalog,
             )
             assert blocking.export(spec).state == "complete"
     return [records(ROWS, until=SINCE + days * DAY) for days in ends]
@@ -135,6 +154,33 @@ def test_iceberg_tables(scheme: str, places: dict[str, Place], readers: Readers)
     with iceberg_table(place) as table:
         first = table.snapshots()[0].snapshot_id
     check(reads, place, before, first, filtered=True)
+
+
+def test_a_rest_catalog(
+    places: dict[str, Place], readers: Readers, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """pyiceberg, Polars and DuckDB read by it what the exporter has registered there."""
+    place = places["s3"] / "listed"
+    url = Url("s3", urlsplit(place.uri).netloc)
+    sql = SqlCatalog("server", uri=f"sqlite:///{tmp_path}/server.db", **{"py-io-impl": FILE_IO})
+    with sql:
+        sql.properties = {**sql.properties, BUCKET: Bucket(url, open_bucket(url))}
+        with serving_application(RestCatalog(sql)) as address:
+            # pyiceberg has read its configuration already.
+            known = {"type": "rest", "uri": address, **place.properties}
+            environment.setattr(catalogs, "load_catalog", lambda name: load_catalog(name, **known))
+            before, expected = export_to(place, 2, DAYS, table_format="iceberg", iceberg_catalog="listed/calls")
+            table = load_catalog("listed", **known).load_table("calls.conversations")
+            first = table.snapshots()[0].snapshot_id
+            readers.duckdb.ask(
+                f"ATTACH 'w' AS listed (TYPE iceberg, ENDPOINT '{address}', AUTHORIZATION_TYPE 'none', "
+                "ACCESS_DELEGATION_MODE 'none')"
+            )
+            for version, wanted in ((None, expected), (first, before)):
+                at = "" if version is None else f" AT (VERSION => {version})"
+                assert_same(records_of(table.scan(snapshot_id=version).to_arrow()), wanted)
+                assert_same(records_of(pl.scan_iceberg(table, snapshot_id=version).collect().to_arrow()), wanted)
+                assert_same(records_of(readers.duckdb.ask(f"SELECT * FROM listed.calls.conversations{at}")), wanted)
 
 
 async def write_version(place: Place, version: int, expected: dict[str, Record]) -> dict[str, Record]:

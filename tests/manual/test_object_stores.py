@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,7 +17,7 @@ from exporter.sandbox import TOKEN, make_conversations
 from tests.manual.conftest import JANUARY
 from tests.toolkit.clouds import AZURE_ACCOUNT, AZURE_KEY, S3, Cloud
 from tests.toolkit.engines import Engine, clickhouse_engine, duckdb_engine
-from tests.toolkit.manual import PAGES, serving
+from tests.toolkit.manual import PAGES, in_code, serving
 from tests.toolkit.readers import Place
 
 PAGE = PAGES["object-stores"]
@@ -127,6 +128,26 @@ def test_clickhouse(query: str, places: dict[str, Place], clickhouse: Engine) ->
         query = query.replace(words, ours)
     answer = clickhouse.ask(query.replace(BUCKET, f"manual-{BUCKET}").strip().removesuffix(";")).to_pydict()
     assert (len(answer["created_date"]), sum(answer["conversations"])) == (DAYS, ROWS), scheme
+
+
+def test_queries_of_iceberg_tables(places: dict[str, Place], duckdb: Engine, clickhouse: Engine) -> None:
+    page, bucket = PAGES["iceberg"], urlsplit(places["s3"].uri).netloc
+    with serving(make_conversations(ROWS, JANUARY, JANUARY + DAYS * DAY)) as url:
+        options: dict[str, Any] = {"base_url": url, "token": TOKEN, "until": "2026-02-01"}
+        blocking.export(exporter.ExportSpec(destination=f"s3://{bucket}/lake", table_format="iceberg", **options))
+    duckdb.ask(places["s3"].secret)
+    queries = [text for text in in_code(page.prose) if text.startswith("SELECT")]
+    assert len(queries) == 2
+    for query in queries:
+        for words, ours in {
+            "https://acme-calls.s3.eu-west-1.amazonaws.com": f"{places['s3'].endpoint}/{BUCKET}",
+            "'KEY'": f"'{KEYS['YOUR_KEY_ID']}'",
+            "'SECRET'": f"'{KEYS['YOUR_SECRET']}'",
+            BUCKET: bucket,
+        }.items():
+            query = query.replace(words, ours)
+        answer = (clickhouse if "icebergS3" in query else duckdb).ask(query)
+        assert answer.column(0).to_pylist() == [ROWS]
 
 
 def test_each_way_is_shown() -> None:

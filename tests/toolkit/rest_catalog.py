@@ -1,4 +1,4 @@
-"""Stands in for a REST catalog of Iceberg tables, over pyiceberg's SQL catalog: it knows what pyiceberg asks for."""
+"""Stands in for a REST catalog of Iceberg tables, over pyiceberg's SQL catalog, for pyiceberg and DuckDB."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -39,6 +39,13 @@ class RestCatalog:
         match method, path.removeprefix("/v1/").split("/"):
             case "GET", ["config"]:
                 return 200, {"defaults": {}, "overrides": {}}
+            case "GET", ["namespaces"]:
+                return 200, {"namespaces": self.catalog.list_namespaces()}
+            case "GET" | "HEAD", ["namespaces", namespace]:
+                return 200, {"namespace": [namespace], "properties": {}}
+            case "GET", ["namespaces", namespace, "tables"]:
+                tables = self.catalog.list_tables(namespace)
+                return 200, {"identifiers": [{"namespace": [space], "name": name} for space, name in tables]}
             case "POST", ["namespaces"]:
                 self.catalog.create_namespace_if_not_exists(tuple(said["namespace"]))
                 return 200, {"namespace": said["namespace"], "properties": {}}
