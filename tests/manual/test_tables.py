@@ -30,7 +30,7 @@ LAKE = [
 def lakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a directory for each kind of table, with an export that was made a table and has got rows since."""
     directory = tmp_path_factory.mktemp("lakes")
-    command = PAGES["tables"].command_holding("--table-format delta").strip()
+    command = PAGES["tables"].command_holding("export calls --table-format delta").strip()
     with serving(make_conversations(300, JANUARY, JANUARY + 90 * DAY)) as url:
         for kind in ("delta", "iceberg"):
             (directory / kind).mkdir()
