@@ -20,7 +20,6 @@ from tests.toolkit.manual import PAGES, PROGRAMS, in_code, run_shell, serving
 LAKE = [
     (kind, program)
     for program in PROGRAMS
-    if "s3://" not in program
     for kind, words in (("delta", ("deltalake", "scan_delta")), ("iceberg", ("pyiceberg",)))
     if any(word in program for word in words) and "s3://" not in program
 ]
