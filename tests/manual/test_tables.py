@@ -64,7 +64,7 @@ def test_queries_of_a_delta_table(lakes: Path) -> None:
 def test_a_delta_table_in_a_bucket(s3_process: Cloud, tmp_path: Path) -> None:
     page = PAGES["tables"]
     command = page.command_holding("s3://")
-    (program,) = [program for program in PROGRAMS if "s3://" in program]
+    (program,) = [program for program in page.in_language("python") if "s3://" in program]
     (bucket,) = set(re.findall(r"s3://([^/]+)/", command + program))
     s3_process.make_bucket(bucket)
     # The keys are in the environment here, and not in the profile.
