@@ -19,10 +19,11 @@ from benchmarks.size import Size
 from exporter.contract import DAY
 from exporter.coverage import Interval
 from exporter.lake.delta import DeltaLog
+from exporter.lake.iceberg import IcebergTable
 from exporter.lake.place import LakePlace
 from exporter.lake.table import LakeTable, Step
 from exporter.layout import part_path
-from exporter.model import DataFile
+from exporter.model import DataFile, TableFormat
 from exporter.store.location import Url
 from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.clouds import open_bucket
@@ -32,15 +33,15 @@ _SCHEMA: Final = pa.schema([pa.field("id", pa.string()), pa.field("created_at", 
 _VERSIONS: Final = {"full": 200, "quick": 60}
 _FILES: Final = 1_000
 _T0: Final = 1_770_000_000_000_000 // DAY * DAY
+#: The first versions are cheaper than all later ones.
+_WARM: Final = 30
+_QUIET_SECONDS: Final = 0.05
 #: Opens a table where it lies.
 Opening = Callable[[LakePlace], LakeTable]
 
 
 class Requests(msgspec.Struct, frozen=True):
-    """Counts requests by method: of a run that changes nothing, of a usual write, and of the dearest write.
-
-    What a reading has begun to ask for may still be under way when a write begins, and is then counted there.
-    """
+    """Counts requests by method: of a run that changes nothing, of a usual write, and of the dearest write."""
 
     read: dict[str, int]
     write: dict[str, int]
@@ -62,7 +63,11 @@ def _delta(place: LakePlace) -> LakeTable:
     return DeltaLog(place, "conversations", "x", _SCHEMA, "created_date")
 
 
-KINDS: Final[dict[str, Opening]] = {"delta": _delta}
+def _iceberg(place: LakePlace) -> LakeTable:
+    return IcebergTable(place, "conversations", "x", _SCHEMA, "created_date", TableFormat(kind="iceberg"))
+
+
+KINDS: Final[dict[str, Opening]] = {"delta": _delta, "iceberg": _iceberg}
 
 
 def measure(size: Size, work: Path) -> Result:
@@ -100,26 +105,35 @@ def describe(result: Result) -> list[str]:
 
 
 def _grow(open_table: Callable[[], LakeTable], versions: int, asked: list[AskedRequest]) -> Requests:
-    """Writes this many versions, each of which replaces a file, as runs do, and counts what the last ones asked."""
+    """Writes this many versions, each of which replaces two files and adds one, as syncs do, and counts what the last
+    ones asked."""
     read: Counter[str] = Counter()
     writes: list[Counter[str]] = []
+    live: list[DataFile] = []
     for version in range(versions):
         table = open_table()
-        asked.clear()
         table.read()
-        read = _count(asked)
-        asked.clear()
-        table.write(Step([_file(version)], [_file(version - 1)] if version else ()), version + 1)
+        read = _settled(asked)
+        fresh = [_file(3 * version + number) for number in range(3)]
+        table.write(Step(fresh, live[:2]), version + 1)
         table.maintain()
-        writes.append(_count(asked))
+        writes.append(_settled(asked))
+        live = [*live[2:], *fresh]
         table.close()
-    by_total = sorted((write.total(), number) for number, write in enumerate(writes))
-    usual, dearest = (writes[number] for _, number in (by_total[len(by_total) // 2], by_total[-1]))
+    by_total = sorted((write.total(), number) for number, write in enumerate(writes[_WARM:]))
+    usual, dearest = (writes[_WARM + number] for _, number in (by_total[len(by_total) // 2], by_total[-1]))
     return Requests(dict(read), dict(usual), dict(dearest))
 
 
-def _count(asked: list[AskedRequest]) -> Counter[str]:
-    return Counter(one.method for one in asked)
+def _settled(asked: list[AskedRequest]) -> Counter[str]:
+    """Returns what was asked since the last call, once nothing more comes: a library may still be at it."""
+    count = -1
+    while len(asked) != count:
+        count = len(asked)
+        time.sleep(_QUIET_SECONDS)
+    found = Counter(one.method for one in asked)
+    asked.clear()
+    return found
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from statistics import median
 
 import msgspec
 
-from benchmarks import cost, encryption, memory, privacy, reading, recordings
+from benchmarks import cost, encryption, lake, memory, privacy, reading, recordings
 from benchmarks.measurement import ratios, spread
 from benchmarks.results import Results
 
@@ -66,6 +66,8 @@ def targets(results: Results) -> list[Target]:
         )
         megabytes = [size / 1e6 for size in case.feed_bytes]
         found.append(Target(f"memory for {case.changes:,} changes {place}", megabytes, 150.0, " MB", 0))
+    if results.lake:
+        found += _of_lake(results.lake)
     if results.start:
         milliseconds = [1000 * seconds for seconds in results.start.help_seconds]
         found.append(Target("`exporter --help`", milliseconds, 250, " ms", 0))
@@ -85,6 +87,18 @@ def _of_cost(result: cost.Result) -> Iterator[Target]:
                 yield Target(f"{what} ÷ DuckDB's, {case.rows:,} conversations {kind} transcripts", values, limit)
         if values := case.ratios(cost.WITH_TURNS, "exporter", "cpu_seconds"):
             yield Target(f"CPU with the table `turns` ÷ without, {case.rows:,} conversations", values, 1.6)
+
+
+def _of_lake(result: lake.Result) -> Iterator[Target]:
+    most = {"delta": (90, 13), "iceberg": (25, 48)}
+    for kind, asked in result.requests.items():
+        name, (reading_most, write_most) = kind.capitalize(), most[kind]
+        of = f"{name} table in a bucket, {result.versions} versions"
+        yield Target(f"requests to read, {of}", [float(sum(asked.read.values()))], reading_most, "", 0)
+        yield Target(f"requests to write, {of}", [float(sum(asked.write.values()))], write_most, "", 0)
+        step = f"{result.files:,} files added, {name} table in a bucket"
+        yield Target(step, [result.step_seconds[kind]], 3.0, " s")
+        yield Target(f"memory for {step}", [result.step_bytes[kind] / 1e6], 150.0, " MB", 0)
 
 
 def _of_reading(result: reading.Result) -> Iterator[Target]:
