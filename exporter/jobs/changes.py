@@ -15,7 +15,8 @@ from exporter.errors import (
     UnreadableFileError,
     UsageError,
 )
-from exporter.jobs.change_feed import ChangeFeed, Survey
+from exporter.jobs.change_feed import ChangeFeed
+from exporter.jobs.change_survey import Survey
 from exporter.jobs.dataset import load_table, schema_of, table_schema
 from exporter.keys import NO_KEYS, Keys
 from exporter.layout import CONVERSATIONS
