@@ -144,7 +144,7 @@ def run_process(*arguments: str, **variables: str) -> subprocess.CompletedProces
         text=True,
         env={**os.environ, **variables},
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -968,7 +968,7 @@ def test_the_sandbox_says_how_to_reach_it_and_ends_with_ctrl_c() -> None:
         assert process.stdout is not None
         words = process.stdout.readline().split()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=300)
     assert words[0] == "export"
     assert words[1].startswith("ANYREACH_BASE_URL=http://127.0.0.1:")
     assert words[2].startswith("ANYREACH_TOKEN=")
@@ -994,7 +994,7 @@ def test_the_commands_that_the_sandbox_announces_work_when_they_are_copied(tmp_p
             )
             said.append(done.stdout.splitlines()[0])
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
     exported, kept = said
     assert exported.startswith("✔ complete  10 conversations")
     number = re.fullmatch(r"✔ kept  (\d+) of \1 recordings", kept)
@@ -1016,11 +1016,11 @@ def test_a_sandbox_that_lives_says_what_it_served_and_what_changed(tmp_path: Pat
                 env=os.environ | environment,
                 capture_output=True,
                 check=True,
-                timeout=60,
+                timeout=300,
             )
             runs.append(json.loads(done.stdout))
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
     lines = undated(log.read_text()).splitlines()
     assert any(line.startswith("At 90/s, conversations are created, change") for line in lines)
     requests = [line for line in lines if " GET /" in line]
@@ -1115,7 +1115,7 @@ def test_a_signal_while_modules_are_loaded_ends_it_without_a_traceback(number: s
         env=environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")

@@ -90,7 +90,7 @@ def test_what_is_completed(shell: str, pages: Path) -> None:
         "exporter export out --log-format ": {"text", "json"},
     }
     command = [sys.executable, "-c", PROGRAM, shell, str(pages), *wanted]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.stderr == "[]\n"
     answers = done.stdout.split("-- 0\n")
     assert {line: words_of(shell, answer) for line, answer in zip(wanted, answers, strict=False)} == wanted
@@ -100,7 +100,7 @@ def test_what_is_completed(shell: str, pages: Path) -> None:
 def exporter(*arguments: str, **variables: str) -> str:
     command = [sys.executable, "-m", "exporter", *arguments]
     environment = {**os.environ, **variables}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
     return done.stdout
 
 

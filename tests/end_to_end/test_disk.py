@@ -60,7 +60,7 @@ def test_files_that_may_not_grow(
     known = threading.Event()
 
     def limit() -> None:
-        assert known.wait(10)
+        assert known.wait(60)
         resource.prlimit(process[0], resource.RLIMIT_FSIZE, (size, size))
 
     when_asked(server, number, limit)

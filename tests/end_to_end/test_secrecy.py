@@ -293,7 +293,7 @@ def test_interrupted(world: World) -> None:
     reached = threading.Event()
     server.on_request = lambda seen: reached.set() if seen.number == 8 else None
     started = world.spawn("export", world.out, *OPTIONS, "-v", server=server, token=TOKEN)
-    assert reached.wait(30)
+    assert reached.wait(60)
     started.process.send_signal(signal.SIGINT)
     assert world.look(started.wait()).status in (0, 130)
 
@@ -320,7 +320,7 @@ def test_a_crash_leaves_no_core(crash: signal.Signals, world: World) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        assert reached.wait(30)
+        assert reached.wait(60)
         assert resource.prlimit(process.pid, resource.RLIMIT_CORE)[0] == 0
         process.send_signal(crash)
         ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)

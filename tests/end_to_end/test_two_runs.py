@@ -70,7 +70,7 @@ def test_a_run_that_sleeps_still_holds_its_destination(
     moment = Moment(server, 8)
     sleeping = spawn("export", tmp_path / "out", *OPTIONS, server=server)
     moment.send(sleeping.process.pid)
-    assert moment.reached.wait(30)
+    assert moment.reached.wait(60)
     os.kill(sleeping.process.pid, signal.SIGSTOP)
     done = command("export", tmp_path / "out", *OPTIONS, server=serving(rows))
     assert (done.status, len(done.complaint)) == (5, 1)

@@ -121,7 +121,7 @@ async def test_no_row_waits_for_a_download(
     async with world(tmp_path, rows) as source:
         watch = Watch(source)
         watch.set_up(monkeypatch, holds_downloads=True)
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             done = await by(source.root, KEPT, paged(source))
         assert (done.exit_status, watch.at_seal) == (0, [8])
         assert source.check(rows) == {"stored": 60}
@@ -206,7 +206,7 @@ async def test_a_sync_merges_while_the_gate_is_closed(tmp_path: Path, monkeypatc
             return result
 
         async def merge(*arguments: Any, **options: Any) -> Any:
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 await fetched.wait()
             merging.set()
             seen.append((await load_state(store)).number)

@@ -46,10 +46,21 @@ def test_a_bucket_with_and_without_a_catalog(tmp_path: Path, s3: S3) -> None:
             shell(line)
         shell(PAGE.command_holding("--iceberg-catalog"))
         (program,) = PAGE.in_language("python")
-        # What leads a reader to the cloud itself is left out here.
-        reading = {"POLARS_ICEBERG_PLANNER": "pyiceberg", "AWS_ENDPOINT_URL": s3.url, **s3.environment}
+        # What leads a reader to this store, in place of Amazon's, is a property of the table as well.
+        region = '{"s3.region": "eu-west-1"}'
+        assert region in program
+        options = {"AWS_ENDPOINT_URL": s3.url, "AWS_REGION": "eu-west-1"}
+        keys = {"AWS_ACCESS_KEY_ID": "AKIAFORTESTS", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
+        properties = s3_properties({**options, **keys})
+        program = program.replace(region, repr(properties))
         command = [sys.executable, "-W", "error", "-c", program]
-        read = subprocess.run(command, cwd=tmp_path, env={**os.environ, **reading}, capture_output=True, text=True)
+        read = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, "POLARS_ICEBERG_PLANNER": "pyiceberg"},
+            capture_output=True,
+            text=True,
+        )
         assert read.returncode == 0, read.stderr
         assert "generation" in read.stdout
         shell("exporter vacuum s3://acme-calls/listed --older-than 0s")
@@ -58,9 +69,7 @@ def test_a_bucket_with_and_without_a_catalog(tmp_path: Path, s3: S3) -> None:
     (rights,) = [needs for name, needs in PAGE.table_headed("catalog") if name.startswith("Glue")]
     asked = {f"glue:{one.action}" for one in s3.gate.asked if one.action}
     assert asked <= set(re.findall(r"`(glue:\w+)`", rights))
-    options = {"AWS_ENDPOINT_URL": s3.url, "AWS_REGION": "eu-west-1"}
-    keys = {"AWS_ACCESS_KEY_ID": "AKIAFORTESTS", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
     glue = {"type": "glue", "glue.endpoint": s3.url, "glue.region": "eu-west-1"}
     secrets = {"glue.access-key-id": "AKIAFORTESTS", "glue.secret-access-key": "not-a-secret"}
-    catalog = load_catalog("any", **glue, **secrets, **s3_properties({**options, **keys}))
+    catalog = load_catalog("any", **glue, **secrets, **properties)
     assert catalog.load_table("calls.conversations").scan().count() == 60

@@ -20,7 +20,6 @@ from tests.toolkit.manual import PAGES, PROGRAMS, in_code, run_shell, serving
 LAKE = [
     (kind, program)
     for program in PROGRAMS
-    if "s3://" not in program
     for kind, words in (("delta", ("deltalake", "scan_delta")), ("iceberg", ("pyiceberg",)))
     if any(word in program for word in words) and "s3://" not in program
 ]
@@ -30,7 +29,7 @@ LAKE = [
 def lakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a directory for each kind of table, with an export that was made a table and has got rows since."""
     directory = tmp_path_factory.mktemp("lakes")
-    command = PAGES["tables"].command_holding("--table-format delta").strip()
+    command = PAGES["tables"].command_holding("export calls --table-format delta").strip()
     with serving(make_conversations(300, JANUARY, JANUARY + 90 * DAY)) as url:
         for kind in ("delta", "iceberg"):
             (directory / kind).mkdir()
@@ -65,7 +64,7 @@ def test_queries_of_a_delta_table(lakes: Path) -> None:
 def test_a_delta_table_in_a_bucket(s3_process: Cloud, tmp_path: Path) -> None:
     page = PAGES["tables"]
     command = page.command_holding("s3://")
-    (program,) = [program for program in PROGRAMS if "s3://" in program]
+    (program,) = [program for program in page.in_language("python") if "s3://" in program]
     (bucket,) = set(re.findall(r"s3://([^/]+)/", command + program))
     s3_process.make_bucket(bucket)
     # The keys are in the environment here, and not in the profile.

@@ -29,7 +29,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns the directory in which a demo has left its export."""
     directory = tmp_path_factory.mktemp("turns")
     command = [sys.executable, "-m", "exporter", "demo", "--rows", "400", "--days", "8"]
-    subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=300)
     return directory
 
 

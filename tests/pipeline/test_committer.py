@@ -110,7 +110,7 @@ def test_a_change_is_in_the_log_exactly_if_its_caller_was_told_so(
     async def main() -> State:
         store, _, committer = await opened(root)
         store.failing = frozenset(failing)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as group:
                 for number in range(tasks):
                     group.start_soon(commit, committer, number)

@@ -165,7 +165,7 @@ async def test_rows_whose_commit_fails_are_in_the_next_one(tmp_path: Path) -> No
         with pytest.raises(StoreError, match="full"):
             await run.rows.commit()
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(fail)
             await anyio.wait_all_tasks_blocked()
@@ -198,7 +198,7 @@ async def test_what_was_looked_at_is_committed_with_the_rows_and_alone_only_if_i
 async def test_no_task_waits_for_the_commit_of_another(tmp_path: Path) -> None:
     store = SlowStore(tmp_path)
     run = await Recorded.open(store)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             for number in range(5):
                 group.start_soon(run.add, f"c{number}", T0 + number)
@@ -377,7 +377,7 @@ async def test_small_parts_are_joined_in_their_partition_alone(tmp_path: Path) -
 async def test_a_commit_that_was_begun_is_finished_though_its_task_is_cancelled(tmp_path: Path) -> None:
     store = SlowStore(tmp_path)
     run = await Recorded.open(store)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             for number in range(5):
                 group.start_soon(run.add, f"c{number}", T0 + number)

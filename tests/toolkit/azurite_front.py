@@ -9,7 +9,6 @@ import http.client
 import re
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import local
 from urllib.parse import parse_qs, urlsplit
 
 _BLOB = re.compile(rb"<Blob><Name>([^<]*)</Name>.*?</Blob>", re.DOTALL)
@@ -17,7 +16,6 @@ _BLOB = re.compile(rb"<Blob><Name>([^<]*)</Name>.*?</Blob>", re.DOTALL)
 
 def serve(target: str) -> ThreadingHTTPServer:
     """Returns a server that passes each request on to `target`, a host and a port."""
-    connections = local()
 
     class Front(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -27,13 +25,15 @@ def serve(target: str) -> ThreadingHTTPServer:
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            connection = connections.__dict__.setdefault("one", http.client.HTTPConnection(target))
+            # Azurite closes connections that have been idle for a while.
+            connection = http.client.HTTPConnection(target)
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
                 connection.putheader(name, value)
             connection.endheaders(body)
             said = connection.getresponse()
             data = said.read()
+            connection.close()
             if start := parse_qs(urlsplit(self.path).query).get("startFrom"):
                 first = start[0].encode()
                 data = _BLOB.sub(lambda blob: blob[0] if blob[1] >= first else b"", data)

@@ -161,7 +161,7 @@ def run_shell(command: str, directory: Path, **variables: str) -> subprocess.Com
         env={**environment, "PATH": path, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
 

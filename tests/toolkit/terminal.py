@@ -43,19 +43,19 @@ class Terminal:
     def press(self, keys: bytes) -> None:
         os.write(self._descriptor, keys)
 
-    def wait_for(self, seen: Callable[[list[str]], bool], seconds: float = 120.0) -> list[str]:
+    def wait_for(self, seen: Callable[[list[str]], bool], seconds: float = 300.0) -> list[str]:
         """Reads until the screen is as `seen` wants it, and returns its lines."""
         deadline = time.monotonic() + seconds
         while not seen(self.lines):
             assert self._read(deadline), "\n".join(self.lines)
         return self.lines
 
-    def wait(self, seconds: float = 120.0) -> int:
+    def wait(self, seconds: float = 300.0) -> int:
         """Reads until the process has ended, and returns its exit status."""
         deadline = time.monotonic() + seconds
         while self._read(deadline):
             pass
-        return self.process.wait(10)
+        return self.process.wait(60)
 
     def _read(self, deadline: float) -> bool:
         ready, _, _ = select.select([self._descriptor], [], [], max(0.0, deadline - time.monotonic()))
@@ -89,7 +89,7 @@ def terminal(*arguments: str, variables: Mapping[str, str], columns: int = 80, r
         yield Terminal(process, ours, columns, rows)
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
         os.close(ours)
 
 
