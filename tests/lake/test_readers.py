@@ -33,7 +33,7 @@ from tests.toolkit.clouds import serving as serving_application
 from tests.toolkit.engines import clickhouse_engine, duckdb_engine
 from tests.toolkit.lake import Kind, records_of
 from tests.toolkit.manual import serving
-from tests.toolkit.readers import DELTA, FILES, ICEBERG, Place, Read, Readers, iceberg_table
+from tests.toolkit.readers import DELTA, FILES, ICEBERG, ICEBERG_IN_GOOGLE, Place, Read, Readers, iceberg_table
 from tests.toolkit.rest_catalog import RestCatalog
 
 DAYS = 5
@@ -156,6 +156,13 @@ def test_iceberg_tables(scheme: str, places: dict[str, Place], readers: Readers)
     check(reads, place, before, first, filtered=True)
 
 
+def test_iceberg_tables_in_googles_store(places: dict[str, Place], readers: Readers) -> None:
+    place = places["gs"] / "iceberg"
+    (expected,) = export_to(place, DAYS, table_format="iceberg")
+    reads = {name: read for name, read in readers.of_iceberg().items() if name in ICEBERG_IN_GOOGLE}
+    check(reads, place, expected, filtered=True)
+
+
 def test_a_rest_catalog(
     places: dict[str, Place], readers: Readers, environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -202,5 +209,7 @@ async def write_version(place: Place, version: int, expected: dict[str, Record])
             is_there = file.path in shown.files
             table.write(Step((), (file,)) if is_there else Step((file,), ()), shown.generation + 1)
             table.maintain()
+        last_checkpoint = await store.read(f"{delta_log(table.name)}/_last_checkpoint")
+        assert (last_checkpoint is not None) == (place.cloud is not None and version >= CHECKPOINT)
     window = range(file.created_at_min, file.created_at_max + 1)
     return {key: row for key, row in expected.items() if not is_there or microseconds(row["created_at"]) not in window}
