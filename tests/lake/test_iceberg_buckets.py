@@ -15,6 +15,7 @@ from exporter.errors import DestinationError, ForeignTableError, StoreError, Usa
 from exporter.lake import catalogs, iceberg
 from exporter.lake.files import BUCKET, BucketFiles
 from exporter.lake.follow import check_place
+from exporter.lake.iceberg_metadata import list_metadata
 from exporter.lake.pointer import ExportCatalog
 from exporter.lake.table import Step, TableContents
 from exporter.model import DataFile, TableFormat
@@ -213,7 +214,7 @@ def test_a_vacuum_spares_what_was_written_meanwhile(placing: IcebergPlacing, mon
     place = placing("own")
     parts = [place.part(number) for number in range(2)]
     place.write(parts[:1], [], 1)
-    listed = iceberg.list_metadata
+    listed = list_metadata
 
     def later(*arguments: Any) -> set[str]:
         place.write(parts[1:], [], 2)
