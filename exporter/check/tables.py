@@ -15,11 +15,12 @@ async def inspect_tables(store: Store, state: State) -> list[Problem]:
         for table in tables:
             place = table.where.removeprefix(f"{LakePlace.of(store).uri}/")
             try:
-                ((_, step),) = await steps_to(store, state, [table])
+                ((shown, step),) = await steps_to(store, state, [table])
             except ForeignTableError as error:
                 problems.append(Problem(place, "table", f"not as the exporter left it: {error.what}"))
                 continue
-            if step is not None and state.is_whole:
+            is_lost = shown is not None and not shown.is_found
+            if is_lost or (step is not None and state.is_whole):
                 detail = "is behind the log, as after a run that was killed; the next run brings it up to date"
                 problems.append(Problem(place, "behind", detail))
     return problems

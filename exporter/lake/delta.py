@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
@@ -38,6 +39,10 @@ _VERSIONS: Final = 25
 _KEPT: Final = {"delta.deletedFileRetentionDuration": "interval 36500 days"}
 
 
+class _LastCheckpoint(msgspec.Struct):
+    version: int
+
+
 class DeltaLog:
     """Represents one table of the export `export_id` at `place`; `schema` is that of its parts, `partition` the key of
     its directories. `table.LakeTable` says what the methods do."""
@@ -51,6 +56,7 @@ class DeltaLog:
         partition: str | None,
     ) -> None:
         self.name = name
+        self.neglect = "slower to open"
         self.where = f"{place.uri}/{delta_log(name)}"
         self._place = place
         self._uri = f"{place.uri}/{name}"
@@ -128,7 +134,7 @@ class DeltaLog:
             return
         last = bucket.get(f"{delta_log(self.name)}/_last_checkpoint")
         with reporting(self.where):
-            if self._version // _VERSIONS > (json.loads(last.data)["version"] if last else 0) // _VERSIONS:
+            if self._version // _VERSIONS > _checkpointed(last and last.data) // _VERSIONS:
                 DeltaTable(self._uri, storage_options=dict(self._place.options())).create_checkpoint()
 
     def generations(self) -> Collection[int]:
@@ -206,6 +212,14 @@ class DeltaLog:
             if not is_done():
                 raise
         self._version += 1
+
+
+def _checkpointed(data: bytes | None) -> int:
+    """Returns the version that a checkpoint stands for, or 0 if none is named: then another is written in its place."""
+    try:
+        return msgspec.json.decode(data or b"", type=_LastCheckpoint).version
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return 0
 
 
 def _fits(found: Schema, wanted: Schema) -> bool:

@@ -14,6 +14,8 @@ from exporter.store.objects.refusals import TEXTS, FaultKind, kind_of
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _STATUS: Final = re.compile(r"status code[:\s↳]+(\d{3})\b")
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9_.-]{1,64})</Code>")
+#: Some of its texts end with the calls that led there.
+_CALLS: Final = re.compile(r"\n\s*0: .*", re.DOTALL)
 _QUERY: Final = re.compile(r"\?\S+")
 #: These are its words for a request that got no answer, in the order in which they count.
 _UNANSWERED: Final[dict[str, FaultKind]] = {
@@ -36,7 +38,7 @@ def reporting(where: str) -> Iterator[None]:
 
 
 def _describe(text: str) -> str:
-    text = _COLOUR.sub("", text)
+    text = _CALLS.sub("", _COLOUR.sub("", text))
     status, code = (found[1] if (found := pattern.search(text)) else "" for pattern in (_STATUS, _CODE))
     kind = kind_of(status, code) or next((kind for words, kind in _UNANSWERED.items() if words in text), None)
     if kind == "untrusted":
@@ -44,4 +46,4 @@ def _describe(text: str) -> str:
     if kind is not None:
         return TEXTS[kind].format(" ".join(filter(None, (status, code))) or "the connection failed")
     line = _QUERY.sub("", " ".join(text.replace("↳", ":").split())).replace(" :", ":")
-    return f"cannot be read or written: {line[:_LONGEST]}. Run again"
+    return f"cannot be read or written: {line[:_LONGEST].rstrip('.')}. Run again"

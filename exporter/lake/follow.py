@@ -128,8 +128,10 @@ async def _write_tables(store: Store, state: State, observer: Observer | None, *
         for table in tables:
             try:
                 ((shown, step),) = await steps_to(store, state, [table])
-                if step is not None and not (only_there and shown is None):
+                is_written = step is not None and not (only_there and shown is None)
+                if step is not None and is_written:
                     await _write(store, state, table, step)
+                if is_written or (shown is not None and not shown.is_found):
                     await _maintain(table, observer)
             except ForeignTableError as error:
                 failures.append(error)
@@ -156,7 +158,7 @@ async def _maintain(table: LakeTable, observer: Observer | None) -> None:
         await to_thread.run_sync(table.maintain)
     except StoreError as error:
         if observer is not None:
-            observer.warn(f"table is slower to open until the next run: {error}", table=table.name)
+            observer.warn(f"table is {table.neglect} until the next run: {error}", table=table.name)
 
 
 async def are_written(store: Store, state: State) -> bool:
@@ -164,7 +166,8 @@ async def are_written(store: Store, state: State) -> bool:
     if state.table_format is None or not state.is_whole:
         return True
     with open_tables(store, state) as tables:
-        return all(step is None for _, step in await steps_to(store, state, tables))
+        found = await steps_to(store, state, tables)
+        return all(step is None and (shown is None or shown.is_found) for shown, step in found)
 
 
 async def expire(store: Store, state: State, files: Collection[str], *, dry_run: bool) -> set[str]:
@@ -180,6 +183,8 @@ async def expire(store: Store, state: State, files: Collection[str], *, dry_run:
             there = ({*state.files} | state.kept) - gone
             left = readable(states_at(await load_commits(store), generations), there)
             for table in tables:
+                # A run that was overtaken would take out what the other one has written.
+                await check_not_overtaken(store, state)
                 await to_thread.run_sync(table.expire, left)
         return gone
 

@@ -6,7 +6,7 @@ merged as it is written. Blocking.
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -34,6 +34,9 @@ from exporter.layout import ICEBERG
 from exporter.model import DataFile, TableFormat
 from exporter.parts.columns import time_column
 from exporter.zones import UTC_NAME
+
+if TYPE_CHECKING:
+    from exporter.lake.pointer import ExportCatalog
 
 _EXPORT: Final = "exporter.export-id"
 _PROPERTIES: Final = {
@@ -65,6 +68,7 @@ class IcebergTable:
         zone: str = UTC_NAME,
     ) -> None:
         self.name = name
+        self.neglect = "as it was before, to readers that open its directory,"
         self.where = f"{place.uri}/{ICEBERG}/{name}" if format_.catalog is None else f"{format_.catalog}: {name}"
         self._identifier = (format_.namespace, name)
         self._format = format_
@@ -96,7 +100,8 @@ class IcebergTable:
             self._check(table)
             self._files = {self._path(file.file_path): file for file in _files(table)}
             sizes = {path: (file.file_size_in_bytes, file.record_count) for path, file in self._files.items()}
-            return TableContents(_latest(table), sizes)
+            is_found = (pointer := self._pointer()) is None or pointer.is_hinted
+            return TableContents(_latest(table), sizes, is_found)
 
     def write(self, step: Step, generation: int) -> None:
         with self._place.written(self._metadata), self._reporting():
@@ -110,7 +115,9 @@ class IcebergTable:
             self._table = transaction.commit_transaction()
 
     def maintain(self) -> None:
-        """Does nothing."""
+        pointer = self._pointer()
+        if pointer is not None and not pointer.is_hinted:
+            pointer.hint(self.name)
 
     def generations(self) -> Collection[int]:
         table = self._table
@@ -123,6 +130,8 @@ class IcebergTable:
             return
         known = list_metadata(self._place, self._metadata)
         with self._place.written(self._metadata), self._reporting():
+            # What others have written since it was read is among the known files.
+            table.refresh()
             current = table.current_snapshot()
             gone = [
                 one.snapshot_id
@@ -139,6 +148,13 @@ class IcebergTable:
             self._catalog.close()
         self._catalog = self._table = None
         self._files = {}
+
+    def _pointer(self) -> "ExportCatalog | None":
+        if self._place.bucket is None:
+            return None
+        from exporter.lake.pointer import ExportCatalog
+
+        return self._catalog if isinstance(self._catalog, ExportCatalog) else None
 
     def _create(self, step: Step, generation: int) -> None:
         catalog = self._catalog = self._catalog or open_catalog(self._place, self._format)

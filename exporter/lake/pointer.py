@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from obstore import PutMode
 
 _SUFFIX: Final = ".metadata.json"
+#: No version has more digits than this; whatever is longer is no hint.
+_LONGEST_HINT: Final = 18
 
 
 class _Newest(NamedTuple):
@@ -37,19 +39,25 @@ class _Newest(NamedTuple):
 
 
 class ExportCatalog(MetastoreCatalog, NoopCatalog):
-    """Finds and commits the tables in one bucket. Namespaces mean nothing to it."""
+    """Finds and commits the tables in one bucket. Namespaces mean nothing to it.
+
+    `is_hinted` says whether the hint names the version of the table that was last loaded or committed.
+    """
 
     def __init__(self, bucket: Bucket) -> None:
         super().__init__("exporter")
         self._bucket: Final = bucket
         self._files: Final = BucketFiles({BUCKET: bucket})
+        self.is_hinted = True
 
     def create_namespace(self, *_: Any) -> None:
         """Does nothing."""
 
     def load_table(self, identifier: str | tuple[str, ...]) -> Table:
         name = self.table_name_from(identifier)
-        table = self._opened(name, self._newest(name))
+        newest = self._newest(name)
+        table = self._opened(name, newest)
+        self.is_hinted = _is_hint(newest.hint, newest.version)
         if table is None:
             raise NoSuchTableError(f"{self._bucket.url / metadata_directory(name)}: no table")
         return table
@@ -67,11 +75,19 @@ class ExportCatalog(MetastoreCatalog, NoopCatalog):
         data = metadata.model_dump_json(exclude_none=True).encode()
         if self._bucket.swap(_path(name, version), data, "create") is None:
             raise CommitFailedException(f"{self._bucket.url / _path(name, version)}: somebody else has written it")
-        # The table is written. What now fails, the next write does.
+        # The table is written. What now fails, `hint` does.
+        self.is_hinted = False
         with suppress(StoreError):
-            if self._hints(name, newest.hint, version) and current is not None:
+            self.is_hinted = self._hints(name, newest.hint, version)
+            if self.is_hinted and current is not None:
                 self._delete_dropped(current.metadata, metadata)
         return response(metadata, self._bucket.url / _path(name, version))
+
+    def hint(self, name: str) -> None:
+        """Names the newest version of a table, if that was left out. Raises `StoreError`."""
+        newest = self._newest(name)
+        if newest.version and not _is_hint(newest.hint, newest.version):
+            self._hints(name, newest.hint, newest.version)
 
     @staticmethod
     def _delete_old_metadata(io: FileIO, base: TableMetadata, metadata: TableMetadata) -> None:
@@ -83,7 +99,8 @@ class ExportCatalog(MetastoreCatalog, NoopCatalog):
     def _newest(self, name: str) -> _Newest:
         """Finds the newest version from the hint on, because a list grows with the history; without a hint, by one."""
         hint = self._bucket.get(_hint_path(name))
-        version = int(hint.data) if hint is not None and hint.data.strip().isdigit() else 0
+        said = b"" if hint is None else hint.data.strip()
+        version = int(said) if said.isdigit() and len(said) <= _LONGEST_HINT else 0
         found = self._bucket.get(_path(name, version)) if version else None
         if found is None:
             version = max(map(_version_of, self._bucket.sizes(metadata_directory(name))), default=0)
@@ -125,6 +142,10 @@ def _path(name: str, version: int) -> str:
 
 def _hint_path(name: str) -> str:
     return f"{metadata_directory(name)}/version-hint.text"
+
+
+def _is_hint(hint: StoredObject | None, version: int) -> bool:
+    return hint is not None and hint.data.strip() == str(version).encode()
 
 
 def _version_of(path: str) -> int:

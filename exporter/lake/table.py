@@ -6,7 +6,7 @@ it showed at its last generation is known from the log: if it shows something el
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from exporter.errors import DamagedLogError, ForeignTableError
@@ -22,10 +22,12 @@ GENERATION: Final = "exporter.generation"
 @dataclass(frozen=True, slots=True)
 class TableContents:
     """Holds what a table shows: the `generation` that it was last written for (0 means none yet), and the size in bytes
-    and the rows of its files, by path relative to the destination."""
+    and the rows of its files, by path relative to the destination. `is_found` says that readers who know only its
+    directory find this version of it."""
 
     generation: int
     files: Mapping[str, tuple[int, int | None]]
+    is_found: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,14 @@ class LakeTable(Protocol):
     is another export's or was changed by others.
 
     `read` comes first, and returns None if there is no table. `write` makes the table if there is none, and fails if
-    others have written to it since. `maintain` comes after it, and makes what was written quicker to read: nothing is
-    lost if it fails. `expire` forgets versions that lose some of their files: those whose generation is
-    not `readable`. `where` names the table in messages, and for `verify`.
+    others have written to it since. `maintain` comes after it, and makes what was written quicker to read, or found: no
+    row is lost if it fails, and `neglect` says what the table is until then. `expire` forgets versions that lose some
+    of their files: those whose generation is not `readable`. `where` names the table in messages, and for `verify`.
     """
 
     name: str
     where: str
+    neglect: str
 
     def read(self) -> TableContents | None: ...
     def write(self, step: Step, generation: int) -> None: ...

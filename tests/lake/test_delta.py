@@ -145,6 +145,15 @@ async def test_a_store_without_conditions_gets_no_table(gated: TablePlace, s3: S
     assert not [path for path in gated.paths() if "conversations" in path]
 
 
+def test_no_message_holds_the_calls_of_the_library(gated: TablePlace) -> None:
+    write(gated, Step([part(gated, 0)], ()), 1)
+    gated.write("conversations/_delta_log/00000000000000000001.json", b"garbage\n")
+    with pytest.raises(StoreError, match="Json error") as caught:
+        shown(gated)
+    assert "<unknown>" not in str(caught.value)
+    assert re.search(r"[^.]\. Run again$", str(caught.value))
+
+
 # Checkpoints.
 
 
@@ -199,7 +208,14 @@ async def test_a_checkpoint_that_fails_is_a_warning(gated: TablePlace, s3: S3, m
     with opened(gated) as (table, _):
         table.write(Step((), parts[1:]), 3)
         table.maintain()
-    assert "conversations/_delta_log/_last_checkpoint" in gated.paths()
+    pointer = "conversations/_delta_log/_last_checkpoint"
+    assert json.loads(gated.read(pointer))["version"] == 2
+    for number, garbage in enumerate((b"", b"{}", b"[]", b"null", b'{"version":"x"}', b"\xff\xfe"), start=3):
+        gated.write(pointer, garbage)
+        with opened(gated) as (table, _):
+            table.write(Step(parts[1:], ()) if number % 2 else Step((), parts[1:]), number + 1)
+            table.maintain()
+        assert json.loads(gated.read(pointer))["version"] == number, garbage
 
 
 def test_requests_do_not_grow_with_history(gated: TablePlace, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:

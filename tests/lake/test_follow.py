@@ -376,3 +376,35 @@ async def test_a_catalog_of_the_users_own(tmp_path: Path) -> None:
         nameless = {name: value for name, value in environment.items() if "ICEBERG" not in name}
         done = await anyio.run_process([*command], env=nameless, check=False)
         assert (done.returncode, done.stderr.decode().count("prod: conversations: cannot be read")) == (1, 1)
+
+
+@pytest.mark.parametrize("place", ["iceberg on S3"], indirect=True)
+async def test_an_erasure_that_was_overtaken_takes_no_version_out(place: TablePlace) -> None:
+    async with moving_source(6) as source:
+        move(source, 20)
+        await run_sync(place.location, source, Selection(table_format=TableFormat(kind="iceberg")))
+        stale = await place.state()
+        for _ in range(2):
+            move(source, 15)
+            await run_sync(place.location, source)
+    before = versions(place, "iceberg")
+    assert len(before) == 3
+    async with open_store(place.location) as store:
+        with pytest.raises(OvertakenError):
+            await follow.let_go(store, stale)
+    assert versions(place, "iceberg") == before
+
+
+@pytest.mark.parametrize("place", ["iceberg on S3"], indirect=True)
+async def test_a_run_with_nothing_to_do_writes_the_hint(place: TablePlace) -> None:
+    hint = "_iceberg/conversations/metadata/version-hint.text"
+    async with moving_source(6) as source:
+        move(source, 10)
+        await run_sync(place.location, source, Selection(table_format=TableFormat(kind="iceberg")))
+        newest = place.read(hint)
+        place.write(hint, b"x")
+        found = await verify(place.location, now=source.now)
+        assert [problem.what for problem in found.problems] == ["behind"]
+        await export(place.location, Selection(), RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
+        assert place.read(hint) == newest
+        assert (await verify(place.location, now=source.now)).sound

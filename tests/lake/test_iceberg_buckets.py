@@ -15,6 +15,7 @@ from exporter.errors import DestinationError, ForeignTableError, StoreError, Usa
 from exporter.lake import catalogs, iceberg
 from exporter.lake.files import BUCKET, BucketFiles
 from exporter.lake.follow import check_place
+from exporter.lake.iceberg_metadata import list_metadata
 from exporter.lake.pointer import ExportCatalog
 from exporter.lake.table import Step, TableContents
 from exporter.model import DataFile, TableFormat
@@ -209,6 +210,22 @@ def test_what_others_have_written_is_seen(placing: IcebergPlacing) -> None:
     assert (found.generation, len(found.files)) == (1, 2)
 
 
+def test_a_vacuum_spares_what_was_written_meanwhile(placing: IcebergPlacing, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = placing("own")
+    parts = [place.part(number) for number in range(2)]
+    place.write(parts[:1], [], 1)
+    listed = list_metadata
+
+    def later(*arguments: Any) -> set[str]:
+        place.write(parts[1:], [], 2)
+        return listed(*arguments)
+
+    with place.opened() as table:
+        monkeypatch.setattr(iceberg, "list_metadata", later)
+        table.expire({1, 2})
+    assert place.ids() == {"0a", "0b", "1a", "1b"}
+
+
 @pytest.mark.parametrize("kind", ["own", "glue"])
 def test_a_table_that_was_copied_elsewhere(kind: CatalogKind, placing: IcebergPlacing) -> None:
     place, other = placing(kind), placing("own", "other/prefix")
@@ -328,7 +345,21 @@ def test_a_hint_that_was_not_written(placing: IcebergPlacing, monkeypatch: pytes
     assert found.data == b"1"
     # A reader of the hint still finds the old version whole, and the exporter the new one.
     assert place.ids() == {"0a", "0b"}
-    assert place.shown() == TableContents(4, sizes(parts[:4]))
+    shown = place.shown()
+    assert shown == TableContents(4, sizes(parts[:4]))
+    assert not shown.is_found
+    # A run that has nothing to write still helps that reader.
+    with place.opened() as table:
+        table.maintain()
+    assert place.ids() == {f"{number}{which}" for number in range(4) for which in "ab"}
+    shown = place.shown()
+    assert shown is not None
+    assert shown.is_found
+    for garbage in (b"", b"0", b"x", b"\xff", b"7" * 20, b"9" * 5000):
+        place.bucket.put(hint, garbage, "overwrite")
+        shown = place.shown()
+        assert shown == TableContents(4, sizes(parts[:4])), garbage
+        assert not shown.is_found
     place.write(parts[4:5], [], 5)
     assert place.ids() == {f"{number}{which}" for number in range(5) for which in "ab"}
     place.bucket.delete([hint])
