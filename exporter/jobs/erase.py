@@ -7,7 +7,7 @@ Up to the commit, nothing has changed. After it, every run takes away what is le
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -41,7 +41,15 @@ from exporter.privacy import Erasure
 from exporter.progress import Observer
 from exporter.run.claim import Claim, holding
 from exporter.run.encryption import find_cipher
-from exporter.run.erasure import count_versions, dropped_of_no_use, note_proof, partitions_of, prove, take_away
+from exporter.run.erasure import (
+    count_versions,
+    dropped_of_no_use,
+    note_proof,
+    partitions_of,
+    prove,
+    take_away,
+    taken_by_unfinished,
+)
 from exporter.run.erasure_subject import erasure_key
 from exporter.run.erasure_wish import Wish
 from exporter.run.finish import check_whole
@@ -127,10 +135,11 @@ class _Erasing:
         before = log.state
         is_begun = bool(before.privacy.unfinished)
         sought = wish.sought(before, self._keys, self._subject, self._key if is_begun else None)
-        found = await Search(store, before, await load_commits(store)).find(sought)
+        commits = await load_commits(store)
+        found = await Search(store, before, commits).find(sought)
         self._observer.note("found", conversations=len(found.ids), files=len(found.live))
         erased, certificate = _NOTHING, None
-        dropped = await self._put_aside(found) if found or is_begun else []
+        dropped = await self._put_aside(found, taken_by_unfinished(commits, before)) if found or is_begun else []
         tombstones, subjects = self._remembered(found)
         known = before.privacy.tombstones | before.privacy.subjects
         if found.live or found.kept or {*tombstones, *subjects} - known:
@@ -149,13 +158,13 @@ class _Erasing:
             mentions=await _mentions(store, log.state, wish, found),
         )
 
-    async def _put_aside(self, found: Findings) -> list[str]:
+    async def _put_aside(self, found: Findings, taken: Iterable[str]) -> list[str]:
         """Writes what dropped files hold of others elsewhere, and returns the dropped files to delete: these, and those
-        that nobody needs any more."""
+        that nobody needs any more. `taken` are the files that unfinished erasures have replaced."""
         for number, (path, look) in enumerate(found.dropped.items(), 1):
             await put_rest_aside(self._stage, f"{self._run}-{number}", path, look.ids)
         leftovers = await find_leftovers(self._store, self._log.state)
-        partitions = partitions_of((*found.live, *found.kept))
+        partitions = partitions_of((*found.live, *found.kept, *taken))
         of_no_use = dropped_of_no_use(await self._store.list(DROPPED), partitions)
         gone = [*found.dropped, *leftovers.gone, *of_no_use]
         found.unread = [path for path in found.unread if path not in gone]

@@ -99,12 +99,18 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
 
 
 async def write_manifest(
-    store: Store, state: State, *, schemas: Mapping[str, pa.Schema], removed: Iterable[str] = ()
+    store: Store,
+    state: State,
+    *,
+    schemas: Mapping[str, pa.Schema],
+    removed: Iterable[str] = (),
+    leaves_parts: bool = False,
 ) -> None:
     """Brings `_manifest.json` and `_SUCCESS` up to date with `state`; changes nothing if they are.
 
     `_SUCCESS` exists only while the manifest beside it is complete and no other part lies there: it is deleted first
-    and created last, after the files that commits have `removed` are deleted.
+    and created last, after the files that commits have `removed` are deleted. A caller that `leaves_parts` to be swept
+    afterwards has none created.
     """
     complete = state_name(state) == "complete"
     if not complete:
@@ -113,7 +119,7 @@ async def write_manifest(
     if await store.read(MANIFEST) != manifest:
         await store.replace(MANIFEST, manifest)
     await store.delete(*removed)
-    if complete:
+    if complete and not leaves_parts:
         await store.create(SUCCESS, b"")
 
 

@@ -27,15 +27,22 @@ from exporter.log.state import State
 from exporter.store.base import Store
 
 
-async def publish(store: Store, state: State, *, schemas: Mapping[str, pa.Schema], removed: Iterable[str] = ()) -> None:
+async def publish(
+    store: Store,
+    state: State,
+    *,
+    schemas: Mapping[str, pa.Schema],
+    removed: Iterable[str] = (),
+    leaves_parts: bool = False,
+) -> None:
     """Brings the manifest and `_SUCCESS` up to date with `state`, and deletes what commits have `removed`.
 
-    `schemas` are those of the tables. Raises `StoreError`; `OvertakenError` if another run has continued the export,
-    with the manifest of that run in place.
+    `schemas` are those of the tables, and `leaves_parts` is as in `write_manifest`. Raises `StoreError`;
+    `OvertakenError` if another run has continued the export, with the manifest of that run in place.
     """
     # A run that overtakes this one writes parts only after its first commit: none of what is deleted is its own.
     await check_not_overtaken(store, state)
-    await write_manifest(store, state, schemas=schemas, removed=removed)
+    await write_manifest(store, state, schemas=schemas, removed=removed, leaves_parts=leaves_parts)
     try:
         await check_not_overtaken(store, state)
     except OvertakenError:

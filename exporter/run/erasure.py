@@ -18,7 +18,7 @@ from exporter.log.commits import CommitLog, check_not_overtaken
 from exporter.log.erasures import Proof, decode_certificate, digest_of, encode_certificate, put_certificate
 from exporter.log.privacy import PrivacyChange
 from exporter.log.publish import list_files, publish, sweep
-from exporter.log.state import State
+from exporter.log.state import Commit, State
 from exporter.pipeline.erasure_scan import Sought, can_hold_rows, look_into
 from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.privacy import Erasure
@@ -35,7 +35,7 @@ async def take_away(store: Store, state: State, dropped: Iterable[str] = ()) -> 
     The caller must hold the lock, and have committed. Raises `StoreError`.
     """
     schemas = Tables.of(state.request or Request()).schemas
-    await publish(store, state, schemas=schemas)
+    await publish(store, state, schemas=schemas, leaves_parts=True)
     in_the_way: list[str] = []
     try:
         await (let_go if state.privacy.unfinished else settle_tables)(store, state)
@@ -113,6 +113,18 @@ def dropped_of_no_use(paths: Iterable[str], partitions: Iterable[str]) -> list[s
         if was.startswith(f"{RECORDINGS}/") or (is_media(was) and _partition_of(was) in places):
             found.append(path)
     return found
+
+
+def taken_by_unfinished(commits: Iterable[Commit], state: State) -> set[str]:
+    """Returns the files that erasures have replaced that are not finished: since then, a repair may have put aside what
+    lay beside them."""
+    unfinished = {erasure.certificate for erasure in state.privacy.unfinished}
+    taken = set[str]()
+    for commit in commits:
+        erasure = None if commit.privacy is None else commit.privacy.erasure
+        if erasure is not None and erasure.certificate in unfinished:
+            taken.update(commit.change.removes, commit.forgets)
+    return taken
 
 
 def partitions_of(paths: Iterable[str]) -> set[str]:

@@ -5,6 +5,7 @@ them, unless the journal says that the run before it ended as it should.
 """
 
 from exporter.clock import wall_clock
+from exporter.errors import DamagedPartError
 from exporter.log.commits import CommitLog
 from exporter.log.journal import has_ended_well
 from exporter.log.manifest import check_not_behind
@@ -21,12 +22,19 @@ async def may_remain(store: Store, state: State) -> bool:
     return privacy.takes_away and not await has_ended_well(store, state.runs[-1])
 
 
-async def take_remains_away(store: Store, log: CommitLog) -> None:
+async def take_remains_away(store: Store, log: CommitLog, *, repairs: bool = False) -> None:
     """Deletes all that the log does not name, after tables have let go of it. The caller must hold the lock.
 
-    Raises `DamagedLogError` if commits are missing, because what they name may be all that is left, and `StoreError`.
+    A run that `repairs` takes away later what a damaged part keeps here, because nobody knows what that names.
+
+    Raises `DamagedLogError` if commits are missing, because what they name may be all that is left, `StoreError`, and
+    in any other run `DamagedPartError`.
     """
     await check_not_behind(store, log.state)
     # A run that the lock does not reach can then no longer commit what is swept here.
     await log.append(committed_at=wall_clock(), kind="resume")
-    await take_away(store, log.state)
+    try:
+        await take_away(store, log.state)
+    except DamagedPartError:
+        if not repairs:
+            raise

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any, Final, TypeVar
 from unittest.mock import patch
 
-from exporter.errors import StoreError
+from exporter.errors import DestinationError, StoreError
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Cut:
                 stack.enter_context(patch.object(os, name, self._guarded(getattr(os, name))))
             try:
                 return await job()
-            except StoreError:
+            except (DestinationError, StoreError):
                 if not self.was_made:
                     raise
             except BaseException:

@@ -970,6 +970,32 @@ class Sequences(RuleBasedStateMachine):
         return things[which % len(things)] if things else None
 
 
+def test_an_encrypted_quarantine_is_what_the_model_is() -> None:
+    machine = Sequences()
+    try:
+        machine.begin(
+            behaviour=Behaviour(),
+            partition_by="day",
+            page_size=1000,
+            part_bytes=1 << 28,
+            since=None,
+            rows=9,
+            seed=1,
+            by_sync=True,
+            tables=None,
+            table_kind=None,
+            policy=None,
+            encrypted="uniform",
+        )
+        for which in range(9):
+            machine.at_source_a_row_changes(which=which, status="completed", duration="a while")
+        machine.sync(lag=0, keep=None, earlier=False)
+        assert machine._exported().quarantined()
+        machine.is_what_the_model_is()
+    finally:
+        machine.teardown()
+
+
 def _fits(row: Row) -> bool:
     return not isinstance(row.fields["duration"], str)
 

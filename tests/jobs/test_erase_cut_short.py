@@ -3,19 +3,21 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
-from exporter.errors import ErasureUnfinishedError, StoreError
+from exporter.errors import DamagedPartError, ErasureUnfinishedError, StoreError
 from exporter.jobs.compact import compact
 from exporter.jobs.vacuum import vacuum
+from exporter.jobs.verify import verify
 from exporter.layout import SUCCESS
 from exporter.progress import Quiet
 from exporter.store.local.store import LocalStore
+from tests.jobs.damage import truncate
 from tests.jobs.erasing import check, erase_from, ids, status_of
 from tests.jobs.made import NOW, make_exports
 from tests.toolkit.recorded import check_media, conversations, media, record, recordings, state_of
@@ -104,21 +106,54 @@ def _ids_of(root: Path, path: str) -> set[str]:
     return {*pq.ParquetFile(root / path).read(["id"])["id"].to_pylist()}
 
 
-def test_a_disk_that_fails_after_the_commit(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hers = hers_in(export)
+def cut_short(root: Path, hers: Iterable[str], monkeypatch: pytest.MonkeyPatch) -> pytest.ExceptionInfo[StoreError]:
+    """Begins an erasure on a disk that fails after the commit."""
+    delete = LocalStore.delete
 
-    async def delete(_store: LocalStore, *paths: str) -> None:
+    async def fails(store: LocalStore, *paths: str) -> None:
         if any(path.startswith("conversations/") for path in paths):
             raise StoreError(f"{paths[0]}: the disk fails")
+        await delete(store, *paths)
 
     with monkeypatch.context() as failing:
-        failing.setattr(LocalStore, "delete", delete)
+        failing.setattr(LocalStore, "delete", fails)
         with pytest.raises(ErasureUnfinishedError, match="exporter erase") as failed:
-            erase_from(export, ids=hers)
+            erase_from(root, ids=hers)
+    return failed
+
+
+def test_a_disk_that_fails_after_the_commit(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hers = hers_in(export)
+    failed = cut_short(export, hers, monkeypatch)
     assert not any(name in str(failed.value) for name in hers)
+    assert not (export / SUCCESS).exists(), "beside parts that are to go"
     assert status_of(export).exit_status == 1
     # Without saying whom, it goes on with what was begun.
     done = erase_from(export)
     assert (done.exit_status, len(done.finished), done.certificate) == (0, 1, None)
     assert status_of(export).exit_status == 0
     assert not {*hers} & ids(export)
+
+
+@pytest.mark.parametrize("damage", [None, truncate])
+def test_a_repair_meets_what_remains(
+    damage: Callable[[Path, str], None] | None, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hers = hers_in(export)
+    sounds = {(export / row["path"]).read_bytes() for name, row in recordings(export).items() if name in hers}
+    cut_short(export, hers, monkeypatch)
+    part = state_of(export).recordings[0]
+    if damage is None:
+        (export / part.path).unlink()
+    else:
+        damage(export, part.path)
+    with pytest.raises(DamagedPartError, match=r"exporter verify .* --repair"):
+        compacted(export)
+    mended = anyio.run(partial(verify, export, now=NOW, repair=True))
+    assert (mended.sound, mended.dropped_recordings, mended.uncovered) == (True, part.rows, ())
+    assert check(export).problems == ()
+    assert (export / SUCCESS).exists()
+    # What lay beside the part may have been hers.
+    assert erase_from(export).exit_status == 0
+    assert sounds.isdisjoint(path.read_bytes() for path in export.rglob("*") if path.is_file())
+    assert check(export).exit_status == 0

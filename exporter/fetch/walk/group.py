@@ -61,7 +61,8 @@ class Group(Generic[RowT]):
     """Holds the rows that `question` brings above those of the page `below`, by id.
 
     `position` is the time of most of them, and `known` are ids of these. `question` is bounded from above only. `below`
-    is known to be listed below the group, None if nothing is. `doubt` says why rows may be missing, if they may.
+    is known to be listed below the group, None if nothing is. `status` is that of the list, if it is the list of one.
+    `doubt` says why rows may be missing, if they may.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class Group(Generic[RowT]):
         traits: Traits,
         held: dict[str, TimedRow[RowT]],
         known: Iterable[str],
+        status: str | None,
     ) -> None:
         self._position = position
+        self._status = status
         self.rows = dict(held)
         self.doubt = ""
         self._question = replace(question, limit=MAX_PAGE_SIZE, created_after=None, entire=True, ids_only=False)
@@ -258,7 +261,7 @@ class Group(Generic[RowT]):
         """Returns whether slices that ended at the end of all were not cut. `page` is a list that came after them."""
         if self._longest is None or is_longer(page, self._longest):
             return True
-        return (yield from shown_uncut(self._longest, self._traits))
+        return (yield from shown_uncut(self._longest, self._traits, self._status))
 
     def _versions(self) -> set[tuple[str, Instant | None]]:
         return {(identity, updated_at) for identity, (_, _, updated_at) in self.rows.items()}

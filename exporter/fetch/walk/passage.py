@@ -78,7 +78,7 @@ class Passage(Descent[RowT]):
         is_above = floor is not None and floor >= self.end
         if not is_above and (self._anchor < self.end or not self._is_told_apart(search)):
             question = yield from self._ask_from_above()
-            group = Group(self._anchor, question, below, self._traits, self._held, self._known)
+            group = Group(self._anchor, question, below, self._traits, self._held, self._known, self._status)
             yield from group.enumerate()
             rows = [row for row in group.rows.values() if self.start <= row[1] < self.settled_from]
             self._held = {row[0].id: row for row in rows if row[1] == floor}

@@ -201,7 +201,7 @@ class JoinedWalk(WindowProgress, Generic[RowT]):
             if lowest < self._bottom or (may_be_whole and traits.has_had_longer(page)):
                 return lowest
             if lowest >= anchor:
-                return lowest if may_be_whole and (yield from shown_uncut(page, traits)) else None
+                return lowest if may_be_whole and (yield from shown_uncut(page, traits, status)) else None
             anchor, known = times[-1], rows_by_time(page.rows, times[-1])
             search = Search(replace(traits.approach, has_floor=False), is_expected=True)
         return None

@@ -13,11 +13,12 @@ from exporter.model import Page, PageRequest, RowT
 _FAR_ABOVE: Final = 2 * DAY
 
 
-def shown_uncut(listing: Page[RowT], traits: Traits) -> AskingWhether[RowT]:
+def shown_uncut(listing: Page[RowT], traits: Traits, status: str | None) -> AskingWhether[RowT]:
     """Returns whether a later page, much longer than `listing`, a list of ids, shows that no limit can have cut it (4).
 
-    The page is asked for with bounds where `listing` was, which lie above all. The only row of an organization is taken
-    for all of them, though no longer page exists: a page of ids is trusted to hold two rows.
+    The page is asked for with bounds where `listing` was, which lie above all, and with the `status` that `listing` was
+    asked for only if nothing is listed without it. The only row of an organization is taken for all of them, though no
+    longer page exists: a page of ids is trusted to hold two rows.
     """
     if len(listing) >= listing.limit:
         return False
@@ -31,6 +32,9 @@ def shown_uncut(listing: Page[RowT], traits: Traits) -> AskingWhether[RowT]:
         ids_only=True,
     )
     newest = yield longest
+    if not newest and status is not None:
+        longest = replace(longest, status=status)
+        newest = yield longest
     if is_longer(newest, listing):
         return True
     if len(newest) > len(listing):
@@ -40,9 +44,7 @@ def shown_uncut(listing: Page[RowT], traits: Traits) -> AskingWhether[RowT]:
         return False
     time = newest.rows.created_at[0]
     for before in (time - 1, time - traits.unit // 2 - 1):
-        older = yield PageRequest(
-            MAX_PAGE_SIZE, created_before=before, before_cursor=before + 1, filtered=False, ids_only=True
-        )
+        older = yield replace(longest, created_before=before, before_cursor=before + 1)
         # A server that rounds also shows the row below its own time.
         if ids_of(older) - ids_of(newest):
             return False

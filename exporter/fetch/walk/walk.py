@@ -155,7 +155,7 @@ class Walk(ListEnd[RowT]):
             # The list began further down than the page before, and came to the same end.
             is_end = len(at_position) == 1 and self._above is not None and is_longer(self._above, listing)
             self._end_listing = outline(listing) if is_end else None
-            if not is_end and (yield from shown_uncut(listing, self._traits)):
+            if not is_end and (yield from shown_uncut(listing, self._traits, self._status)):
                 again = yield from self._try(self._search(), ids_only=True)
                 is_end = again is not None and ids_of(again) == ids_of(listing)
             if is_end:
@@ -204,7 +204,11 @@ class Walk(ListEnd[RowT]):
         if any(time >= self.start for time in below) or at_position - self._held.keys():
             return True
         listing = self._end_listing
-        if listing is not None and not is_longer(page, listing) and not (yield from shown_uncut(listing, self._traits)):
+        if (
+            listing is not None
+            and not is_longer(page, listing)
+            and not (yield from shown_uncut(listing, self._traits, self._status))
+        ):
             return True
         if not below:
             self._traits.proven_end = bottom

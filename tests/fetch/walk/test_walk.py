@@ -671,3 +671,20 @@ def test_one_row_a_page_is_refused() -> None:
     reader.traits.observe(lowest, server.answer(lowest))
     with pytest.raises(ContradictionError, match="shows one conversation a page"):
         reader.read(Interval(T0 - 300 * HOUR, T0 + 1))
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 1000])
+@pytest.mark.parametrize("hides", [None, "token_created"])
+def test_the_only_row_of_all_is_proven_whether_it_is_hidden_or_not(hides: str | None, page_size: int) -> None:
+    server = ServerModel([StoredRow("c0", T0, T0 + SECOND, status="token_created")], Behaviour(hides=hides))
+    reader = Reader(server, page_size)
+    reader.read(Interval(BEGINNING, T0 + DAY))
+    assert ([row.id for row in reader.rows], reader.unproven) == (["c0"], [])
+
+
+def test_a_hidden_row_is_not_taken_for_the_only_one_where_a_page_shows_one_row() -> None:
+    rows = [StoredRow(f"c{number}", T0 + number * HOUR, T0, status="token_created") for number in range(2)]
+    server = ServerModel(rows, Behaviour(hides="token_created", page_cap=1))
+    reader = Reader(server, 1000)
+    reader.read(Interval(BEGINNING, T0 + DAY))
+    assert len(reader.rows) == len(rows) or reader.unproven
