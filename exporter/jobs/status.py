@@ -67,6 +67,7 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     """
 
     state: StateName
+    generation: int
     rows: int
     files: int
     bytes: int
@@ -169,6 +170,7 @@ async def status(
     times = state.doubts.times
     found = Status(
         state=state_name(state),
+        generation=state.number,
         rows=state.totals.rows,
         turns=state.totals.turns,
         files=state.totals.files,
