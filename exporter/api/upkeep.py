@@ -14,7 +14,7 @@ from exporter.jobs.accept import AcceptResult
 from exporter.jobs.accept import accept as run_accept
 from exporter.jobs.compact import CompactResult
 from exporter.jobs.compact import compact as run_compact
-from exporter.jobs.convert import ConvertResult, choose_compression
+from exporter.jobs.convert import ConvertResult, choose_text
 from exporter.jobs.convert import convert as run_convert
 from exporter.jobs.table_output import parse_output
 from exporter.jobs.vacuum import VacuumResult
@@ -120,7 +120,7 @@ async def convert(
     output: str | Path,
     *,
     table: str = CONVERSATIONS,
-    format: TextFormat = "csv",  # noqa: A002 - as the command line has it
+    format: TextFormat | None = None,  # noqa: A002 - as the command line has it
     compression: Compression | None = None,
     by_partition: bool = False,
     data_key_file: str | Path | None = None,
@@ -128,12 +128,13 @@ async def convert(
 ) -> ConvertResult:
     """Writes a table of an export as CSV or JSON Lines, as `exporter convert` does. It needs no token.
 
-    `output` is a new file or, `by_partition`, a new directory; nothing is left there if the call fails. `compression`
-    is by default what the name ends with. Raises `ExporterError`, such as `UsageError` if there is something at
-    `output`.
+    `output` is a new file or, `by_partition`, a new directory; nothing is left there if the call fails. `format` and
+    `compression` are by default what the name ends with, otherwise CSV and none. Raises `ExporterError`, such as
+    `UsageError` if there is something at `output`.
     """
     where, to = parse_location(str(destination)), str(output)
-    chosen, path = choose_compression(to, format, compression, by_partition), parse_output(to, where)
+    form, chosen = choose_text(to, format, compression, by_partition)
+    path = parse_output(to, where)
     keys = KeyOptions(data_key_file=data_key_file).keys(os.environ)
 
     def job(told: Observer) -> Awaitable[ConvertResult]:
@@ -141,7 +142,7 @@ async def convert(
             where,
             path,
             table=table,
-            as_=format,
+            as_=form,
             compression=chosen,
             by_partition=by_partition,
             keys=keys,

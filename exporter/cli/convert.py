@@ -31,8 +31,14 @@ def convert(
     display: Display,
     output: Annotated[str, flag("Write to this new file, or to stdout if it is -.", "PATH", Group.DONE)],
     as_: Annotated[
-        TextFormat, flag("Write csv, or jsonl: a JSON object a line.", "FORMAT", Group.DONE, "--format")
-    ] = "csv",
+        TextFormat | None,
+        flag(
+            "Write csv, or jsonl: a JSON object a line. Default: what the name ends with, otherwise csv.",
+            "FORMAT",
+            Group.DONE,
+            "--format",
+        ),
+    ] = None,
     table: Annotated[
         str,
         typer.Option(
@@ -58,15 +64,15 @@ def convert(
     if to_stdout and by_partition:
         raise UsageError("--output -: holds one file; for --by-partition, name a directory")
 
-    from exporter.jobs.convert import choose_compression
+    from exporter.jobs.convert import choose_text
     from exporter.jobs.convert import convert as run_convert
     from exporter.jobs.table_output import parse_output
 
     to = open_stdout() if to_stdout else parse_output(output, target)
-    chosen = choose_compression(output, as_, compression, by_partition)
+    form, chosen = choose_text(output, as_, compression, by_partition)
     if to_stdout and chosen != "none" and is_terminal(sys.stdout):
         raise UsageError(f"--compression {chosen}: says nothing on a terminal. Send it to a file, with > calls.csv.gz")
-    run = partial(run_convert, target, to, table=table, as_=as_, compression=chosen, by_partition=by_partition)
+    run = partial(run_convert, target, to, table=table, as_=form, compression=chosen, by_partition=by_partition)
     run = partial(run, keys=where.keys(os.environ))
 
     def tell(done: "ConvertResult") -> Result:

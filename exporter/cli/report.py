@@ -81,8 +81,9 @@ def _expired(summary: "Summary") -> list[str]:
 
 def _describe_place(summary: "Summary") -> Iterator[str]:
     place = summary.manifest.removesuffix(MANIFEST).rstrip("/") or "."
+    kept = f"{count_of(summary.files, 'file')}, {format_size(summary.bytes)}"
     readable = ", readable by its group" if summary.file_mode == "group" else ""
-    yield f"  at        {place} ({count_of(summary.files, 'file')}, {format_size(summary.bytes)}{readable})"
+    yield f"  at        {place} ({kept}{readable}), generation {summary.generation:,}"
     if summary.request is not None:
         yield f"  request   {describe_request(summary.request, summary)}"
     yield from describe_hydrated(summary.hydrated)
@@ -171,8 +172,9 @@ def describe_synced(synced: "SyncResult") -> Iterator[str]:
     changes = (synced.inserted, synced.updated, synced.removed, synced.rewritten, summary.expired_rows)
     if synced.exit_status == 0 and not any(changes):
         read = f"; {synced.unchanged:,} read again and unchanged" if synced.unchanged else ""
+        place = f"at {location_of(summary)}, generation {summary.generation:,}"
         yield f"✔ up to date  {count_of(summary.rows, 'conversation')}, nothing has changed{read}"
-        yield f"  {' · '.join(filter(None, [known, _with_cost(f'at {location_of(summary)}', summary)]))}"
+        yield f"  {' · '.join(filter(None, [known, _with_cost(place, summary)]))}"
         yield from describe_beside(summary.recordings)
         yield from describe_surprises(summary)
         yield from describe_acceptances(summary.acceptances)

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SUMMARY_KEYS: Final = (
-    "state", "rows", "new_rows", "expired_rows", "files", "bytes", "requests", "retries", "throttled", "seconds",
-    "manifest", "organization", "filters", "ignored_filters", "fields", "withheld", "hydrated", "partition_by",
-    "timezone", "tables", "unproven", "quarantined_rows", "new_doubts", "accepted",
+    "state", "generation", "rows", "new_rows", "expired_rows", "files", "bytes", "requests", "retries", "throttled",
+    "seconds", "manifest", "organization", "filters", "ignored_filters", "fields", "withheld", "hydrated",
+    "partition_by", "timezone", "tables", "unproven", "quarantined_rows", "new_doubts", "accepted",
 )  # fmt: skip
 
 

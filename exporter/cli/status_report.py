@@ -31,7 +31,7 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
         share = f"{percent_of(found.covered_share)} of the range "
     rows = count_of(found.rows, "conversation")
     yield f"  state     {found.state}: {rows}{turns}, {share}{describe_range(found)}"
-    yield f"  files     {found.files:,} of {format_size(found.bytes)}"
+    yield f"  files     {found.files:,} of {format_size(found.bytes)}, at generation {found.generation:,}"
     if found.request is not None:
         yield f"  request   {describe_request(found.request, found)}"
     if found.table_format is not None:

@@ -200,20 +200,23 @@ class _Conversion:
             raise
 
 
-def choose_compression(output: str, as_: TextFormat, asked: Compression | None, by_partition: bool) -> Compression:
-    """Returns the compression that is asked for or, without one, that the name of a file ends with.
+def choose_text(
+    output: str, as_: TextFormat | None, asked: Compression | None, by_partition: bool
+) -> tuple[TextFormat, Compression]:
+    """Returns the format and the compression that are asked for or, without them, that the name of a file ends with.
 
     Raises `UsageError` for a name that says something else than what is asked for.
     """
     if by_partition:
-        return asked or "none"
+        return as_ or "csv", asked or "none"
     if output.endswith("/"):
         raise UsageError(f"--output {output}: names a directory. Name a file, or add --by-partition")
     named: Compression | None = next((name for name, end in ENDINGS.items() if end and output.endswith(end)), None)
     if asked is not None and named not in (None, asked):
         raise UsageError(f"--compression {asked}: does not go with a name that ends with {ENDINGS[named]}")
     chosen = asked or named or "none"
-    form = output.removesuffix(ENDINGS[chosen]).rpartition(".")[2]
-    if form in get_args(TextFormat) and form != as_:
-        raise UsageError(f"--format {as_}: does not go with a name that ends with .{form}. Add --format {form}")
-    return chosen
+    ending = output.removesuffix(ENDINGS[chosen]).rpartition(".")[2]
+    form: TextFormat | None = next((name for name in get_args(TextFormat) if name == ending), None)
+    if as_ is not None and form not in (None, as_):
+        raise UsageError(f"--format {as_}: does not go with a name that ends with .{form}. Leave it out")
+    return as_ or form or "csv", chosen

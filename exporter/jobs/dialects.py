@@ -31,4 +31,7 @@ def register(table: WarehouseTable, dialect: WarehouseDialect) -> str:
     """
     if table.is_encrypted:
         raise UsageError(f"--format {dialect}: the parts are encrypted, and no warehouse can read them")
-    return _WRITERS[dialect](table)
+    text = _WRITERS[dialect](table)
+    if dialect == "clickhouse" or table.kind == "catalog" or table.place is None or not table.place.is_elsewhere:
+        return text
+    return f"-- The bucket is at {table.place.address}: tell {dialect} so, because s3:// leads to Amazon.\n{text}"

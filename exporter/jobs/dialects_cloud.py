@@ -191,6 +191,6 @@ def _clickhouse_place(place: Place) -> str:
         case "gs":
             return escaped(f"https://storage.googleapis.com/{place.bucket}/{place.path}")
         case "s3":
-            return escaped(f"https://{place.bucket}.s3.amazonaws.com/{place.path}")
+            return escaped(f"{place.address or f'https://{place.bucket}.s3.amazonaws.com'}/{place.path}")
         case "file":
             return escaped(place.path)

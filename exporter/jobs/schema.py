@@ -57,7 +57,7 @@ async def load_warehouse_table(location: Location, table: str, copy: Place | Non
             schema=schema_of(shown),
             partition_by=manifest.request.partition_by,
             zone=manifest.request.timezone,
-            place=copy or Place.of(location, _account(location)),
+            place=copy or _place_of(location),
             format=manifest.table_format,
             is_encrypted=manifest.encryption is not None,
         )
@@ -72,12 +72,18 @@ async def load_warehouse_table(location: Location, table: str, copy: Place | Non
     )
 
 
-def _account(location: Location) -> str:
-    if isinstance(location, Path) or location.scheme != "az":
-        return ""
+def _place_of(location: Location) -> Place:
+    """Returns the place of a destination, as the environment that the exporter reads it by says. Asks no network."""
+    place = Place.of(location)
+    if isinstance(location, Path) or location.scheme == "gs":
+        return place
+    if location.scheme == "s3":
+        from exporter.store.objects.amazon import find_address
+
+        return replace(place, address=find_address(location))
     from exporter.store.objects.clouds import azure_config
 
-    return str(azure_config(os.environ).get("account_name", ""))
+    return replace(place, account=str(azure_config(os.environ).get("account_name", "")))
 
 
 async def _newest_metadata(store: Store, table: WarehouseTable) -> str | None:

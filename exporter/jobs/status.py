@@ -69,6 +69,7 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     """
 
     state: StateName
+    generation: int
     rows: int
     files: int
     bytes: int
@@ -172,6 +173,7 @@ async def status(
     times = state.doubts.times
     found = Status(
         state=state_name(state),
+        generation=state.number,
         rows=state.totals.rows,
         turns=state.totals.turns,
         files=state.totals.files,

@@ -28,7 +28,8 @@ _FROM_GOOD_TO_BAD: Final = (0, 3, 1, 2, 4, 5, 6)
 
 
 class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
-    """Sums up what a destination holds after a run; `requests` and `seconds` are those of the run.
+    """Sums up what a destination holds after a run, at its `generation`; `requests` and `seconds` are
+    those of the run.
 
     `turns` is None if that table was not asked for. `bytes` are those of the parts. `resumed` says that an export
     existed before the run, and `changed` that the run committed something. `withheld` are sensitive fields that were
@@ -46,6 +47,7 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     """
 
     state: StateName
+    generation: int
     rows: int
     files: int
     bytes: int
@@ -127,6 +129,7 @@ def summarize(
     served, times = served_fields(after), after.doubts.times
     return Summary(
         state=state_name(after),
+        generation=after.number,
         rows=after.totals.rows,
         files=after.totals.files,
         bytes=after.totals.bytes,

@@ -29,13 +29,15 @@ _AZURE: Final = re.compile(r"abfss://([^@/]+)@([a-z0-9]+)\.dfs\.core\.windows\.n
 class Place:
     """Locates an export for programs elsewhere: `path` lies in the bucket or container, or is that of a directory.
 
-    `account` is the storage account of an Azure container, and empty if it is not known.
+    `account` is the storage account of an Azure container, and empty if it is not known. `address` is that of an S3
+    bucket, and empty if it is Amazon's usual one.
     """
 
     kind: PlaceKind
     path: str
     bucket: str = ""
     account: str = ""
+    address: str = ""
 
     @classmethod
     def of(cls, location: Location, account: str = "") -> Self:
@@ -56,6 +58,11 @@ class Place:
         except UsageError as error:
             raise UsageError(f"--location: {error}") from error
         return cls.of(location, match[2] if match else "")
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Returns whether the bucket is at an endpoint that is not Amazon's, where `s3://` does not lead by itself."""
+        return bool(self.address) and ".amazonaws." not in self.address
 
     def __str__(self) -> str:
         return "a directory of this machine" if self.kind == "file" else self.uri(self.kind)

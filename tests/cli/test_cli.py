@@ -53,6 +53,7 @@ TOKEN = "ak_a-secret-of-the-tests"
 
 SUMMARY = Summary(
     state="complete",
+    generation=1_234,
     rows=12_345,
     files=31,
     bytes=45_200_000,
@@ -470,6 +471,7 @@ def test_json_puts_one_object_on_stdout_in_place_of_the_report(job: Job, run: Ru
     assert done.status == 0
     assert json.loads(done.out) == {
         "state": "complete",
+        "generation": 1_234,
         "rows": 12_345,
         "files": 31,
         "bytes": 45_200_000,
@@ -711,7 +713,7 @@ def test_the_summary_tells_people_what_there_is_and_what_to_do_next() -> None:
     assert summarize() == (
         "✔ complete  12,345 conversations, from 2026-01-01 up to 2026-02-01 UTC (not included)\n"
         "  this run  12,345 new · 130 requests · 12 s\n"
-        "  at        /data/out (31 files, 45.2 MB)\n"
+        "  at        /data/out (31 files, 45.2 MB), generation 1,234\n"
         "  request   organization org_1 · filters channel=email · all fields · by day · tables conversations\n"
         "  query it  exporter help read\n"
         "  To look at it, paste into DuckDB:\n"
@@ -776,6 +778,7 @@ STATUS: dict[str, Any] = {
     "updates_since": to_datetime(500_000),
     "last_run": None,
     "state": "incomplete",
+    "generation": 3,
     "rows": 5,
     "files": 1,
     "bytes": 2000,
@@ -825,7 +828,7 @@ def test_status_tells_how_far_an_export_is(run: Run, monkeypatch: pytest.MonkeyP
         0,
         "out  locked by pid 7 on somewhere\n"
         "  state     incomplete: 5 conversations, 75 % of the range up to 2026-02-01 UTC (not included)\n"
-        "  files     1 of 2.0 kB\n"
+        "  files     1 of 2.0 kB, at generation 3\n"
         "  request   organization org_sandbox · "
         'filters status=failed custom_metadata="{\\"a\\": 1}" · fields id, status'
         " · by day · tables conversations\n"
@@ -1075,6 +1078,7 @@ def test_the_demo_asks_for_the_same_range_whenever_it_runs(job: Job, run: Run) -
 def test_a_status_without_a_beginning_shows_no_share() -> None:
     found = Status(
         state="incomplete",
+        generation=1,
         rows=0,
         files=0,
         bytes=0,
@@ -1184,7 +1188,7 @@ def test_a_sync_that_changed_nothing_says_so_in_two_lines() -> None:
     )
     assert list(describe_synced(synced)) == [
         "✔ up to date  12,345 conversations, nothing has changed; 77 read again and unchanged",
-        "  all changes up to 2026-11-28 11:10 UTC · at /data/out · 130 requests · 12 s",
+        "  all changes up to 2026-11-28 11:10 UTC · at /data/out, generation 1,234 · 130 requests · 12 s",
     ]
     told = list(describe_synced(msgspec.structs.replace(synced, updated=2, rewritten=1)))
     assert told[0].startswith("✔ complete  12,345 conversations")

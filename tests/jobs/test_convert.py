@@ -25,7 +25,7 @@ import exporter
 from exporter import errors
 from exporter.cli import main
 from exporter.encode.schema import turns_schema
-from exporter.jobs.convert import convert
+from exporter.jobs.convert import choose_text, convert
 from exporter.jobs.table_text import Text
 from exporter.keys import NO_KEYS
 from exporter.privacy import Encryption, KeyReference
@@ -202,6 +202,20 @@ def test_recordings_and_tables_that_are_not_there(made: Path, tmp_path: Path) ->
     assert (tmp_path / "none.csv").read_bytes().startswith(b'"id","organization_id",')
     with pytest.raises(errors.DestinationError, match="no export here"):
         exporter.blocking.convert(tmp_path / "nowhere", tmp_path / "y")
+
+
+def test_the_name_says_the_format_and_the_compression() -> None:
+    for name, format_, compression in (
+        ("x", "csv", "none"),
+        ("x.csv.gz", "csv", "gzip"),
+        ("x.jsonl", "jsonl", "none"),
+        ("x.jsonl.zst", "jsonl", "zstd"),
+    ):
+        assert choose_text(name, None, None, False) == (format_, compression)
+    assert choose_text("x", "jsonl", "gzip", False) == ("jsonl", "gzip")
+    assert choose_text("x.jsonl", None, None, True) == ("csv", "none")
+    with pytest.raises(errors.UsageError, match="does not go with a name"):
+        choose_text("x.jsonl", "csv", None, False)
 
 
 def test_stdout_has_the_rows_and_stderr_the_report(

@@ -28,6 +28,7 @@ from exporter.sandbox import make_conversations
 from exporter.sandbox.server import serve
 from exporter.settings import WAREHOUSES, Credentials, PartitionBy, RunSettings, Selection, WarehouseDialect
 from exporter.store.location import Url
+from exporter.store.objects.amazon import find_address
 from tests.end_to_end.records import SINCE, UNTIL
 from tests.toolkit.clickhouse import run_clickhouse
 from tests.toolkit.clouds import S3
@@ -323,13 +324,23 @@ def test_clickhouse_reads_from_a_bucket(s3: S3, tmp_path: Path, monkeypatch: pyt
     destination = Url("s3", "for-clickhouse", "calls")
     exported(destination, "month")
     shown = load(destination)
-    assert shown.place == Place("s3", "calls", "for-clickhouse")
+    assert shown.place == Place("s3", "calls", "for-clickhouse", address=f"{s3.url}/for-clickhouse")
+    assert register(shown, "hive").startswith(f"-- The bucket is at {s3.url}/for-clickhouse: tell hive so, because")
     assert (shown.first, shown.partitions[0]) == ("2024-01", "2024-01")
     created = render_schema(shown, "clickhouse").rstrip(";")
-    here = created.replace("https://for-clickhouse.s3.amazonaws.com", f"{s3.url}/for-clickhouse")
     keys = "', 'AKIAFORTESTS', 'not-a-secret', 'Parquet')"
-    (count,) = run_clickhouse([here.replace("', 'Parquet')", keys), "SELECT count() FROM conversations"], tmp_path)[1:]
+    (count,) = run_clickhouse([created.replace("', 'Parquet')", keys), "SELECT count() FROM conversations"], tmp_path)[
+        1:
+    ]
     assert count.strip() == "60"
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    address = find_address(destination)
+    assert address == "https://for-clickhouse.s3.eu-west-1.amazonaws.com"
+    at_amazon = replace(shown, place=Place("s3", "calls", "for-clickhouse", address=address))
+    assert f"S3('{address}/calls/conversations/" in register(at_amazon, "clickhouse")
+    assert "The bucket is at" not in register(at_amazon, "hive")
 
 
 def test_the_command_prints_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

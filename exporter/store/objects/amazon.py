@@ -99,6 +99,17 @@ def resolve(url: Url) -> Endpoint:
     return Endpoint(endpoint, is_virtual, region, Path(authorities) if authorities else None, provide)
 
 
+def find_address(url: Url) -> str:
+    """Returns the address of the bucket by the environment, without a `/` at its end. Raises `UsageError`.
+
+    Nothing is sent, and no credentials are looked for.
+    """
+    try:
+        return _find_address(url, _open_session())[0].rstrip("/")
+    except faults.BotoCoreError as error:
+        raise UsageError(f"{url}: the AWS configuration is not usable ({type(error).__name__})") from error
+
+
 def find_region(url: Url) -> str:
     """Returns the region that Amazon says this bucket is in, or "" if it does not say. Amazon is asked only once."""
 
