@@ -247,7 +247,8 @@ class ForeignTableError(StoreError):
     def __init__(self, where: str, what: str) -> None:
         super().__init__(
             f"{where}: this table is not as the exporter left it: {what}\n"
-            "Restore the version before that, or delete the table's log so that the next run makes it again"
+            "Restore the version before that, or delete the table's log so that the next run makes it again. Then move "
+            "the files away that others have left: exporter verify names them"
         )
         self.where = where
         self.what = what

@@ -243,7 +243,10 @@ async def test_an_export_that_is_there_becomes_a_table(place: TablePlace) -> Non
             describe_verified(found, destination)
         )
         other = Selection(table_format=TableFormat(kind="iceberg" if kind == "delta" else "delta"))
-        with pytest.raises(DestinationError, match=f"kept as {kind}, and cannot become"):
+        # In Azure there can be no Iceberg tables, whatever is stored.
+        nowhere = str(destination).startswith("az:")
+        why = "no place for Iceberg tables" if nowhere else f"kept as {kind}, and cannot become"
+        with pytest.raises(DestinationError, match=why):
             await export(destination, other, RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
         with pytest.raises(UsageError, match="--keep-generations"):
             await run_sync(destination, source, keep_generations=2)
@@ -256,7 +259,7 @@ async def test_a_table_that_others_have_written_to_is_left_alone(place: TablePla
         delta_table(place).delete("status = 'completed'")
         version = delta_table(place).version()
         move(source, 40)
-        with pytest.raises(ForeignTableError, match="not as the exporter left it"):
+        with pytest.raises(ForeignTableError, match=r"not as the exporter left it(?s:.*)verify names them"):
             await run_sync(destination, source)
         assert delta_table(place).version() == version
         # Everything else is done.

@@ -14,7 +14,7 @@ from exporter.sandbox import gate, make_conversations
 from tests.manual.conftest import JANUARY
 from tests.toolkit.clouds import S3
 from tests.toolkit.lake import s3_properties
-from tests.toolkit.manual import PAGES, run_shell, serving
+from tests.toolkit.manual import PAGES, in_code, run_shell, serving
 
 PAGE = PAGES["iceberg"]
 
@@ -52,12 +52,14 @@ def test_a_bucket_with_and_without_a_catalog(tmp_path: Path, s3: S3) -> None:
         options = {"AWS_ENDPOINT_URL": s3.url, "AWS_REGION": "eu-west-1"}
         keys = {"AWS_ACCESS_KEY_ID": "AKIAFORTESTS", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
         properties = s3_properties({**options, **keys})
-        program = program.replace(region, repr(properties))
+        leading = {name: value for name, value in properties.items() if "key" not in name}
+        assert {*properties} - {*leading} <= {*in_code(PAGE.section("Without a catalog"))}
+        program = program.replace(region, repr(leading))
         command = [sys.executable, "-W", "error", "-c", program]
         read = subprocess.run(
             command,
             cwd=tmp_path,
-            env={**os.environ, "POLARS_ICEBERG_PLANNER": "pyiceberg"},
+            env={**os.environ, **keys, "POLARS_ICEBERG_PLANNER": "pyiceberg"},
             capture_output=True,
             text=True,
         )
