@@ -109,7 +109,7 @@ async def _inspect_what_runs_touch(store: Store, findings: Inspection, decodes: 
         *check_success(state, has_success),
         *check_names(state, await list_files(store)),
         *(await find_orphans(store, findings) if decodes else ()),
-        *await inspect_tables(store, state),
+        *await inspect_tables(store, findings),
         *await inspect_erasures(store, state, findings.commits),
     ]
     run = state.runs[-1]

@@ -26,9 +26,9 @@ Opening: TypeAlias = Callable[[Store, ExportFile], AbstractAsyncContextManager[P
 class Inspection:
     """Holds what the log says, and how the destination differs from it. `unfinished` is a command that was cut short.
 
-    `writer` is the run that was at work, if there was one. `place` and `schemas` are those of the tables. `parts_read`,
-    `bytes_read` and `ids_compared` count what was looked into. `closed` are the encrypted files that no key here opens:
-    only their bytes were checked.
+    `writer` is the run that was at work, if there was one. `place` and `schemas` are those of the tables; `tables` are
+    the Delta or Iceberg tables that were compared with the log. `parts_read`, `bytes_read` and `ids_compared` count
+    what was looked into. `closed` are the encrypted files that no key here opens: only their bytes were checked.
     """
 
     commits: Sequence[Commit]
@@ -45,6 +45,7 @@ class Inspection:
     strays: int = 0
     closed: set[str] = field(default_factory=set)
     unfinished: Rewriting | None = None
+    tables: list[str] = field(default_factory=list)
 
     @property
     def unreadable(self) -> list[Problem]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from exporter.cli.flags import Existing, OneObject, flag, with_options
-from exporter.cli.output import is_terminal, say
+from exporter.cli.output import is_terminal, open_stdout, say
 from exporter.cli.runner import run_until_signal, show
 from exporter.errors import ExporterError, UsageError
 from exporter.model import TABLES
@@ -78,7 +78,7 @@ def changes(
     find = partial(find_changes, target, since, to=to, table=table, keys=keys.keys(os.environ))
 
     feed = run_until_signal(find, "stopped; nothing was written")
-    write = partial(write_feed, feed, sys.stdout.buffer if path is None else path, chosen)
+    write = partial(write_feed, feed, open_stdout() if path is None else path, chosen)
     try:
         run_until_signal(write, "stopped; " + ("what was written is not whole" if to_stdout else "no file is left"))
     except ExporterError as error:
@@ -90,7 +90,6 @@ def changes(
         raise typer.Exit(error.exit_status) from error
     line = describe(feed) + ("" if to_stdout else f", to {output}")
     if to_stdout:
-        sys.stdout.flush()
         _say_last(json.dumps(feed.counts) if as_json else line)
     else:
         show([line], feed.counts, as_json=as_json)

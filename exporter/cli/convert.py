@@ -3,12 +3,12 @@
 import os
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from exporter.cli.flags import Display, Existing, flag, switch, with_options
-from exporter.cli.output import is_terminal, report, say
+from exporter.cli.output import is_terminal, open_stdout, report, say
 from exporter.cli.runner import Result, perform
 from exporter.errors import UsageError
 from exporter.model import ALL_TABLES
@@ -62,7 +62,7 @@ def convert(
     from exporter.jobs.convert import convert as run_convert
     from exporter.jobs.table_output import parse_output
 
-    to = _open_stdout() if to_stdout else parse_output(output, target)
+    to = open_stdout() if to_stdout else parse_output(output, target)
     chosen = choose_compression(output, as_, compression, by_partition)
     if to_stdout and chosen != "none" and is_terminal(sys.stdout):
         raise UsageError(f"--compression {chosen}: says nothing on a terminal. Send it to a file, with > calls.csv.gz")
@@ -90,8 +90,3 @@ def convert(
         doing="converting",
         says=partial(say, is_dated=False) if to_stdout else report,
     )
-
-
-def _open_stdout() -> BinaryIO:
-    # The stream of reports takes nothing, and says nothing, once its reader has left: all rows would be written there.
-    return open(1, "wb", closefd=False)

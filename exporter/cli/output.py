@@ -9,7 +9,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, TextIO
+from typing import BinaryIO, Final, TextIO
 
 import typer
 
@@ -98,3 +98,8 @@ def say(text: str, *, is_dated: bool = True) -> None:
         text = "\n".join(wrapped(line, columns_of(sys.stderr)) for line in text.split("\n"))
     shown = dated(text) if is_dated and not is_terminal(sys.stderr) else in_encoding(text, sys.stderr)
     print(shown, file=sys.stderr, flush=True)
+
+
+def open_stdout() -> BinaryIO:
+    """Returns stdout for rows, which fails once its reader has left; the stream of reports would take all of them."""
+    return open(1, "wb", closefd=False)

@@ -18,6 +18,7 @@ from exporter.words import count_of, format_size, percent_of
 
 if TYPE_CHECKING:
     from exporter.jobs.status import Status
+    from exporter.lake.kept import KeptTables
     from exporter.log.journal import RunRecord
 
 
@@ -33,6 +34,8 @@ def describe_status(found: "Status", destination: Location) -> Iterator[str]:
     yield f"  files     {found.files:,} of {format_size(found.bytes)}"
     if found.request is not None:
         yield f"  request   {describe_request(found.request, found)}"
+    if found.table_format is not None:
+        yield f"  tables    {_describe_tables(found.table_format)}"
     yield from describe_hydrated(found.hydrated)
     yield from describe_protection(found.protection, destination)
     yield from describe_encryption(found.encryption, destination)
@@ -65,13 +68,18 @@ def _describe_run(run: "RunRecord") -> str:
     return f"{run.command}, ended at {ended_at} UTC with exit status {run.exit_status}{why}"
 
 
+def _describe_tables(kept: "KeptTables") -> str:
+    catalog = "" if kept.catalog is None else f", by the catalog {kept.catalog}, namespace {kept.namespace}"
+    return f"{kept.kind.capitalize()}{catalog}: {', '.join(kept.places.values())}"
+
+
 def status_figures(found: "Status") -> dict[str, Any]:
     """Returns a status for programs: times are ISO 8601, as in the manifest, and an open start is null."""
     figures, run = msgspec.to_builtins(found), found.last_run
     # An object with an exit status tells of a command that failed.
     for name in ("request", "exit_status", "reason"):
         del figures[name]
-    for name in ("protection", "encryption"):
+    for name in ("protection", "encryption", "table_format"):
         if figures[name] is None:
             del figures[name]
     if found.recordings is None:

@@ -50,6 +50,8 @@ def describe_verified(found: "VerifyResult", destination: Location) -> Iterator[
             yield "  contents not looked at, as asked"
         if found.ids_compared:
             yield f"  compared {count_of(found.ids_compared, 'id')}: each file's with every other's that was read"
+        if found.tables:
+            yield f"  compared with the log, as tables that others read: {', '.join(found.tables)}"
         if found.recordings:
             media = f"{count_of(found.media_files, 'file')} of {format_size(found.media_bytes)}"
             read = f"{found.media_read:,} of them read" if found.media_read else "--media reads them"

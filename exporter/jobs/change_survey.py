@@ -27,17 +27,20 @@ _MOST_REPEATED: Final = 100_000
 class Survey:
     """Finds out which rows of the state `after` are new, or have changed: their ids and times, and how many.
 
-    What an interrupted run leaves may be in two places: then one row of each id counts.
+    What an interrupted run leaves may be in two places: then one row of each id counts. It was so before if the feed
+    `begins_unsettled`: then a commit may have told that one of both went, and not where the other one is.
     """
 
-    def __init__(self, rows: PartRows, after: State, touched: Touched) -> None:
+    def __init__(self, rows: PartRows, after: State, touched: Touched, *, begins_unsettled: bool = False) -> None:
         self.after: Final = after
         self.touched: Final = touched
         #: What the later generation covers, and not the earlier one: unless an id is followed, its rows are new.
         self.fresh: Final = after.coverage - touched.kept
         self.placed: Mapping[str, Placed] = {}
         self._rows = rows
-        self._anywhere = bool(after.unsettled) and bool(touched.balance or self.fresh)
+        self._anywhere = (begins_unsettled and bool(touched.balance)) or (
+            bool(after.unsettled) and bool(touched.balance or self.fresh)
+        )
         self._fresh_rows = 0
 
     @cached_property
@@ -75,7 +78,7 @@ class Survey:
 
     def take(self) -> None:
         """Looks at ids and times, and decides. Raises `StoreError`."""
-        if self._anywhere:
+        if self._anywhere and self.after.unsettled:
             self.touched.watched.update(self._repeated())
         self.placed = self.touched.decide(self._find())
 

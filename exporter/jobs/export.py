@@ -7,7 +7,7 @@ from exporter.contract import Instant
 from exporter.jobs.recordings import are_all_kept, are_kept, keep_too
 from exporter.jobs.recordings_result import summarize_recordings
 from exporter.jobs.summary import Summary, summarize
-from exporter.lake.follow import settle_table_format
+from exporter.lake.follow import check_place, settle_table_format
 from exporter.log.state import State
 from exporter.model import Counters
 from exporter.run.claim import Claim, holding
@@ -37,6 +37,7 @@ async def export(destination: Location, asked: Selection, context: RunContext) -
     otherwise after everything that was read has been committed.
     """
     check_file_mode(asked, destination)
+    check_place(asked.table_format, destination)
     async with open_store(destination) as store:
         await store.check()
         summary = await recorded(store, "export", lambda run: _export(store, run, asked, context))

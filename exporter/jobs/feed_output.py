@@ -1,7 +1,7 @@
 """Writes the rows of a change feed to one file: Parquet, a stream of Arrow's, or a JSON object a line."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, cast, get_args
 
@@ -14,7 +14,9 @@ from exporter.jobs.change_feed import ChangeFeed
 from exporter.jobs.table_output import new_file
 from exporter.jobs.table_text import Text
 from exporter.settings import FeedFormat
+from exporter.store.disk import reporting
 
+_STDOUT: Final = Path("stdout")
 _ROW_GROUP_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -35,11 +37,18 @@ async def write_feed(feed: ChangeFeed, output: Path | BinaryIO, as_: FeedFormat)
 
     Raises `StoreError`, and `UsageError` if there is something of that name by then; then, no file is left.
     """
-    opening = new_file(output) if isinstance(output, Path) else nullcontext(output)
-    where = output if isinstance(output, Path) else Path("stdout")
+    opening = new_file(output) if isinstance(output, Path) else _given(output)
+    where = output if isinstance(output, Path) else _STDOUT
     with opening as file, _writing(file, where, feed.schema, as_) as write:
         async for batch in feed:
             await to_thread.run_sync(write, batch)
+
+
+@contextmanager
+def _given(file: BinaryIO) -> Iterator[BinaryIO]:
+    with reporting(_STDOUT):
+        yield file
+        file.flush()
 
 
 @contextmanager

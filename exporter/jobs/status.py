@@ -13,6 +13,7 @@ from exporter.jobs.doubts import Accepted, accepted_of
 from exporter.jobs.protection_result import Encrypted, Protection, encrypted_of, protection_of
 from exporter.jobs.recordings_result import RecordingsResult, summarize_recordings
 from exporter.jobs.requested import Requested, withheld_of
+from exporter.lake.kept import KeptTables, kept_tables
 from exporter.log.commits import load_commits
 from exporter.log.doubts import spans_of
 from exporter.log.fold import fold
@@ -62,8 +63,9 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     files may still lie there of which rows were taken away for good: the next run deletes them. `unended_run` has
     committed last, and no line of the journal tells its end. `recordings` is None if none was ever kept, and `hydrated`
     says what came by id. `retention` is for how many seconds what is kept, and `expired_before` the instants before
-    which it is not. `erasures` is None if nobody was ever erased, `protection` without a policy, and `encryption`
-    without it. `exit_status` is what `--check` ends with, and `reason` says why, unless all is well.
+    which it is not. `erasures` is None if nobody was ever erased, `protection` without a policy, `encryption`
+    without it, and `table_format` without Delta or Iceberg tables. `exit_status` is what `--check` ends with, and
+    `reason` says why, unless all is well.
     """
 
     state: StateName
@@ -103,6 +105,7 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     erasures: Erasures | None = None
     protection: Protection | None = None
     encryption: Encrypted | None = None
+    table_format: KeptTables | None = None
 
 
 class Verdict(NamedTuple):
@@ -207,6 +210,7 @@ async def status(
         erasures=_erasures(state) if state.privacy.erasures else None,
         protection=protection_of(state),
         encryption=encrypted_of(state),
+        table_format=kept_tables(state, destination),
     )
     return msgspec.structs.replace(found, **judge(found, updated_after=updated_after)._asdict())
 

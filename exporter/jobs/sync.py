@@ -19,7 +19,7 @@ from exporter.errors import UsageError
 from exporter.jobs.recordings import keep_too
 from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.summary import Summary, summarize
-from exporter.lake.follow import settle_table_format
+from exporter.lake.follow import check_place, settle_table_format
 from exporter.parts.ids import ids_in
 from exporter.parts.integrity import opened
 from exporter.parts.versions import open_rows
@@ -92,11 +92,14 @@ async def sync(
     `UsageError` for filters on what changes without `refilter`.
     """
     check_file_mode(asked, destination)
+    check_place(asked.table_format, destination)
     async with open_store(destination) as store:
         await store.check()
 
         async def work(run: Run) -> SyncResult:
-            await find_stored(store, run, asked, context.keys)  # before the lock, which would be made in any case
+            # These refuse before the lock is taken, which would make a directory in any case.
+            stored, _, asked_there = await find_stored(store, run, asked, context.keys)
+            settle_table_format(stored, asked_there, destination)
             async with holding(store, run, find_cipher(context.keys, destination, asked)) as claim:
                 return await _sync(claim, run, asked, context, refilter, keep_generations)
 

@@ -54,6 +54,7 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     encrypted files whose content was not looked at, because there is no key for them; `bytes_only` says that none was
     to be. `unfinished_erasures` counts those of which something may still lie somewhere. `unfinished` is a command that
     was cut short: not all files are as the policy, or the encryption with `key`, wants them.
+    `tables` are the Delta or Iceberg tables that were compared with the log.
     """
 
     state: StateName | None
@@ -86,6 +87,7 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     unfinished_erasures: int = 0
     unfinished: Rewriting | None = None
     key: str = ""
+    tables: tuple[str, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -212,6 +214,7 @@ def _verified(findings: Inspection, drops: tuple[str, ...] = ()) -> VerifyResult
         unfinished_erasures=len(state.privacy.unfinished),
         unfinished=findings.unfinished,
         key=state.privacy.key_name,
+        tables=tuple(findings.tables),
     )
 
 

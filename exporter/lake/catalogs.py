@@ -14,23 +14,16 @@ from exporter.lake.sure import sure
 from exporter.layout import ICEBERG
 from exporter.model import TableFormat
 from exporter.store.disk import finish, make_directories, open_private
-from exporter.store.location import Location, Url
 
 #: Settings of a catalog that name S3 Tables, if they hold that name.
 _S3_TABLES: Final = ("warehouse", "glue.id", "rest.signing-name")
 
 
-def check_catalog(format_: TableFormat, destination: Location) -> None:
-    """Raises `DestinationError` for a destination that Iceberg tables cannot name, and for a catalog that keeps tables
-    only where it decides."""
-    if isinstance(destination, Url) and destination.scheme == "az":
+def check_catalog(name: str) -> None:
+    """Raises `DestinationError` for a catalog that keeps tables only where it decides."""
+    if _is_s3_tables(name):
         raise DestinationError(
-            f"{destination}: no place for Iceberg tables: they hold whole URLs, and their readers know no az://. "
-            "Give --table-format delta, whose tables hold relative paths"
-        )
-    if format_.catalog is not None and _is_s3_tables(format_.catalog):
-        raise DestinationError(
-            f"--iceberg-catalog {format_.catalog}: this is a catalog of S3 Tables, which keeps its tables in storage "
+            f"--iceberg-catalog {name}: this is a catalog of S3 Tables, which keeps its tables in storage "
             "of its own, and the parts of an export stay where they are. Give a Glue, REST or SQL catalog, or leave "
             "--iceberg-catalog out"
         )

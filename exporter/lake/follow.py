@@ -8,21 +8,23 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Final
 
 from anyio import to_thread
 
 from exporter.encode.tables import Tables
 from exporter.errors import DestinationError, ForeignTableError, StoreError, UsageError
+from exporter.lake.kept import table_names
 from exporter.lake.place import LakePlace
 from exporter.lake.table import LakeTable, Step, TableContents, files_of, next_step, readable, states_at
 from exporter.log.commits import check_not_overtaken, load_commits
 from exporter.log.state import State
-from exporter.model import RECORDINGS, TableFormat
+from exporter.model import TableFormat
 from exporter.progress import Observer
 from exporter.settings import Selection
 from exporter.store.base import Store
-from exporter.store.location import Location, Url
+from exporter.store.location import Location
 from exporter.store.objects.threads import check_threads
 from exporter.store.objects.unsupported import refuse_for_delta
 from exporter.words import install_command
@@ -35,7 +37,7 @@ _MISREAD: Final = {"delta": "%\\", "iceberg": "#?%"}
 def settle_table_format(state: State, asked: Selection, destination: Location) -> TableFormat | None:
     """Returns the kind of table that an export must have: the stored one or, if it has none, the one that is asked for.
 
-    Raises `DestinationError` if another one is stored, and `UsageError` if the library that writes it is not installed.
+    Raises `DestinationError` if another one is stored, and the errors of `check_place`.
     """
     stored, wanted = state.table_format, asked.table_format
     if stored is not None and wanted is not None and stored != wanted:
@@ -46,24 +48,36 @@ def settle_table_format(state: State, asked: Selection, destination: Location) -
     format_ = stored or wanted
     if format_ is None:
         return None
-    check_installed(format_)
     check_place(format_, destination)
     return format_
 
 
-def check_place(format_: TableFormat, destination: Location) -> None:
+def check_place(format_: TableFormat | None, destination: Location) -> None:
     """Raises `DestinationError` for a directory whose path readers of this format would misunderstand, and for an
     object store or a catalog that cannot keep tables of this format; `UsageError` for an environment that would lead
-    them elsewhere."""
-    if format_.kind == "iceberg":
+    them elsewhere, and if the library that writes them is not installed. Without a format, does nothing.
+
+    None of that needs a network or credentials.
+    """
+    if format_ is None:
+        return
+    if isinstance(destination, Path):
+        _check_path(format_, destination)
+    elif format_.kind == "delta":
+        refuse_for_delta(destination, os.environ)
+    elif destination.scheme == "az":
+        raise DestinationError(
+            f"{destination}: no place for Iceberg tables: they hold whole URLs, and their readers know no az://. "
+            "Give --table-format delta, whose tables hold relative paths"
+        )
+    _check_installed(format_)
+    if format_.catalog is not None:
         from exporter.lake.catalogs import check_catalog
 
-        check_catalog(format_, destination)
-    if isinstance(destination, Url):
-        if format_.kind == "delta":
-            refuse_for_delta(destination, os.environ)
-        return
-    root = destination
+        check_catalog(format_.catalog)
+
+
+def _check_path(format_: TableFormat, root: Path) -> None:
     path = str(root.absolute())
     wrong = sorted({one for one in path if one in _MISREAD[format_.kind] or one < " " or "\ud800" <= one <= "\udfff"})
     if wrong:
@@ -73,10 +87,7 @@ def check_place(format_: TableFormat, destination: Location) -> None:
         )
 
 
-def check_installed(format_: TableFormat | None) -> None:
-    """Raises `UsageError` if there is no library for this table format."""
-    if format_ is None:
-        return
+def _check_installed(format_: TableFormat) -> None:
     package = _PACKAGES[format_.kind]
     if find_spec(module := package.partition("[")[0]) is None:
         raise UsageError(
@@ -196,15 +207,13 @@ def open_tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
     if format_ is None or request is None:
         yield ()
         return
-    check_installed(format_)
     check_place(format_, store.location)
     place = LakePlace.of(store)
     asked = Tables.of(request)
     partition = asked.partition_key
     tables: list[LakeTable] = []
-    for name, schema in asked.schemas.items():
-        if name == RECORDINGS and not state.has_recordings:
-            continue
+    for name in table_names(state):
+        schema = asked.schemas[name]
         if format_.kind == "delta":
             check_threads()
             from exporter.lake.delta import DeltaLog

@@ -6,19 +6,18 @@ changed meanwhile, the one with the newer `updated_at` counts. A row that differ
 `recording_url`, or in when that ends, has not changed: the API signs it again at every reading (source.md, 12).
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from exporter.contract import BEGINNING, LINK_ENDS, RECORDING_FIELD, RECORDING_URL, Instant
+from exporter.contract import BEGINNING, Instant
 from exporter.parts.columns import ID_COLUMN, SORT_COLUMN, complete
+from exporter.parts.fingerprints import fingerprints
 from exporter.parts.ids import ids_in
 from exporter.parts.nulls import Nulls
 from exporter.parts.reader import read_batches
@@ -138,7 +137,7 @@ def find_unchanged(part: Path, listed: Path, unlisted: Collection[str]) -> set[s
         if known is not None and known.created_at == created_at and known.updated_at == updated_at:
             alike[identity] = created_at
     once = {identity: created_at for identity, created_at in alike.items() if there[identity] == 1}
-    mine, theirs = _fingerprints([part], once, unlisted), _fingerprints([listed], once, unlisted)
+    mine, theirs = fingerprints(_rows([part], once), unlisted), fingerprints(_rows([listed], once), unlisted)
     return {identity for identity in once if mine[identity] == theirs[identity]}
 
 
@@ -254,47 +253,12 @@ def _alike(
     own: PartSequence, readings: Sequence[PartSequence], doubtful: Mapping[str, Instant], latest: Mapping[str, Version]
 ) -> set[str]:
     """Returns those of the `doubtful` ids whose rows, which have these `created_at`, were read again unchanged."""
-    mine = _fingerprints(own, doubtful)
+    mine = fingerprints(_rows(own, doubtful))
     theirs: dict[str, bytes] = {}
     for number, reading in enumerate(readings, 1):
         wanted = {name: latest[name].created_at for name in doubtful if latest[name].reading == number}
-        theirs |= _fingerprints(reading, wanted)
+        theirs |= fingerprints(_rows(reading, wanted))
     return {identity for identity in doubtful if mine[identity] == theirs[identity]}
-
-
-def _fingerprints(
-    paths: Iterable[Path], wanted: Mapping[str, Instant], without: Collection[str] = ()
-) -> dict[str, bytes]:
-    """Returns a hash of what each row holds, except these columns and the signature of its recording, by id."""
-    found = {}
-    for batch in _rows(paths, wanted):
-        for row in batch.to_pylist():
-            if details := row.get(RECORDING_FIELD):
-                row[RECORDING_FIELD] = _unsigned(details)
-            # A column that was added after the part was written counts as null.
-            values = [(name, value) for name, value in row.items() if value is not None and name not in without]
-            found[row[ID_COLUMN]] = hashlib.blake2b(repr(values).encode(), digest_size=16).digest()
-    return found
-
-
-def _unsigned(text: str) -> Any:
-    """Returns `recording_details` without the query of each URL and its end, or the text itself if it has no URL."""
-    try:
-        details = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, RecursionError):
-        return text
-    every = details if isinstance(details, list) else [details]
-    if not any(isinstance(each, dict) and isinstance(each.get(RECORDING_URL), str) for each in every):
-        return text
-    return [_unsigned_one(each) for each in every]
-
-
-def _unsigned_one(details: Any) -> Any:
-    url = details.get(RECORDING_URL) if isinstance(details, dict) else None
-    if not isinstance(url, str):
-        return details
-    rest = {name: value for name, value in details.items() if name not in LINK_ENDS}
-    return rest | {RECORDING_URL: url.partition("?")[0]}
 
 
 def count_rest(part: Path, plan: MergePlan) -> Nulls:

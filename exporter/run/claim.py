@@ -9,7 +9,7 @@ from anyio import to_thread
 
 from exporter.encode.tables import Tables
 from exporter.errors import ExporterError, OvertakenError, StoreError
-from exporter.lake.follow import check_installed
+from exporter.lake.follow import check_place
 from exporter.layout import commit_path
 from exporter.log.commits import CommitLog, is_overtaken
 from exporter.log.publish import withdraw
@@ -62,8 +62,8 @@ async def holding(store: Store, run: Run, find_cipher: FindCipher = without_ciph
     are gone for good is taken away first. That nothing is left of who was erased, only `exporter erase` proves.
 
     Raises `DestinationLockedError` if another run holds it, `ProtectionError` if a run that protects it was cut short,
-    `DestinationError`, `UsageError` if the library that writes its tables is not installed, `StoreError`, and what
-    `find_cipher` raises. In a run that has been overtaken, any error of the store becomes an `OvertakenError`, because
+    `DestinationError`, `UsageError` if its tables cannot be written from here, `StoreError`, and what `find_cipher`
+    raises. In a run that has been overtaken, any error of the store becomes an `OvertakenError`, because
     the other run may have deleted its files.
     """
     await check_free_space(store)
@@ -75,7 +75,7 @@ async def holding(store: Store, run: Run, find_cipher: FindCipher = without_ciph
         async with alongside(store.keep_lock):
             run.saw(await log.load())
             check_settled(log.state, run.command, store.location)
-            check_installed(log.state.table_format)
+            check_place(log.state.table_format, store.location)
             cipher = find_cipher(log.state)
             with using(cipher):
                 if await may_remain(store, log.state):

@@ -2,6 +2,8 @@
 
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +23,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_export(tmp_path_factory.mktemp("made") / "out", make_conversations(60, SINCE, UNTIL))
 
 
-def test_files_and_stdout(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_and_stdout(made: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     last = state_of(made).number
     counts = {"from": 0, "to": last, "inserts": 60, "updates": 0, "deletes": 0}
     command = ["changes", str(made), "--from-generation", "0"]
@@ -29,7 +31,7 @@ def test_files_and_stdout(made: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     for name, options in (("a.parquet", []), ("a.jsonl", []), ("a.bin", ["--format", "arrow"])):
         path = tmp_path / name
         assert main([*command, "--output", str(path), "--json", *options]) == 0
-        assert json.loads(capsys.readouterr().out) == counts
+        assert json.loads(capfd.readouterr().out) == counts
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         if name == "a.parquet":
             ids[name] = pq.read_table(path)["id"].to_pylist()
@@ -44,18 +46,18 @@ def test_files_and_stdout(made: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
     assert main([*command, "--output", str(tmp_path / "b.parquet")]) == 0
     line = f"from generation 0 to {last}: 60 inserts, 0 updates, 0 deletes"
-    assert capsys.readouterr().out == f"{line}, to {tmp_path}/b.parquet\n"
+    assert capfd.readouterr().out == f"{line}, to {tmp_path}/b.parquet\n"
     for options, said in (([], line), (["--json"], json.dumps(counts))):
         assert main([*command, *options]) == 0
-        shown = capsys.readouterr()
+        shown = capfd.readouterr()
         assert shown.err == f"{said}\n"
         assert shown.out == (tmp_path / "a.jsonl").read_text(encoding="utf-8")
     assert main(["changes", str(made), "--from-generation", str(last)]) == 0
-    assert capsys.readouterr().out == ""
+    assert capfd.readouterr().out == ""
 
 
 def test_what_fails_leaves_no_file(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    made: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dressed = change_feed.ChangeFeed._dressed
     given = 0
@@ -71,11 +73,23 @@ def test_what_fails_leaves_no_file(
     for name in ("a.parquet", "a.arrow", "a.jsonl"):
         given = 0
         assert main(["changes", str(made), "--from-generation", "0", "--output", str(tmp_path / name)]) == 1
-        assert "its disk is gone" in capsys.readouterr().err
+        assert "its disk is gone" in capfd.readouterr().err
         assert [*tmp_path.iterdir()] == []
     given = 0
     assert main(["changes", str(made), "--from-generation", "0", "--json"]) == 1
-    shown = capsys.readouterr()
+    shown = capfd.readouterr()
     assert all("_op" in json.loads(line) for line in shown.out.splitlines())
     failed = json.loads(shown.err.splitlines()[-1])
     assert (failed["event"], failed["exit_status"]) == ("failed", 1)
+
+
+@pytest.mark.parametrize("as_", ["jsonl", "arrow"])
+def test_what_its_reader_does_not_take_is_no_success(as_: str, made: Path) -> None:
+    command = [sys.executable, "-m", "exporter", "changes", str(made), "--from-generation", "0", "--json"]
+    with subprocess.Popen([*command, "--format", as_], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        said = process.stderr.read().splitlines()
+    assert process.returncode == 1
+    assert (failed := json.loads(said[-1]))["event"] == "failed"
+    assert "its reader has left" in failed["reason"]

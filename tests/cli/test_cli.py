@@ -41,6 +41,7 @@ from exporter.jobs.summary import Summary
 from exporter.jobs.sync import SyncResult
 from exporter.jobs.vacuum import VacuumResult
 from exporter.keys import Keys
+from exporter.lake.kept import KeptTables
 from exporter.log.state import Hydrated
 from exporter.model import TableFormat
 from exporter.progress import Observer, Snapshot
@@ -770,6 +771,7 @@ STATUS: dict[str, Any] = {
     "erasures": None,
     "protection": None,
     "encryption": None,
+    "table_format": None,
     "committed_at": to_datetime(1_000_000),
     "updates_since": to_datetime(500_000),
     "last_run": None,
@@ -1099,6 +1101,16 @@ def test_a_status_does_not_call_a_run_cut_short_that_is_at_work() -> None:
     assert "a run was cut short" in "\n".join(describe_status(cast(Any, found), Path("out")))
     working = make(**{**STATUS, "unsettled": True, "last_run": None, "holder": "run 1"})
     assert "a run was cut short" not in "\n".join(describe_status(cast(Any, working), Path("out")))
+
+
+def test_a_status_says_where_tables_are() -> None:
+    make, catalog = msgspec.defstruct("Status", list(STATUS)), {"catalog": "prod", "namespace": "calls"}
+    kept = KeptTables(kind="iceberg", **catalog, places={"conversations": "out/_iceberg/conversations"})
+    found = cast(Any, make(**{**STATUS, "table_format": kept}))
+    line = "  tables    Iceberg, by the catalog prod, namespace calls: out/_iceberg/conversations"
+    assert line in [*describe_status(found, Path("out"))]
+    figures = {"kind": "iceberg", **catalog, "places": {"conversations": "out/_iceberg/conversations"}}
+    assert status_figures(found)["table_format"] == figures
 
 
 def test_a_status_says_that_rows_may_remain() -> None:

@@ -4,20 +4,23 @@ Only root can be another user.
 """
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from exporter.contract import DAY, parse_timestamp
-from exporter.sandbox import make_conversations
+from exporter.sandbox import TOKEN, make_conversations
 from tests.end_to_end.conftest import Command, Serving
+from tests.toolkit.manual import PAGES
 
 START = parse_timestamp("2026-01-10")
-ANALYSTS, STRANGERS, READER = 54_321, 54_322, 54_323
+ANALYSTS, STRANGERS, READER, OWNER = 54_321, 54_322, 54_323, 54_324
 #: By format, what reads all conversations, and counts them.
 READS = {
     "": (
@@ -61,21 +64,59 @@ def place() -> Iterator[Path]:
 @pytest.mark.parametrize("table_format", READS)
 def test_a_group_reads_and_others_do_not(table_format: str, place: Path, serving: Serving, command: Command) -> None:
     server, calls = serving(make_conversations(30, START, START + DAY, seed=6)), place / "calls"
-    calls.mkdir()
-    os.chown(calls, -1, ANALYSTS)
-    calls.chmod(0o2750)
-    asked = ["--file-mode", "group", *(["--table-format", table_format] if table_format else [])]
-    since, until = "2026-01-10", "2026-01-10T12:00"
-    assert command("export", str(calls), "--since", since, "--until", until, *asked, server=server).status == 0
-    assert command("sync", str(calls), server=server).status == 0
+    members, prepared, first = _recipe(place)
+    assert members == {"exporter", "dbt"}
+    (place / "token").write_text(TOKEN)
+    (place / "token").chmod(0o600)
+    os.chown(place / "token", OWNER, OWNER)
+    subprocess.run(["sh", "-e", "-c", prepared], check=True)
+    asked = [*first, "--since", "2026-01-10", *(["--table-format", table_format] if table_format else [])]
+    # Another user may not be able to load what is imported.
+    for _ in range(2):
+        assert command(*(word.replace("/calls", "/of-root") for word in asked), server=server, token=None).status == 0
+    with _as_owner():
+        refused = command(*asked, server=server, token=None)
+    # An owner who is no member could not keep the group.
+    assert (refused.status, "be a member" in refused.err, list(calls.iterdir())) == (2, True, []), refused
+    with _as_owner(ANALYSTS):
+        assert command(*asked, server=server, token=None).status == 0
+        assert command("sync", str(calls), server=server).status == 0
     done = _as(place, ANALYSTS, READS[table_format])
     assert (done.stdout.strip(), done.returncode) == ("30", 0), done.stderr
-    refused = _as(place, STRANGERS, READS[table_format])
-    assert refused.returncode != 0
-    assert any(words in refused.stderr for words in ("ermission denied", "unable to open", "FileNotFound")), refused
+    stranger = _as(place, STRANGERS, READS[table_format])
+    assert stranger.returncode != 0
+    assert any(words in stranger.stderr for words in ("ermission denied", "unable to open", "FileNotFound")), stranger
     writing = _as(place, ANALYSTS, "import os\nfound = os.open('calls/conversations', os.O_TMPFILE | os.O_WRONLY)")
     assert writing.returncode != 0
     assert "Permission denied" in writing.stderr
+
+
+def _recipe(place: Path) -> tuple[set[str], str, list[str]]:
+    """Returns what the manual says, in `place` in place of the system: who are members of the group, the commands that
+    prepare the directory, and the arguments of the first run."""
+    lines = PAGES["schedule"].command_holding("usermod").strip().splitlines()
+    group, *setup = [line for line in lines if not line.startswith(("usermod", "su "))]
+    assert group == "groupadd -f analysts"
+    members = {line.split()[-1] for line in lines if line.startswith("usermod -aG analysts ")}
+    prepared = "\n".join(setup).replace("exporter:analysts", f"{OWNER}:{ANALYSTS}").replace("/srv", str(place))
+    *_, user, _, run = shlex.split(lines[-1])
+    assert user == "exporter"
+    return members, prepared, run.replace("/srv", str(place)).replace("/etc/exporter", str(place)).split()[1:]
+
+
+@contextmanager
+def _as_owner(*groups: int) -> Iterator[None]:
+    """Runs the block as the user who writes the export, who is also a member of `groups`."""
+    before = os.getgroups()
+    os.setgroups(groups)
+    os.setresgid(OWNER, OWNER, 0)
+    os.setresuid(OWNER, OWNER, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+        os.setresgid(0, 0, 0)
+        os.setgroups(before)
 
 
 def _as(place: Path, group: int, program: str) -> subprocess.CompletedProcess[str]:

@@ -5,11 +5,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from anyio import to_thread
 
-from exporter.contract import DAY, END_OF_TIME, HOUR, MINUTE
+from exporter.contract import DAY, END_OF_TIME, HOUR, MINUTE, SECOND
 from exporter.errors import (
+    AccessError,
     ChangesGoneError,
     DamagedPartError,
     DestinationError,
@@ -19,6 +21,7 @@ from exporter.errors import (
 )
 from exporter.jobs.changes import changes
 from exporter.jobs.compact import compact
+from exporter.jobs.expire import expire
 from exporter.jobs.sync import sync
 from exporter.jobs.vacuum import vacuum
 from exporter.keys import DATA_VARIABLE, NO_KEYS, Keys
@@ -128,6 +131,58 @@ async def test_what_cannot_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (root / state_of(root).conversations[-1].path).unlink()
         with pytest.raises(DamagedPartError):
             await give(root, 0)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_one_of_two_rows_that_expired_is_no_delete(tmp_path: Path) -> None:
+    root, generations = tmp_path / "out", Generations(tmp_path / "out")
+    async with moving_source(1) as source:
+        moved = fill(source)[50]
+        small = settings_for(source, target_part_bytes=1)
+        asked, context = Selection(partition_by="day"), RunContext(small, Credentials(TOKEN), Quiet())
+        await sync(root, asked, context)
+        source.now += DAY
+        was_at = source.rows[moved].created_at
+        source.update(moved, created_at=source.now - HOUR)
+        for hour in range(20):
+            source.insert(source.now - hour * HOUR)
+        # What an interrupted sync has read so far has it once more.
+        allowed, copies, requests = source.sandbox.behaviour, 1, 0
+        while copies < 2:
+            requests += 1
+            source.sandbox.behaviour = msgspec.structs.replace(allowed, revoked_after=requests)
+            with pytest.raises(AccessError):
+                await sync(root, asked, context)
+            generations.note(state_of(root))
+            since = state_of(root).number
+            copies = len(generations.tables[since]["conversations"][moved])
+        source.sandbox.behaviour = allowed
+        age = {"conversations": (source.now - was_at - HOUR) // SECOND}
+        settings = settings_for(source, trust_clock="local")
+        await expire(root, now=source.now, asked=age, settings=settings, observer=Quiet())
+        await sync(root, asked, context)
+        generations.note(state_of(root))
+        assert not state_of(root).unsettled
+        await to_thread.run_sync(partial(generations.check, since, is_exact=False))
+
+
+async def test_what_a_list_of_changes_says_is_checked(tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    async with moving_source(5) as source:
+        names = fill(source)
+        since = await synced(root, source)
+        for name in names[:20]:
+            source.update(name, summary="new")
+        await synced(root, source)
+        (path,) = state_of(root).changes
+        written = (root / path).read_bytes()
+        # Where ids are, where Arrow's schema is, and where the footer is: all of them can be read somehow.
+        for position in (*range(4, len(written), len(written) // 12), len(written) - 9):
+            data = bytearray(written)
+            data[position] ^= 1
+            (root / path).write_bytes(data)
+            with pytest.raises(DamagedPartError):
+                await changes(root, since)
 
 
 @pytest.mark.parametrize("mode", ["uniform", "columns"])

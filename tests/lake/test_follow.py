@@ -16,13 +16,17 @@ import pytest
 from deltalake import DeltaTable
 from pyiceberg.catalog.sql import SqlCatalog
 
+from exporter.cli.upkeep_report import describe_verified
 from exporter.contract import BASE_URL_VARIABLE, END_OF_TIME, TOKEN_VARIABLE
 from exporter.errors import DestinationError, ForeignTableError, OvertakenError, UsageError
 from exporter.jobs.compact import compact
 from exporter.jobs.export import export
+from exporter.jobs.status import status
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
 from exporter.lake import follow
+from exporter.lake.kept import KeptTables
+from exporter.layout import RUNS
 from exporter.log.commits import load_state
 from exporter.model import TABLES, TableFormat
 from exporter.progress import Quiet
@@ -224,6 +228,20 @@ async def test_an_export_that_is_there_becomes_a_table(place: TablePlace) -> Non
         assert place.parts() == before
         for read in readers(kind).values():
             assert_same(await anyio.to_thread.run_sync(read, place, None), ExportDirectory(place.mirror()).records())
+        kept, found = (await status(destination)).table_format, await verify(destination, now=source.now)
+        assert kept is not None
+        own = kind == "iceberg" and place.bucket is None
+        above = "_iceberg/" if kind == "iceberg" else ""
+        assert kept == KeptTables(
+            kind=kind,
+            catalog=f"{destination}/_iceberg/catalog.db" if own else None,
+            namespace="exporter" if own else None,
+            places={"conversations": f"{destination}/{above}conversations"},
+        )
+        assert (found.sound, found.tables) == (True, ("conversations",))
+        assert "compared with the log, as tables that others read: conver" in "".join(
+            describe_verified(found, destination)
+        )
         other = Selection(table_format=TableFormat(kind="iceberg" if kind == "delta" else "delta"))
         with pytest.raises(DestinationError, match=f"kept as {kind}, and cannot become"):
             await export(destination, other, RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
@@ -247,6 +265,7 @@ async def test_a_table_that_others_have_written_to_is_left_alone(place: TablePla
         found = await verify(destination, now=source.now)
         # The file that the other writer made also lies there.
         assert ({problem.what for problem in found.problems}, found.exit_status) == ({"table", "stranger"}, 6)
+        assert found.tables == ("conversations",)
         with pytest.raises(ForeignTableError):
             await vacuum(destination, before=END_OF_TIME, now=source.now)
         # Once the table is restored, the export goes on.
@@ -273,6 +292,21 @@ async def test_a_table_that_others_have_written_to_keeps_no_other_from_its_step(
             await run_sync(tmp_path, source)
         after = {table: DeltaTable(tmp_path / table).version() for table in TABLES}
         assert after == versions | {other: versions[other] + 1}
+
+
+async def test_a_place_that_cannot_be_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    misread = tmp_path / "100%"
+    async with moving_source(3) as source:
+        move(source, 20)
+        await run_sync(tmp_path / "calls", source, Selection(table_format=TableFormat(kind="delta")))
+    (tmp_path / "calls").rename(misread)
+    journal = (misread / RUNS).read_bytes()
+    # The source is gone.
+    with pytest.raises(DestinationError, match="100%: no place for Delta tables"):
+        await run_sync(misread, source)
+    with pytest.raises(DestinationError, match="100%: no place for Delta tables"):
+        await vacuum(misread, before=END_OF_TIME, now=source.now)
+    assert (misread / RUNS).read_bytes() == journal
 
 
 async def test_a_table_that_was_deleted_is_made_anew(tmp_path: Path) -> None:

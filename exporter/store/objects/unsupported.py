@@ -104,9 +104,10 @@ def refuse_for_delta(url: Url, environment: Mapping[str, str], *, has_authority:
         return
     for name in _TOKENS:
         if environment.get(name) and not (name == _TOKENS[0] and environment.get("AWS_ACCESS_KEY_ID")):
+            keys = ", or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, too" if name == _TOKENS[0] else ""
             raise UsageError(
                 f"{url}: {name} is set, and does not belong to the credentials in use: Delta tables would be written "
-                "with both. Unset it"
+                f"with both. Unset it{keys}"
             )
     if (has_authority or environment.get("AWS_CA_BUNDLE")) and not environment.get("SSL_CERT_FILE"):
         raise UsageError(
