@@ -34,6 +34,7 @@ from exporter.log.state import FORMAT_VERSION, Author, Commit, State
 from exporter.model import Change, DataFile, TableFormat
 from exporter.partitions import key_of, partition_of
 from exporter.settings import PartitionBy, Request
+from exporter.store.location import Url
 from tests.end_to_end.export_directory import check_private
 from tests.toolkit.lake import KINDS, Kind, delta_rows, delta_table, scan_delta
 from tests.toolkit.lake import iceberg as open_iceberg
@@ -376,6 +377,14 @@ def test_a_moved_export(tmp_path: Path) -> None:
 def test_a_path_that_a_uri_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(DestinationError, match="#"):
         check_place(TableFormat(kind="iceberg"), tmp_path / "no#1")
+
+
+def test_a_path_with_a_part_that_is_a_log_to_delta(tmp_path: Path) -> None:
+    for place in (tmp_path / "_delta_log", tmp_path / "_delta_log/a", Url("s3", "bucket", "a/_delta_log/b")):
+        with pytest.raises(DestinationError, match="_delta_log"):
+            check_place(TableFormat(kind="delta"), place)
+        check_place(TableFormat(kind="iceberg"), place)
+    check_place(TableFormat(kind="delta"), tmp_path / "my_delta_log")
 
 
 @pytest.mark.parametrize("name", ["with space", "ümläut", "it's !&$@=;:+,.()-"])
