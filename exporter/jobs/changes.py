@@ -105,7 +105,7 @@ async def _feed(
         for commit in commits[since : after.number]:
             file = told.get(commit.number)
             touched.note(commit.change, () if file is None else await _changed_rows(store, file, ciphers))
-    rows_of = PartRows.at(store.location, ciphers)
+    rows_of = PartRows.of(store, ciphers)
     survey = Survey(rows_of, after, touched, begins_unsettled=bool(states.before.unsettled))
     await _check_there(store, states, survey, table)
     await to_thread.run_sync(survey.take)

@@ -70,8 +70,8 @@ async def _open(location: Location, table: str, generation: int | None, keys: Re
         files = shown.files
         if generation is not None and generation != manifest.generation:
             files = await _files_then(store, table, generation)
+        filesystem, prefix = open_filesystem(store)
     schema = table_schema(schema_of(shown), manifest.request.partition_by)
-    filesystem, prefix = open_filesystem(location)
     formats = _formats(location, manifest, {file.key for file in files}, keys)
     fragments = [
         formats[file.key].make_fragment(

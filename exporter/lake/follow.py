@@ -32,6 +32,8 @@ from exporter.words import install_command
 _PACKAGES: Final = {"delta": "deltalake", "iceberg": "pyiceberg[sql-sqlite]"}
 #: Characters in a path that a format's libraries misunderstand, or that would lead them to another directory.
 _MISREAD: Final = {"delta": "%\\", "iceberg": "#?%"}
+#: What Delta's libraries call the directory of a log, wherever it stands in a path.
+_DELTA_LOG: Final = "_delta_log"
 
 
 def settle_table_format(state: State, asked: Selection, destination: Location) -> TableFormat | None:
@@ -61,6 +63,12 @@ def check_place(format_: TableFormat | None, destination: Location) -> None:
     """
     if format_ is None:
         return
+    parts = destination.absolute().parts if isinstance(destination, Path) else destination.prefix.split("/")
+    if format_.kind == "delta" and _DELTA_LOG in parts:
+        raise DestinationError(
+            f"{destination}: no place for Delta tables, because readers of the format take what follows {_DELTA_LOG} "
+            "for a log. Choose another"
+        )
     if isinstance(destination, Path):
         _check_path(format_, destination)
     elif format_.kind == "delta":

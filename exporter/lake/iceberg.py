@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.conversions import to_bytes
-from pyiceberg.exceptions import CommitFailedException, NoSuchNamespaceError, NoSuchTableError
+from pyiceberg.exceptions import CommitFailedException, NoSuchNamespaceError, NoSuchTableError, ValidationError
 from pyiceberg.io.pyarrow import pyarrow_to_schema
 from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.typedef import Record
 from pyiceberg.types import TimestamptzType
 
@@ -26,7 +25,7 @@ from exporter.errors import DestinationError, ExporterError, ForeignTableError, 
 from exporter.lake.catalogs import is_there, open_catalog
 from exporter.lake.files import ElsewhereError
 from exporter.lake.iceberg_columns import map_names, with_ids
-from exporter.lake.iceberg_metadata import list_metadata, sweep_metadata
+from exporter.lake.iceberg_metadata import generation_of, latest_generation, list_metadata, sweep_metadata
 from exporter.lake.iceberg_partition import IcebergPartition
 from exporter.lake.place import LakePlace
 from exporter.lake.table import GENERATION, Step, TableContents
@@ -89,7 +88,7 @@ class IcebergTable:
         self.close()
         if not is_there(self._place, self._format):
             return None
-        with self._reporting():
+        with self._reporting(), self._noticing_damage():
             self._catalog = open_catalog(self._place, self._format)
             try:
                 table = self._table = self._catalog.load_table(self._identifier)
@@ -98,10 +97,13 @@ class IcebergTable:
             except ElsewhereError as error:
                 raise self._moved(error.location) from error
             self._check(table)
-            self._files = {self._path(file.file_path): file for file in _files(table)}
+            files = list(_files(table))
+            self._files = {self._path(file.file_path): file for file in files}
+            if repeated := len(files) - len(self._files):
+                raise ForeignTableError(self.where, f"{repeated:,} of its files were added to it a second time")
             sizes = {path: (file.file_size_in_bytes, file.record_count) for path, file in self._files.items()}
             is_found = (pointer := self._pointer()) is None or pointer.is_hinted
-            return TableContents(_latest(table), sizes, is_found)
+            return TableContents(latest_generation(table), sizes, is_found)
 
     def write(self, step: Step, generation: int) -> None:
         with self._place.written(self._metadata), self._reporting():
@@ -121,7 +123,7 @@ class IcebergTable:
 
     def generations(self) -> Collection[int]:
         table = self._table
-        found = () if table is None else map(_generation, table.snapshots())
+        found = () if table is None else map(generation_of, table.snapshots())
         return {number for number in found if number is not None}
 
     def expire(self, readable: Collection[int]) -> None:
@@ -136,12 +138,14 @@ class IcebergTable:
             gone = [
                 one.snapshot_id
                 for one in table.snapshots()
-                if one != current and _generation(one) not in {None, *readable}
+                if one != current and generation_of(one) not in {None, *readable}
             ]
             if gone:
                 table.maintenance.expire_snapshots().by_ids(gone).commit()
                 table.refresh()
             sweep_metadata(self._place, self._metadata, known, table)
+            if pointer := self._pointer():
+                pointer.sweep(self.name, known, table)
 
     def close(self) -> None:
         if self._catalog is not None:
@@ -259,6 +263,16 @@ class IcebergTable:
             update.union_by_name(self._schema)  # which also maps the new names
 
     @contextmanager
+    def _noticing_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, ValueError, EOFError, ValidationError) as error:
+            # The client of a user's own catalog may raise these for other causes.
+            if self._format.catalog is not None:
+                raise
+            raise ForeignTableError(self.where, f"its metadata is damaged ({type(error).__name__})") from error
+
+    @contextmanager
     def _reporting(self) -> Iterator[None]:
         try:
             yield
@@ -270,25 +284,6 @@ class IcebergTable:
             # The messages of a user's own catalog may hold its credentials.
             said = "" if self._format.catalog else f": {str(error).strip().partition(chr(10))[0][:300]}"
             raise StoreError(f"{self.where}: cannot be read or written ({type(error).__name__}{said})") from error
-
-
-def _generation(snapshot: Snapshot) -> int | None:
-    """Returns None for another writer's snapshot."""
-    said = None if snapshot.summary is None else snapshot.summary[GENERATION]
-    return None if said is None else int(said)
-
-
-def _latest(table: Table) -> int:
-    """Returns the generation of the exporter's last snapshot that the table rests on, or 0 if there is none: others may
-    have rearranged it since."""
-    snapshot = table.current_snapshot()
-    while snapshot is not None:
-        generation = _generation(snapshot)
-        if generation is not None:
-            return generation
-        parent = snapshot.parent_snapshot_id
-        snapshot = None if parent is None else table.snapshot_by_id(parent)
-    return 0
 
 
 def _files(table: Table) -> Iterator[IcebergFile]:

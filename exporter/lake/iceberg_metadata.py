@@ -7,7 +7,27 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from exporter.lake.place import LakePlace
+from exporter.lake.table import GENERATION
 from exporter.store.disk import reporting
+
+
+def generation_of(snapshot: Snapshot) -> int | None:
+    """Returns None for another writer's snapshot."""
+    said = None if snapshot.summary is None else snapshot.summary[GENERATION]
+    return None if said is None else int(said)
+
+
+def latest_generation(table: Table) -> int:
+    """Returns the generation of the exporter's last snapshot that the table rests on, or 0 if there is none: others may
+    have rearranged it since."""
+    snapshot = table.current_snapshot()
+    while snapshot is not None:
+        generation = generation_of(snapshot)
+        if generation is not None:
+            return generation
+        parent = snapshot.parent_snapshot_id
+        snapshot = None if parent is None else table.snapshot_by_id(parent)
+    return 0
 
 
 def list_metadata(place: LakePlace, directory: str) -> set[str]:

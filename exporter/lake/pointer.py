@@ -5,6 +5,7 @@ fails. `version-hint.text` names the newest version, or one before it if a run h
 that open the directory begin there. Spark's catalogs of the type `hadoop` have this layout.
 """
 
+from collections.abc import Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -88,6 +89,15 @@ class ExportCatalog(MetastoreCatalog, NoopCatalog):
         newest = self._newest(name)
         if newest.version and not _is_hint(newest.hint, newest.version):
             self._hints(name, newest.hint, newest.version)
+
+    def sweep(self, name: str, known: Collection[str], table: Table) -> None:
+        """Deletes those `known` versions that the table no longer records: a run that ended before it deleted them has
+        left them. Deletes none that the hint may name. Raises `StoreError`."""
+        newest = _version_of(table.metadata_location)
+        logged = {_version_of(entry.metadata_file) for entry in table.metadata.metadata_log}
+        gone = {_version_of(f"/{one}") for one in known} - logged
+        if self.is_hinted:
+            self._bucket.delete([_path(name, version) for version in sorted(gone) if 0 < version < newest])
 
     @staticmethod
     def _delete_old_metadata(io: FileIO, base: TableMetadata, metadata: TableMetadata) -> None:

@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 
 from exporter.errors import UnreadableFileError
 from exporter.parts.cipher import open_parquet, writing_properties
+from exporter.store.base import Store
 from exporter.store.filesystem import open_filesystem
-from exporter.store.location import Url, parts_inside
+from exporter.store.location import parts_inside
 
 
-def copy_columns(location: Url, path: str, columns: Sequence[str], copy: Path) -> None:
+def copy_columns(store: Store, path: str, columns: Sequence[str], copy: Path) -> None:
     """Writes these columns of a part in an object store, as far as it has them, to a new file, and reads no others.
     The copy is encrypted as parts are.
 
@@ -20,7 +21,8 @@ def copy_columns(location: Url, path: str, columns: Sequence[str], copy: Path) -
     """
     from exporter.store.objects.errors import translating
 
-    filesystem, prefix = open_filesystem(location)
+    location = store.location
+    filesystem, prefix = open_filesystem(store)
     try:
         with (
             translating(location / path),

@@ -17,6 +17,7 @@ from exporter.model import DataFile
 from exporter.parts.cipher import Cipher, open_parquet, using
 from exporter.parts.columns import SORT_COLUMNS
 from exporter.parts.reader import describe_error
+from exporter.store.base import Store
 from exporter.store.filesystem import open_filesystem
 from exporter.store.location import Location, parts_inside
 
@@ -37,9 +38,8 @@ class PartRows:
     ciphers: Mapping[str, Cipher]
 
     @classmethod
-    def at(cls, location: Location, ciphers: Mapping[str, Cipher]) -> "PartRows":
-        """Raises `UsageError` if the environment says too little about the store."""
-        return cls(location, *open_filesystem(location), ciphers)
+    def of(cls, store: Store, ciphers: Mapping[str, Cipher]) -> "PartRows":
+        return cls(store.location, *open_filesystem(store), ciphers)
 
     def read(self, file: DataFile, columns: Collection[str] | None, wants: Wants) -> Iterator[pa.RecordBatch]:
         """Yields the rows of the wanted row groups, or these columns of them, as far as the part has them.

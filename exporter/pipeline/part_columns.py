@@ -26,7 +26,7 @@ async def columns_of(store: Store, file: DataFile, columns: Sequence[str]) -> As
             return
         copy = Path(stack.enter_context(TemporaryDirectory(prefix="exporter-columns-"))) / "columns.parquet"
         try:
-            await to_thread.run_sync(copy_columns, store.location, file.path, columns, copy)
+            await to_thread.run_sync(copy_columns, store, file.path, columns, copy)
         except StoreError:
             copy = await stack.enter_async_context(as_written(store, file))
         yield copy

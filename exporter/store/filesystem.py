@@ -10,23 +10,28 @@ import pyarrow as pa
 from pyarrow import fs
 
 from exporter.errors import StoreError, UsageError
-from exporter.store.location import Location, Url
+from exporter.store.base import Store
+from exporter.store.location import Url
 
 #: A footer is smaller, and larger columns are read at once.
 _READ_AHEAD_BYTES: Final = 64 * 1024
 
 
-def open_filesystem(location: Location) -> tuple[fs.FileSystem, str]:
-    """Returns the file system, and the prefix of an export's paths in it. Raises `UsageError` as `open.open_store`."""
-    if not isinstance(location, Url):
-        root = location.absolute()
+def open_filesystem(store: Store) -> tuple[fs.FileSystem, str]:
+    """Returns the file system, and the prefix of an export's paths in it. It works on when `store` is closed."""
+    if isinstance(store.location, Path):
+        root = store.location.absolute()
         if _is_text(root):
             return fs.LocalFileSystem(), f"{root}/"
         # Arrow takes only text as paths; those inside an export always are.
         return fs.PyFileSystem(_Directory(root)), ""
-    from exporter.store.objects.clouds import open_bucket
+    from exporter.store.objects.store import ObjectStore
 
-    return fs.PyFileSystem(_Objects(location, open_bucket(location))), f"{location.prefix}/".lstrip("/")
+    if not isinstance(store, ObjectStore):
+        raise TypeError(f"no bucket: {store!r}")
+    # To open the bucket a second time can take seconds, because botocore then reads all that it knows.
+    url = store.location
+    return fs.PyFileSystem(_Objects(url, store.bucket.store)), f"{url.prefix}/".lstrip("/")
 
 
 class _BlockingReader(RawIOBase):

@@ -371,6 +371,29 @@ def test_a_hint_that_was_not_written(placing: IcebergPlacing, monkeypatch: pytes
     assert found.data == b"6"
 
 
+def test_a_vacuum_deletes_versions_that_were_left(placing: IcebergPlacing, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = placing("own")
+    monkeypatch.setattr(iceberg, "_PROPERTIES", {**iceberg._PROPERTIES, "write.metadata.previous-versions-max": "1"})
+    with monkeypatch.context() as patch:
+        patch.setattr(ExportCatalog, "_delete_dropped", lambda *_: None)
+        for generation in range(1, 5):
+            place.write([place.part(generation)], [], generation)
+
+    def versions() -> list[str]:
+        names = [path.rpartition("/")[2] for path in place.bucket.sizes(METADATA)]
+        return sorted(name for name in names if name.endswith(".metadata.json"))
+
+    assert len(versions()) == 4
+    hint = f"{METADATA}/version-hint.text"
+    for said in (b"2", b"4"):
+        place.bucket.put(hint, said, "overwrite")
+        with place.opened() as table:
+            table.expire({1, 2, 3, 4})
+        assert len(versions()) == (4 if said == b"2" else 2), "what a hint names stays"
+    assert versions() == ["v3.metadata.json", "v4.metadata.json"]
+    assert len(place.ids()) == 8
+
+
 # Refusals.
 
 

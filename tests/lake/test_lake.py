@@ -34,6 +34,7 @@ from exporter.log.state import FORMAT_VERSION, Author, Commit, State
 from exporter.model import Change, DataFile, TableFormat
 from exporter.partitions import key_of, partition_of
 from exporter.settings import PartitionBy, Request
+from exporter.store.location import Url
 from tests.end_to_end.export_directory import check_private
 from tests.toolkit.lake import KINDS, Kind, delta_rows, delta_table, scan_delta
 from tests.toolkit.lake import iceberg as open_iceberg
@@ -278,9 +279,19 @@ def widened_iceberg(place: TablePlace) -> None:
         update.union_by_name(pa.schema([pa.field("theirs", pa.string())]))
 
 
+def repeated_in_iceberg(place: TablePlace) -> None:
+    """Adds the files that are there once more, so that readers find their rows twice."""
+    with open_iceberg(place) as table:
+        again = [task.file for task in table.scan().plan_files()]
+        with table.transaction() as transaction, transaction.update_snapshot().fast_append() as snapshot:
+            for file in again:
+                snapshot.append_data_file(file)
+
+
 FOREIGN: list[tuple[Kind, Callable[[TablePlace], None], str]] = [
     ("delta", appended_to_delta, "1 files that the exporter did not put there"),
     ("iceberg", appended_to_iceberg, "1 files that the exporter did not put there"),
+    ("iceberg", repeated_in_iceberg, "2 of its files were added to it a second time"),
     ("delta", deleted_from_delta, "files"),
     ("iceberg", deleted_from_iceberg, "files"),
     ("delta", masked_delta, "rows were deleted"),
@@ -368,6 +379,14 @@ def test_a_path_that_a_uri_cannot_hold(tmp_path: Path) -> None:
         check_place(TableFormat(kind="iceberg"), tmp_path / "no#1")
 
 
+def test_a_path_with_a_part_that_is_a_log_to_delta(tmp_path: Path) -> None:
+    for place in (tmp_path / "_delta_log", tmp_path / "_delta_log/a", Url("s3", "bucket", "a/_delta_log/b")):
+        with pytest.raises(DestinationError, match="_delta_log"):
+            check_place(TableFormat(kind="delta"), place)
+        check_place(TableFormat(kind="iceberg"), place)
+    check_place(TableFormat(kind="delta"), tmp_path / "my_delta_log")
+
+
 @pytest.mark.parametrize("name", ["with space", "ümläut", "it's !&$@=;:+,.()-"])
 def test_an_odd_path(place: TablePlace, name: str) -> None:
     odd = place.beside(name)
@@ -382,7 +401,41 @@ def test_a_log_that_cannot_be_read(place: TablePlace) -> None:
     for path in place.paths():
         if path.endswith(".json"):
             place.write(path, b"{")
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(ForeignTableError, match="damaged"):
+        shown(place)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pattern", "left"),
+    [
+        ("delta", "*_delta_log/*0.json", None),
+        ("delta", "*_delta_log/*1.json", b'{"add": {"pa'),
+        ("delta", "*_delta_log/*1.json", b"<html>"),
+        ("delta", "*_delta_log/*1.json", None),
+        ("delta", "*_delta_log/_last_checkpoint", b'{"version": 2, "size": 4}'),
+        ("iceberg", "*.metadata.json", None),
+        ("iceberg", "*.metadata.json", b""),
+        ("iceberg", "*.metadata.json", b'{"format-version": 2, "loc'),
+        ("iceberg", "*/snap-*.avro", None),
+        ("iceberg", "*/snap-*.avro", b""),
+        ("iceberg", "*/snap-*.avro", b"Obj"),
+        ("iceberg", "*-m0.avro", None),
+        ("iceberg", "*-m0.avro", 900),
+    ],
+)
+def test_a_damaged_log(kind: Kind, pattern: str, left: bytes | int | None, tmp_path: Path) -> None:
+    """No later run could read it either, so that its user is told to delete it."""
+    place = TablePlace(kind, tmp_path, tmp_path)
+    for number in range(3):
+        write(place, Step([part(place, number)], ()), number + 1)
+    (tmp_path / "conversations/_delta_log").mkdir(exist_ok=True)
+    (tmp_path / "conversations/_delta_log/_last_checkpoint").touch()
+    for file in [one for one in tmp_path.rglob("*") if one.match(pattern)]:
+        if left is None:
+            file.unlink()
+        else:
+            file.write_bytes(file.read_bytes()[:left] if isinstance(left, int) else left)
+    with pytest.raises(ForeignTableError, match="damaged"):
         shown(place)
 
 

@@ -12,8 +12,10 @@ from exporter.parts.cipher import ENCRYPTED_MAGIC, Cipher, using
 from exporter.parts.excerpt import copy_columns
 from exporter.parts.reader import read_batches
 from exporter.store.location import Url
+from exporter.store.objects import clouds
 from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.clouds import open_bucket
+from exporter.store.objects.store import ObjectStore
 from tests.parts.test_cipher import cipher, rows, write
 from tests.toolkit.clouds import S3
 
@@ -30,8 +32,10 @@ def test_a_copy_is_encrypted_as_parts_are(
     url, copy = Url("s3", name, "pre"), tmp_path / "copy"
     with using(with_cipher):
         write(tmp_path / "part", rows())
-        Bucket(url, open_bucket(url)).put(PATH, (tmp_path / "part").read_bytes(), "overwrite")
-        copy_columns(url, PATH, ["user_id", "id", "unknown"], copy)
+        bucket = Bucket(url, open_bucket(url))
+        bucket.put(PATH, (tmp_path / "part").read_bytes(), "overwrite")
+        monkeypatch.setattr(clouds, "open_bucket", lambda *_: pytest.fail("opened again"))
+        copy_columns(ObjectStore(bucket), PATH, ["user_id", "id", "unknown"], copy)
         found = pa.Table.from_batches(read_batches([copy]))
     assert found == pa.Table.from_batches([rows()]).select(["user_id", "id"])
     if with_cipher is None:
@@ -39,5 +43,5 @@ def test_a_copy_is_encrypted_as_parts_are(
         return
     assert copy.read_bytes().startswith(ENCRYPTED_MAGIC)
     with pytest.raises(UnreadablePartError, match=PATH):
-        copy_columns(url, PATH, ["id"], tmp_path / "other")
+        copy_columns(ObjectStore(bucket), PATH, ["id"], tmp_path / "other")
     assert not (tmp_path / "other").exists()

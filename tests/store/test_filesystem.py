@@ -9,6 +9,7 @@ from exporter.store.filesystem import open_filesystem
 from exporter.store.location import Url
 from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.clouds import open_bucket
+from exporter.store.objects.store import ObjectStore
 from tests.toolkit.clouds import S3, Answer
 
 
@@ -18,8 +19,9 @@ def test_a_store_that_refuses_says_why(method: str, s3: S3, monkeypatch: pytest.
     for variable, value in s3.environment.items():
         monkeypatch.setenv(variable, value)
     url = Url("s3", name, "pre")
-    Bucket(url, open_bucket(url)).put("part.parquet", b"PAR1", "overwrite")
-    filesystem, prefix = open_filesystem(url)
+    bucket = Bucket(url, open_bucket(url))
+    bucket.put("part.parquet", b"PAR1", "overwrite")
+    filesystem, prefix = open_filesystem(ObjectStore(bucket))
     monkeypatch.setattr(
         s3.gate, "answers", lambda asked: Answer(403, "ExpiredToken") if asked.method == method else None
     )
