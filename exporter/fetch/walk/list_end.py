@@ -102,7 +102,8 @@ class ListEnd(Passage[RowT]):
 
     def _look_for_lowest(self) -> AskingForPage[RowT]:
         lowest = self._traits.lowest
-        if not self.start <= lowest < self._bottom:
+        # The list of a status need not have it.
+        if self._status is not None or not self.start <= lowest < self._bottom:
             return None
         page = yield ids_up_to(lowest + SECOND)
         if page and page.rows.created_at[0] < self._bottom:

@@ -688,3 +688,15 @@ def test_a_hidden_row_is_not_taken_for_the_only_one_where_a_page_shows_one_row()
     reader = Reader(server, 1000)
     reader.read(Interval(BEGINNING, T0 + DAY))
     assert len(reader.rows) == len(rows) or reader.unproven
+
+
+def test_a_hidden_row_below_the_window_is_no_gap_below_the_lowest_listed_row() -> None:
+    listed = [StoredRow(f"c{number}", T0 + number * SECOND, T0) for number in range(6)]
+    server = ServerModel(
+        [*listed, StoredRow("c6", T0 - DAY, T0, status="token_created")],
+        Behaviour(hides="token_created", page_cap=3, precision=MILLISECOND),
+    )
+    reader = Reader(server, 7)
+    for start in (T0 + 2 * SECOND, T0 + SECOND, T0):
+        reader.read(Interval(start, start + 1))
+        assert reader.unproven == []
