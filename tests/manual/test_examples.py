@@ -37,7 +37,8 @@ from tests.toolkit.manual import (
 HANDLERS = [program for program in PROGRAMS if "web.run_app" in program]
 #: Programs whose requirements are larger than everything else, or that are tested elsewhere.
 ELSEWHERE = re.compile(
-    r"pyspark|import dlt|web\.run_app|deltalake|scan_delta|pyiceberg|AESGCM|copy\.duckdb|^(?:import|from) (?:airflow|dagster)",
+    r"pyspark|import dlt|web\.run_app|deltalake|scan_delta|pyiceberg|AESGCM|copy\.duckdb"
+    r"|^(?:import|from) (?:airflow|dagster)",
     re.M,
 )
 RUN_HERE = [program for program in PROGRAMS if not ELSEWHERE.search(program)]

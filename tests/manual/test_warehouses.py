@@ -42,7 +42,7 @@ UNKNOWN = (
     "DESC",
     "GRANT",
 )
-_, MERGE, *_ = PAGES["changes"].in_language("sql")
+MERGE = PAGES["changes"].in_language("sql")[1]
 COLUMNS = "id, created_at, status, channel, summary"
 
 
