@@ -129,6 +129,26 @@ async def test_a_copy_that_follows_for_a_month(tmp_path: Path, hasty: None) -> N
         await to_thread.run_sync(whole.check)
 
 
+@pytest.mark.anyio
+async def test_the_program_of_a_whole_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hasty: None) -> None:
+    (program,) = [text for text in PAGES["changes"].in_language("python") if "copy.duckdb" in text]
+    root, night = tmp_path / "calls", compile(program, "night", "exec")
+    monkeypatch.chdir(tmp_path)
+    async with moving_source(3) as source:
+        fill(source, 30)
+        for number in range(4):
+            for _ in range(8 * (number < 3)):
+                source.move()
+            source.now += DAY
+            await _sync(root, source, Selection(tables=TABLES) if not number else Selection())
+            await to_thread.run_sync(exec, night, {})
+            copy = Copy(root, tmp_path)
+            copy.database.execute("ATTACH 'copy.duckdb' AS there (READ_ONLY); USE there")
+            await to_thread.run_sync(copy.check)
+            assert copy.generation == json.loads((root / "_manifest.json").read_bytes())["generation"]
+            copy.database.close()
+
+
 def _jobs(root: Path, source: Source, night: int) -> Iterator[tuple[str, Callable[[], Awaitable[Any]]]]:
     """Yields what runs in a night."""
     context = RunContext(settings_for(source), Credentials(TOKEN), Quiet(), keys=KEYS)
@@ -171,23 +191,24 @@ async def _sync(root: Path, source: Source, asked: Selection, **options: Any) ->
 def test_the_commands(demo: Path, tmp_path: Path) -> None:
     page = PAGES["changes"]
     shutil.copytree(demo / "demo-export", tmp_path / "calls")
-    load, night, turns = (page.command_holding(name) for name in ("all.parquet", "changes.parquet", "turns.jsonl"))
+    load, night, turns = (page.command_holding(name) for name in ("all.parquet", "$generation", "turns.jsonl"))
     figures = json.loads(run_shell(load, tmp_path).stdout)
     assert page.keys_of_json("changes") == list(figures)
     assert figures["inserts"] == 2000
-    done = run_shell(night + turns, tmp_path)
+    (tmp_path / "changes.parquet").write_bytes(b"of the last night")
+    done = run_shell(f"generation=6\n{night}\n{turns}", tmp_path)
     assert done.returncode == 0, done.stderr
+    lists = run_shell(page.command_holding("UPDATE SET"), tmp_path).stdout.splitlines()
+    names = [name.strip() for name in lists[1].removeprefix("INSERT (").rstrip(")").split(",")]
+    assert names == open_dataset(tmp_path / "calls").schema.names
+    assert lists[0].count(" = s.") == len(names) - 1 and lists[2].count("s.") == len(names)
     assert {path.name for path in tmp_path.iterdir()} == {"calls", "all.parquet", "changes.parquet", "turns.jsonl"}
 
 
 def test_statements_parse_where_they_are_said_to_run() -> None:
     sqlglot = pytest.importorskip("sqlglot")
     for dialect in ("snowflake", "bigquery", "databricks", "duckdb"):
-        # A table that was loaded stands in place of DuckDB's own function.
-        text = MERGE.replace("(SELECT * FROM read_parquet('changes.parquet'))", "changes").replace(
-            "read_parquet('changes.parquet')", "changes"
-        )
-        kinds = [type(one).__name__ for one in sqlglot.parse(text, read=dialect)]
+        kinds = [type(one).__name__ for one in sqlglot.parse(MERGE, read=dialect)]
         assert kinds[1:3] == ["Merge", "Update"], dialect
     kinds = [type(one).__name__ for one in sqlglot.parse(DELETE_AND_INSERT, read="redshift")]
     assert kinds[1:4] == ["Delete", "Insert", "Update"]
