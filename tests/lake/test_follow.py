@@ -312,6 +312,20 @@ async def test_a_place_that_cannot_be_is_refused_before_anything_is_asked(tmp_pa
     assert (misread / RUNS).read_bytes() == journal
 
 
+async def test_a_damaged_table_can_be_made_again(tmp_path: Path) -> None:
+    async with grown(TablePlace("delta", tmp_path, tmp_path), 0) as source:
+        log = tmp_path / "conversations/_delta_log"
+        next(log.glob("*.json")).write_bytes(b'{"add": {"pa')
+        found = await verify(tmp_path, now=source.now)
+        assert ([problem.what for problem in found.problems], found.exit_status) == (["table"], 6)
+        move(source, 5)
+        with pytest.raises(ForeignTableError, match=r"damaged[\s\S]*delete the table's log"):
+            await run_sync(tmp_path, source)
+        shutil.rmtree(log)
+        await export(tmp_path, Selection(), RunContext(settings_for(source), Credentials(TOKEN), Quiet()))
+        assert (await verify(tmp_path, now=source.now)).sound
+
+
 async def test_a_table_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
     async with grown(TablePlace("iceberg", tmp_path, tmp_path), 1) as source:
         shutil.rmtree(tmp_path / "_iceberg")
