@@ -229,8 +229,8 @@ ABOUT: Final[dict[str, About]] = {
         examples=(
             ("The conversations, as CSV for a spreadsheet or a program", "exporter convert calls --output calls.csv"),
             (
-                "A file a day of the turns, as compressed JSON Lines",
-                "exporter convert calls --table turns --format jsonl --compression gzip --by-partition --output turns",
+                "A file for each day, as JSON Lines",
+                "exporter convert calls --format jsonl --by-partition --output days",
             ),
         ),
     ),

@@ -42,7 +42,7 @@ def test_the_names_of_the_library() -> None:
         for names, _ in PAGES["python"].table_headed("name")
         for name in in_code(names)
     }
-    returned = {"Summary", "Status", "Stream", "StreamReport"}
+    returned = {"Summary", "Status", "Stream", "StreamReport", "ChangeFeed"}
     results = (
         "Sync",
         "Recordings",
@@ -56,6 +56,7 @@ def test_the_names_of_the_library() -> None:
         "Expire",
         "Protect",
         "Erase",
+        "Convert",
     )
     returned |= {f"{result}Result" for result in results}
     assert described | returned | {"__version__"} == set(exporter.__all__)
