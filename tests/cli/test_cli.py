@@ -397,6 +397,9 @@ def test_what_a_vacuum_deletes(age: str, microseconds: int, monkeypatch: pytest.
         "dropped_needed": [],
         "media_files": 0,
         "media_bytes": 0,
+        "changes_files": 0,
+        "changes_bytes": 0,
+        "changes_from": 0,
     }
     assert calls == [(Path("out"), microseconds, True), (Path("out"), microseconds, False)]
 
