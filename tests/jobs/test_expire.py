@@ -27,7 +27,7 @@ from exporter.settings import Credentials, RunSettings, Selection
 from exporter.store.local.store import LocalStore
 from tests.end_to_end.records import conversation
 
-NOW: Instant = wall_clock() // DAY * DAY + 12 * HOUR - DAY
+NOW: Instant = wall_clock() // DAY * DAY + 12 * HOUR - 2 * DAY
 TABLES = (CONVERSATIONS, TURNS)
 
 
