@@ -17,7 +17,7 @@ from exporter.sandbox import TOKEN, make_conversations
 from tests.manual.conftest import JANUARY
 from tests.toolkit.clouds import AZURE_ACCOUNT, AZURE_KEY, S3, Cloud
 from tests.toolkit.engines import Engine, clickhouse_engine, duckdb_engine
-from tests.toolkit.manual import PAGES, in_code, serving
+from tests.toolkit.manual import PAGES, ROOT, in_code, serving
 from tests.toolkit.readers import Place
 
 PAGE = PAGES["object-stores"]
@@ -76,7 +76,9 @@ def test_programs(places: dict[str, Place], tmp_path: Path) -> None:
     wanted = [(text, scheme) for text in PROGRAMS for scheme in SCHEMES if scheme == "s3" or "pandas" not in text]
     programs = [text.replace(f"s3://{BUCKET}/{PREFIX}", places[scheme].uri) for text, scheme in wanted]
     command = [sys.executable, "-W", "error", "-c", "\n".join(programs)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    # Otherwise the tests hide pandas from processes.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert (done.stdout.count("created_date"), done.stdout.count("telephone")) == (6, 4)
 
