@@ -4,7 +4,6 @@ libraries of tables are large.
     python -m benchmarks.lake_requests VERSIONS
 """
 
-import resource
 import secrets
 import sys
 import time
@@ -12,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Final
 from unittest.mock import patch
 
@@ -59,7 +59,7 @@ def measure(versions: int) -> Result:
     memory: dict[str, int] = {}
     for kind, open_table in KINDS.items():
         with moto_process() as cloud, _place(cloud) as place:
-            before, began = _peak(), time.perf_counter()
+            before, began = _begin_peak(), time.perf_counter()
             table = open_table(place)
             table.read()
             table.write(Step([_file(number) for number in range(_FILES)], ()), 1)
@@ -129,9 +129,16 @@ def _file(number: int) -> DataFile:
     )
 
 
+def _begin_peak() -> int:
+    """Forgets the most memory that this process has had, and returns how many bytes it has."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _peak()
+
+
 def _peak() -> int:
-    """Returns the most memory that this process has had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Returns the most memory that this process has had since `_begin_peak`, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 if __name__ == "__main__":
