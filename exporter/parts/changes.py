@@ -10,7 +10,6 @@ What a commit newly covers has no row here: all that lies there is new, and the 
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -22,7 +21,7 @@ import pyarrow.parquet as pq
 from exporter.parts.cipher import current, writing_properties
 from exporter.parts.columns import ID_COLUMN, SORT_COLUMN
 from exporter.parts.reader import read_batches
-from exporter.parts.writer import HashingFile
+from exporter.parts.writer import HashingFile, abandon
 from exporter.store.disk import reporting
 
 WAS_COLUMN: Final = "was_at"
@@ -133,13 +132,7 @@ class ChangesWriter:
     def abort(self) -> None:
         """Gives the file up and deletes it; safe at any time, also after an error."""
         self._gathered.clear()
-        self._file.discard()
-        # Arrow wants to write a footer, which goes nowhere now. After a failed write it may refuse to.
-        with suppress(OSError, pa.ArrowException):
-            self._writer.close()
-        self._writer.is_open = False
-        with reporting(self._path):
-            self._path.unlink(missing_ok=True)
+        abandon(self._writer, self._file, self._path)
 
     def _write_gathered(self) -> None:
         if self._gathered:

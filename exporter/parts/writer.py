@@ -169,13 +169,7 @@ class PartWriter:
     def abort(self) -> None:
         """Gives the part up and deletes its file; safe at any time, also after an error and after `abort`."""
         self._gathered.clear()
-        self._file.discard()
-        # Arrow wants to write a footer, which goes nowhere now. After a failed write it may refuse to.
-        with suppress(OSError, pa.ArrowException):
-            self._writer.close()
-        self._writer.is_open = False
-        with reporting(self._path):
-            self._path.unlink(missing_ok=True)
+        abandon(self._writer, self._file, self._path)
 
     def _write_gathered(self) -> None:
         if not self._gathered:
@@ -257,3 +251,14 @@ class HashingFile:
 def _worth_statistics(path: str, type_: pa.DataType) -> bool:
     is_text = pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_)
     return not is_text or path in _DICTIONARY or path in _LOOKED_UP
+
+
+def abandon(writer: pq.ParquetWriter, file: HashingFile, staged: Path) -> None:
+    """Gives up what `writer` writes to `file`, and deletes it from `staged`. Raises `StoreError`."""
+    file.discard()
+    # Arrow wants to write a footer, which goes nowhere now. After a failed write it may refuse to.
+    with suppress(OSError, pa.ArrowException):
+        writer.close()
+    writer.is_open = False
+    with reporting(staged):
+        staged.unlink(missing_ok=True)
