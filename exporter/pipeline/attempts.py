@@ -147,16 +147,21 @@ class Attempts:
         )
         return inf if patience is None else pursuit.began + patience.seconds
 
-    async def pursue(self, attempt_once: Callable[[], Awaitable[T]], *, believes: bool = False) -> T:
-        """Returns what an attempt has brought. With `believes`, a final refusal is raised at once."""
+    async def pursue(
+        self, attempt_once: Callable[[], Awaitable[T]], *, believes: bool = False, trusts: bool = False
+    ) -> T:
+        """Returns what an attempt has brought. With `believes`, a final refusal is raised at once; with `trusts`, any
+        refusal."""
         pursuit = Pursuit(self._clock())
         self._pursued[pursuit] = None
         try:
-            return await self._pursue(attempt_once, pursuit, believes=believes)
+            return await self._pursue(attempt_once, pursuit, believes=believes, trusts=trusts)
         finally:
             self._pursued.pop(pursuit, None)
 
-    async def _pursue(self, attempt_once: Callable[[], Awaitable[T]], pursuit: Pursuit, *, believes: bool) -> T:
+    async def _pursue(
+        self, attempt_once: Callable[[], Awaitable[T]], pursuit: Pursuit, *, believes: bool, trusts: bool
+    ) -> T:
         while True:
             try:
                 result = await attempt_once()
@@ -165,7 +170,8 @@ class Attempts:
             else:
                 self._succeeded()
                 return result
-            if believes and isinstance(failure, RequestRefusedError) and failure.is_final:
+            is_final = isinstance(failure, RequestRefusedError) and failure.is_final
+            if (believes and is_final) or (trusts and isinstance(failure, RefusedError)):
                 raise failure
             failures = pursuit.add(failure, self._clock())
             if self._contact is Contact.NONE and not isinstance(failure, NoConnectionError):

@@ -1,12 +1,11 @@
 """Reads whole pages: sets the pace, the attempts and the decoding of every request."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace as dataclass_replace
 from functools import partial
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
-import anyio
 from anyio import CapacityLimiter, to_thread
 from msgspec.structs import replace
 
@@ -14,12 +13,7 @@ from exporter.clock import wall_clock
 from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
 from exporter.encode.decode import DecodedPage, Decoder
 from exporter.encode.rows import EncodeRow
-from exporter.errors import (
-    RequestRefusedError,
-    ThrottledError,
-    TooLargeError,
-    UnplacedError,
-)
+from exporter.errors import RequestRefusedError, ThrottledError, TooLargeError, UnplacedError
 from exporter.fetch.pace.page_size import Portions
 from exporter.fetch.pace.throttle import Throttle, Ticket
 from exporter.fetch.walk.traits import Traits
@@ -31,20 +25,24 @@ from exporter.pipeline.placement import when
 from exporter.pipeline.report import Report
 from exporter.pipeline.single import Absence, Singles
 from exporter.pipeline.source import PageReading as PageReading
-from exporter.pipeline.source import Source
+from exporter.pipeline.source import Source, object_in
+from exporter.pipeline.turns import OwnTurns, Turns
 from exporter.plan.clock import ClockSample, Now, settle
 from exporter.progress import Observer, Trouble
 from exporter.words import format_size
 
 #: A request that has had no answer for this long is told of.
 _SILENCE_SECONDS: Final = 5.0
+#: The most that is taken of an answer beside the list.
+_MOST_OBJECT_BYTES: Final = 8 * 1024**2
 AnswerT = TypeVar("AnswerT", bound=Answer | Presence)
 
 
 class Reader:
     """Reads pages for all workers. `counters` and `in_flight` say what that costs, and `traits` what it has shown.
 
-    A reader `beside` another one, which reads nothing meanwhile, goes on at its pace and with its experience.
+    A reader `beside` another one, which reads nothing meanwhile, goes on at its pace and with its experience. `turns`
+    are given if others ask the same API as well; then they know the limits, and not `max_rps`.
     """
 
     def __init__(
@@ -59,6 +57,7 @@ class Reader:
         clock: Callable[[], float] = time.monotonic,
         wait_seconds: float | None = None,
         beside: Self | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.counters = Counters()
         #: What the observer is told of the run.
@@ -79,10 +78,7 @@ class Reader:
         self.clock = clock
         # When the requests were sent that are under way.
         self._sent: list[float] = []
-        self._throttle: Throttle = beside._throttle if beside else Throttle(max_rps, concurrency)
-        # The first in line waits for a turn, the others for their turn to wait.
-        self._line = anyio.Lock()
-        self._landed = anyio.Event()
+        self._turns: Turns = beside._turns if beside else turns or OwnTurns(Throttle(max_rps, concurrency), clock)
         self._attempts: Attempts = (
             beside._attempts
             if beside
@@ -104,7 +100,7 @@ class Reader:
     @property
     def useful_concurrency(self) -> int:
         """Returns the number of workers that ask as fast as the server and the user allow."""
-        return self._throttle.useful_concurrency
+        return self._turns.useful_concurrency
 
     def portions(self) -> Portions:
         """Returns what decides how many rows a new walk asks for."""
@@ -207,6 +203,17 @@ class Reader:
     async def _ask_one(self, identity: str, fits: Callable[[int], bool]) -> Answer | Presence:
         return (await self._attempt(lambda: self._source.get_one(identity, fits)))[1]
 
+    async def object_at(self, path: str, parameters: Mapping[str, str]) -> Any | None:
+        """Returns the JSON object at a path of the API beside the list, after as many attempts as it takes.
+
+        Returns None if this API has nothing there. A refusal is believed at once: such a path may be refused to any
+        token. Raises `SourceError`.
+        """
+        ask = partial(self._source.get_object, path, parameters, _MOST_OBJECT_BYTES.__ge__)
+        with self._attempts.advising():
+            _, answer = await self._attempts.pursue(partial(self._attempt, ask), trusts=True)
+        return None if isinstance(answer, Presence) else object_in(answer.body)
+
     async def hold(self, size_bytes: int) -> Room:
         """Takes room for rows that came by id, even if there is none: pages wait until it is released."""
         return await self._budget.reserve(0, size_bytes, waits=False)
@@ -230,34 +237,25 @@ class Reader:
             until_seconds=None if until is None else until - began,
         )
 
-    async def _take_turn(self) -> Ticket:
-        async with self._line:
-            while (seconds := self._throttle.delay_seconds(self.clock())) > 0:
-                with anyio.move_on_after(seconds):
-                    await self._landed.wait()
-            return self._throttle.sent(self.clock())
-
     async def _attempt(self, ask: Callable[[], Awaitable[AnswerT]]) -> tuple[Ticket, AnswerT]:
-        sent = await self._take_turn()
+        sent = await self._turns.take()
         self.count(Counters(requests=1))
         self._sent.append(sent.at)
         self.report.in_flight += 1
         try:
             answer = await ask()
         except ThrottledError as error:
-            self._throttle.refused(sent, self.clock(), error)
+            self._turns.refused(sent, error)
             raise
         except BaseException:
-            self._throttle.succeeded(sent, self.clock())
+            self._turns.succeeded(sent)
             raise
         else:
-            self._throttle.succeeded(sent, self.clock(), answer.quota)
+            self._turns.succeeded(sent, answer.quota)
             return sent, answer
         finally:
             self._sent.remove(sent.at)
             self.report.in_flight -= 1
-            self._landed.set()
-            self._landed = anyio.Event()
 
     async def _read(self, request: PageRequest, room: Room) -> PageReading:
         sent, answer = await self._attempt(lambda: self._source.get_page(request, room.fits))
@@ -268,7 +266,7 @@ class Reader:
             decoded = await self._decoded(answer.body)
         except UnplacedError as error:
             decoded = await self._placed(request, answer.body, error)
-        self._throttle.page_took(self.clock() - sent.at)
+        self._turns.page_took(self.clock() - sent.at)
         if decoded.style is not None:
             self._source.style = decoded.style
         self.count(Counters(pages=1))

@@ -1,8 +1,8 @@
 """Describes what a reader reads from, and what it returns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -12,6 +12,8 @@ from exporter.errors import UnusableAnswerError
 from exporter.fetch.wire.answer import Answer, Presence
 from exporter.model import Page, PageRequest
 from exporter.pipeline.memory import Room
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -29,14 +31,28 @@ class Source(Protocol):
 
     async def get_one(self, identity: str, fits: Callable[[int], bool]) -> Answer | Presence: ...
 
+    async def get_object(
+        self, path: str, parameters: Mapping[str, str], fits: Callable[[int], bool]
+    ) -> Answer | Presence: ...
 
+
+_object: Final = msgspec.json.Decoder(dict[str, Any])
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def names_in(body: bytes) -> frozenset[str]:
     """Returns the names of the members of a JSON object. Raises `UnusableAnswerError`."""
+    return frozenset(_decoded(_members, body))
+
+
+def object_in(body: bytes) -> dict[str, Any]:
+    """Returns a JSON object. Raises `UnusableAnswerError`."""
+    return _decoded(_object, body)
+
+
+def _decoded(decoder: msgspec.json.Decoder[dict[str, T]], body: bytes) -> dict[str, T]:
     try:
-        return frozenset(_members.decode(body))
+        return decoder.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
         raise UnusableAnswerError(f"the answer ({len(body)} bytes) is cut short or is not JSON. Ask again") from error
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -29,7 +29,7 @@ from exporter.log.publish import find_garbage
 from exporter.log.state import Author, State
 from exporter.model import PageRequest
 from exporter.partitions import partition_of
-from exporter.pipeline import attempts
+from exporter.pipeline import attempts, turns
 from exporter.pipeline import reader as reader_module
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.memory import ByteBudget, Shares
@@ -90,6 +90,11 @@ class ModelSource:
     async def look_up(self, identity: str) -> Presence:
         return Presence(any(row.id == identity for row in self.server.rows))
 
+    async def get_object(
+        self, path: str, parameters: Mapping[str, str], fits: Callable[[int], bool]
+    ) -> Answer | Presence:
+        return Presence(is_known=False)
+
     async def get_one(self, identity: str, fits: Callable[[int], bool]) -> Answer:
         for row in self.server.rows:
             if row.id == identity:
@@ -126,7 +131,7 @@ class Clock:
             return decode(body)
 
         parts = {"sleep": sleep, "move_on_after": move_on_after, "Lock": anyio.Lock, "Event": anyio.Event}
-        for module in (reader_module, attempts):
+        for module in (turns, attempts):
             patch.setattr(module, "anyio", SimpleNamespace(**parts))
         patch.setattr(reader_module, "to_thread", SimpleNamespace(run_sync=run_sync))
 

@@ -1,7 +1,7 @@
 """Tests how one page is read, however many attempts it takes, in simulated time, so that nothing here waits."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -60,6 +60,11 @@ class ScriptedSource:
 
     async def look_up(self, identity: str) -> Presence:
         return Presence(await self._answer() == identity.encode())
+
+    async def get_object(
+        self, path: str, parameters: Mapping[str, str], fits: Callable[[int], bool]
+    ) -> Answer | Presence:
+        return Presence(is_known=False)
 
     async def get_one(self, identity: str, fits: Callable[[int], bool]) -> Answer:
         body = await self._answer()
