@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A core dump would leave the token and conversations on the disk.
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    keep_heap_compact()
+    keep_heap_compact(next(iter(arguments), ""))
     if "_EXPORTER_COMPLETE" in os.environ:
         # Otherwise typer would wrap long help texts, and a shell would take each line for a completion.
         os.environ["COLUMNS"] = "1000"
