@@ -45,6 +45,7 @@ from exporter.cli import version as version_command
 from exporter.cli.advice import remembering
 from exporter.cli.heap import keep_heap_compact
 from exporter.cli.help import HelpedCommand, HelpedGroup
+from exporter.cli.lifeline import follow_parent
 from exporter.cli.machine import translating
 from exporter.cli.output import asks_for_objects, fail_in_json, say
 from exporter.cli.typed import taking_text
@@ -80,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ["COLUMNS"] = "1000"
     try:
         with in_flags(), translating(), remembering():
+            follow_parent()
             if len(arguments) > 1 and arguments[0] in _COMPLETION:
                 to_choice(arguments[1], _SHELLS, arguments[0])
                 # Typer takes a shell after these options only where it does not look for the shell itself.
