@@ -8,7 +8,7 @@ from exporter.store.location import Location, shell_word
 from exporter.words import count_of, format_seconds
 
 if TYPE_CHECKING:
-    from exporter.check.unfinished import Rewriting
+    from exporter.verification.unfinished import Rewriting
     from exporter.jobs.protect import ProtectResult
     from exporter.jobs.protection_result import Encrypted, Protection
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from anyio import to_thread
 
-from exporter.check.inspection import Inspection
+from exporter.verification.inspection import Inspection
 from exporter.contract import Instant
 from exporter.layout import RECORDINGS, dropped_path, is_media, media_directory
 from exporter.log.commits import check_not_overtaken

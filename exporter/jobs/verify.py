@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from exporter.check.inspect import inspect, load_findings
-from exporter.check.inspection import Inspection
-from exporter.check.problems import LASTING, Problem
-from exporter.check.sample import Sample
-from exporter.check.unfinished import Rewriting
+from exporter.verification.inspect import inspect, load_findings
+from exporter.verification.inspection import Inspection
+from exporter.verification.problems import LASTING, Problem
+from exporter.verification.sample import Sample
+from exporter.verification.unfinished import Rewriting
 from exporter.contract import Instant
 from exporter.coverage import Period
 from exporter.encode.tables import Tables

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from exporter.check.inspection import Inspection
-from exporter.check.loss import Loss, keep_lines, plan_loss, quarantine_origins
+from exporter.verification.inspection import Inspection
+from exporter.verification.loss import Loss, keep_lines, plan_loss, quarantine_origins
 from exporter.errors import DamagedPartError
 from exporter.jobs.recording_repair import RecordingLoss, is_repeated
 from exporter.model import Change, ChangesFile

@@ -14,7 +14,7 @@ import anyio
 import pyarrow.parquet as pq
 import pytest
 
-from exporter.check import media as check_of_media
+from exporter.verification import media as check_of_media
 from exporter.cli.upkeep_report import describe_vacuumed, describe_verified
 from exporter.contract import DAY, END_OF_TIME
 from exporter.jobs.compact import CompactResult, compact

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from exporter import errors
-from exporter.check.problems import Problem
+from exporter.verification.problems import Problem
 from exporter.cli import app
 from exporter.cli.runner import SUMMARY_KEYS
 from exporter.cli.statuses import STATUSES

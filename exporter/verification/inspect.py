@@ -15,12 +15,12 @@ from typing import Final
 import pyarrow as pa
 from anyio import to_thread
 
-from exporter.check import facts
-from exporter.check.erasures import excuse_unfinished, inspect_erasures
-from exporter.check.facts import Content
-from exporter.check.inspection import Inspection, look
-from exporter.check.media import find_orphans, inspect_media
-from exporter.check.problems import (
+from exporter.verification import facts
+from exporter.verification.erasures import excuse_unfinished, inspect_erasures
+from exporter.verification.facts import Content
+from exporter.verification.inspection import Inspection, look
+from exporter.verification.media import find_orphans, inspect_media
+from exporter.verification.problems import (
     Problem,
     check_beside,
     check_changes,
@@ -34,9 +34,9 @@ from exporter.check.problems import (
     describe_repeated,
     excuse_killed_run,
 )
-from exporter.check.sample import Sample
-from exporter.check.tables import inspect_tables
-from exporter.check.unfinished import excuse_rewriting, unfinished_command
+from exporter.verification.sample import Sample
+from exporter.verification.tables import inspect_tables
+from exporter.verification.unfinished import excuse_rewriting, unfinished_command
 from exporter.encode.tables import Tables
 from exporter.errors import DamagedLogError, DestinationError
 from exporter.layout import COMMITS, CONVERSATIONS, MANIFEST, RECORDINGS, SUCCESS, TURNS, conversations_path

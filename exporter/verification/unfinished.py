@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from exporter.check.problems import Problem
+from exporter.verification.problems import Problem
 from exporter.layout import CHANGES, QUARANTINE, is_of_run
 from exporter.log.state import Commit, State
 

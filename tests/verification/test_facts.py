@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.check import facts
+from exporter.verification import facts
 from exporter.errors import UnreadableFileError
 from exporter.parts import integrity
 from exporter.parts.ids import read_ids

@@ -10,8 +10,8 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 import pyarrow as pa
 
-from exporter.check.facts import Content
-from exporter.check.manifest import differing_keys
+from exporter.verification.facts import Content
+from exporter.verification.manifest import differing_keys
 from exporter.contract import format_instant
 from exporter.layout import (
     ALL_TABLES,

@@ -1,7 +1,7 @@
 """Compares the Delta and Iceberg tables of an export with its log."""
 
-from exporter.check.inspection import Inspection
-from exporter.check.problems import Problem
+from exporter.verification.inspection import Inspection
+from exporter.verification.problems import Problem
 from exporter.errors import ForeignTableError
 from exporter.lake.follow import open_tables, steps_to
 from exporter.lake.place import LakePlace

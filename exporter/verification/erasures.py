@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from exporter.check.problems import Problem
+from exporter.verification.problems import Problem
 from exporter.log.erasures import named_digests, objections_to
 from exporter.log.state import Commit, State
 from exporter.store.base import Store

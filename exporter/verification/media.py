@@ -15,9 +15,9 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from exporter.check.inspection import Inspection, look
-from exporter.check.problems import Problem
-from exporter.check.sample import Sample
+from exporter.verification.inspection import Inspection, look
+from exporter.verification.problems import Problem
+from exporter.verification.sample import Sample
 from exporter.errors import DamagedPartError, UnreadableFileError, UnreadablePartError
 from exporter.layout import RECORDINGS, is_media, media_directory, partition_text
 from exporter.model import DataFile, ExportFile

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.check.loss import keep_lines, plan_loss, quarantine_origins
+from exporter.verification.loss import keep_lines, plan_loss, quarantine_origins
 from exporter.contract import format_instant
 from exporter.coverage import Coverage, Interval
 from exporter.log.fold import apply, fold

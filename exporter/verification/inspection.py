@@ -9,8 +9,8 @@ from typing import TypeAlias, TypeVar
 import pyarrow as pa
 from anyio import to_thread
 
-from exporter.check.problems import Problem
-from exporter.check.unfinished import Rewriting
+from exporter.verification.problems import Problem
+from exporter.verification.unfinished import Rewriting
 from exporter.errors import DamagedPartError, UnreadableFileError, UnreadablePartError
 from exporter.log.state import Commit, State
 from exporter.model import ChangesFile, ExportFile
