@@ -1,7 +1,7 @@
 """Reads a config file, which names many exports (`exporter help config`): `exporter.toml`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,12 +79,15 @@ class Config:
         """Returns the variables of an entry, as the environment has them."""
         return Variables(name, self.environment)
 
-    def entry(self, name: str) -> Entry:
-        """Returns an entry. Raises `UsageError` for a name that is none, and for a variable that is not set."""
+    def entry(self, name: str, keys: Collection[str] | None = None) -> Entry:
+        """Returns an entry, or what it says under some `keys`, so that nothing else is asked of the environment.
+
+        Raises `UsageError` for a name that is none, and for a variable that is not set.
+        """
         if name not in self.layers:
             near = did_you_mean(name, self.layers) or f" It has {', '.join(self.layers)}"
             raise UsageError(f"{self.path}: there is no export {name!r}.{near}")
-        layer, variables = self.layers[name], self.variables(name)
+        layer, variables = self.layers[name].only(keys), self.variables(name)
         options = _options(layer.keys, variables)
         _check_spec(ExportSpec, options, layer.keys)
         return Entry(

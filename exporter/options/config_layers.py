@@ -4,7 +4,7 @@ Each key keeps its place in the file, so that what is wrong with it is said ther
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, get_type_hints
 
@@ -18,6 +18,8 @@ from exporter.words import did_you_mean
 Command: TypeAlias = Literal["sync", "export"]
 #: Keys of `ExportSpec`, with those that have no flag.
 SPEC_KEYS: Final = (*OPTIONS, "token", "base_url")
+HOOKS: Final = "hooks"
+METRICS_FILE: Final = "metrics_file"
 SYNC_KEYS: Final = ("refilter", "keep_generations")
 HINTS: Final[dict[str, Any]] = {
     **get_type_hints(ExportSpec),
@@ -44,6 +46,7 @@ RESERVED: Final = frozenset((
 _SECTIONS: Final = ("defaults", "templates", "exports", "hooks")
 _TABLES: Final = "[defaults], [templates.NAME], [exports.NAME] and [hooks]"
 _KEYS: Final = ("destination", "command", *SPEC_KEYS, *SYNC_KEYS, "metrics_file", "hooks")
+_ALWAYS: Final = ("destination", "command")
 _MOST_BASES: Final = 32
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
@@ -60,6 +63,13 @@ class Layer:
         replaced = {each for key in self.keys for each in alternatives_of(key)}
         kept = {key: node for key, node in below.keys.items() if key not in replaced}
         return Layer({**kept, **self.keys}, {**below.hooks, **self.hooks})
+
+    def only(self, keys: Collection[str] | None) -> "Layer":
+        """Returns what is needed of every entry, and these keys; None means all."""
+        if keys is None:
+            return self
+        kept = {key: node for key, node in self.keys.items() if key in (*_ALWAYS, *keys)}
+        return Layer(kept, self.hooks if HOOKS in keys else {})
 
 
 def alternatives_of(key: str) -> tuple[str, ...]:
@@ -95,7 +105,7 @@ def read_layers(root: Node) -> dict[str, Layer]:
 def _sections(root: Node) -> dict[str, Node]:
     members = root.members()
     for key, node in members.items():
-        if key in _KEYS and key != "hooks":
+        if key in _KEYS and key != HOOKS:
             raise node.error("belongs to [defaults], or to one [exports.NAME]")
         if key not in _SECTIONS:
             near = did_you_mean(key, _SECTIONS) or f" The tables are {_TABLES}"
@@ -119,14 +129,14 @@ def _read_layer(node: Node, *, has_base: bool) -> Layer:
     for key, member in members.items():
         if key not in known:
             raise member.error(_no_such_key(key, member, known, node.place))
-        if key != "hooks":
+        if key != HOOKS:
             check_value(member, HINTS[key], is_open=any(variables_in(member)))
     for group in ALTERNATIVES:
         if len(given := [key for key in group if key in members]) > 1:
             raise members[given[1]].error(f"{' and '.join(given)}: give only one of them")
     if "token" in members:
         check_token(members["token"])
-    hooks = members.pop("hooks").members() if "hooks" in members else {}
+    hooks = members.pop(HOOKS).members() if HOOKS in members else {}
     Hooks.of(hooks)
     return Layer(members, hooks)
 

@@ -1,4 +1,4 @@
-"""Serves the API's two endpoints on loopback, over rows in memory."""
+"""Serves the API's endpoints on loopback, over rows in memory."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from aiohttp import web
 
-from exporter.contract import CONVERSATIONS_PATH, Instant
+from exporter.contract import CONVERSATIONS_PATH, USAGE_PATH, Instant
 from exporter.sandbox.behaviour import Behaviour, Fault
 from exporter.sandbox.clock import date_header, system_clock
 from exporter.sandbox.faults import answer
@@ -32,6 +32,7 @@ from exporter.sandbox.media_host import MediaHost
 from exporter.sandbox.pages import count_rows, cut_at_random, page_of
 from exporter.sandbox.render import Renderer, View
 from exporter.sandbox.rows import Row
+from exporter.sandbox.usage import usage_summary
 
 _MAX_SEEN = 100_000
 _KEPT_BYTES = 1024**3
@@ -175,7 +176,11 @@ class Sandbox:
                 await asyncio.sleep(behaviour.latency)
             rng = random.Random(behaviour.seed << 32 | position)
             fault = _choose_fault(behaviour, position, rng)
-            body = self.body(request.query, request.headers, position, rng, request.match_info.get("id"))
+            if request.path == USAGE_PATH:
+                rows, now = self._listing, self._clock()
+                body = usage_summary(rows, rows.deleted.values(), request.query, request.headers, behaviour, now)
+            else:
+                body = self.body(request.query, request.headers, position, rng, request.match_info.get("id"))
             if isinstance(body, Refusal):
                 answered = self._refused(body, behaviour)
             else:
@@ -280,6 +285,7 @@ async def serve(
     application = web.Application()
     application.router.add_get(CONVERSATIONS_PATH, sandbox.handle)
     application.router.add_get(CONVERSATIONS_PATH + "/{id}", sandbox.handle)
+    application.router.add_get(USAGE_PATH, sandbox.handle)
     application.on_response_prepare.append(sandbox.date)
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(listen(application, port))

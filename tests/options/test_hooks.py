@@ -82,7 +82,7 @@ def test_plain_http_goes_to_loopback_unless_it_is_allowed(tmp_path: Path) -> Non
     [
         ('on_start = ""', "2:1: hooks.on_start: must not be empty"),
         ("on_start = []", "2:1: hooks.on_start: must name a command or a URL"),
-        ('on_start = [""]', "must not be empty"),
+        ('on_start = [""]', "must name a command or a URL"),
         ("on_start = \"''\"", "must name a command"),
         ("on_start = 3", "must be a text, and is a number"),
         ('on_start = ["a", 3]', "must be a text, and is a number"),
