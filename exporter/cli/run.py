@@ -45,7 +45,11 @@ def run(
     ] = None,
     config: Annotated[
         str | None,
-        flag("Read this config file.", "FILE", Group.CONNECTION),
+        flag(
+            "Read this config file. Default: EXPORTER_CONFIG, otherwise exporter.toml here or in ~/.config/exporter.",
+            "FILE",
+            Group.DONE,
+        ),
     ] = None,
 ) -> None:
     """Bring many exports up to date, each as a process of its own that no other can harm.
