@@ -34,6 +34,7 @@ def beside(command: str) -> set[frozenset[str]]:
         *(
             "export",
             "demo",
+            "run",
             "status",
             "verify",
             "accept",
