@@ -59,7 +59,7 @@ class Notes:
             self.warnings.append((name, event))
 
     def ended(self, outcome: Outcome, remarks: Sequence[str]) -> None:
-        self.running.remove(outcome.name)
+        self.running.discard(outcome.name)
         self.remarks[outcome.name] = remarks
 
     def tick(self, requests: int) -> None:
