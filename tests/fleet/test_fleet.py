@@ -137,8 +137,8 @@ def fleet_of(host: Host, jobs: Sequence[Job], notes: Notes) -> Fleet:
 @pytest.mark.parametrize(
     ("tokens", "options", "behaviour"),
     [
-        ("one", (), Behaviour(rate=RATE, burst=1)),
-        ("each", (), Behaviour(rate=RATE, burst=1)),
+        ("one", (), Behaviour(rate=RATE, burst=5)),
+        ("each", (), Behaviour(rate=RATE, burst=5)),
         ("each", ("--max-rps", str(RATE)), Behaviour()),
     ],
     ids=["one-token", "a-key-each", "a-ceiling"],
