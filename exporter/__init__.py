@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from exporter.api.calls import status as status
     from exporter.api.calls import stream as stream
     from exporter.api.calls import sync as sync
+    from exporter.api.config import load_config as load_config
     from exporter.api.privacy import erase as erase
     from exporter.api.privacy import expire as expire
     from exporter.api.privacy import protect as protect
@@ -93,6 +94,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "errors": None,
     "expire": "exporter.api.privacy",
     "export": "exporter.api.calls",
+    "load_config": "exporter.api.config",
     "open_dataset": "exporter.jobs.dataset",
     "protect": "exporter.api.privacy",
     "recordings": "exporter.api.calls",
