@@ -127,13 +127,18 @@ def parse_key(text: str, where: str) -> bytes:
 
 
 def read_private(path: Path, option: str, what: str) -> str:
-    """Returns the text of a file that nobody else may read. Raises `UsageError`, which names the `option`."""
+    """Returns the text of a file that nobody else may read. Raises `UsageError`, which names the `option`.
+
+    A file of somebody else's may be given to a group to read, because there is no other way to give it to this user: so
+    do Kubernetes, and systemd by an access list.
+    """
     try:
         with open(path, encoding="utf-8", opener=_open_at_once) as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise UsageError(f"{option} {path}: not a regular file")
-            if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            is_own = status.st_uid == os.geteuid()
+            if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~(0 if is_own else stat.S_IRGRP):
                 raise UsageError(f"{option} {path}: others can read it; run: chmod 600 {path}")
             text = file.read(_MOST_BYTES).strip()
     except (OSError, UnicodeDecodeError) as error:
