@@ -15,6 +15,21 @@ from typing import Final
 import pyarrow as pa
 from anyio import to_thread
 
+from exporter.encode.tables import Tables
+from exporter.errors import DamagedLogError, DestinationError
+from exporter.layout import COMMITS, CONVERSATIONS, MANIFEST, RECORDINGS, SUCCESS, TURNS, conversations_path
+from exporter.log.commits import list_commits, load_commits, load_state
+from exporter.log.fold import fold
+from exporter.log.journal import has_ended
+from exporter.log.manifest import render_manifest
+from exporter.log.publish import list_files
+from exporter.model import DataFile, QuarantineFile
+from exporter.parts.changes import ChangesCounts, count_changes
+from exporter.parts.ids import Hashes, Suspects, hash_ids, read_ids
+from exporter.parts.integrity import as_written, missized, opened
+from exporter.pipeline.quarantine_files import lines_in
+from exporter.store.base import Store
+from exporter.tasks import for_each
 from exporter.verification import facts
 from exporter.verification.erasures import excuse_unfinished, inspect_erasures
 from exporter.verification.facts import Content
@@ -37,21 +52,6 @@ from exporter.verification.problems import (
 from exporter.verification.sample import Sample
 from exporter.verification.tables import inspect_tables
 from exporter.verification.unfinished import excuse_rewriting, unfinished_command
-from exporter.encode.tables import Tables
-from exporter.errors import DamagedLogError, DestinationError
-from exporter.layout import COMMITS, CONVERSATIONS, MANIFEST, RECORDINGS, SUCCESS, TURNS, conversations_path
-from exporter.log.commits import list_commits, load_commits, load_state
-from exporter.log.fold import fold
-from exporter.log.journal import has_ended
-from exporter.log.manifest import render_manifest
-from exporter.log.publish import list_files
-from exporter.model import DataFile, QuarantineFile
-from exporter.parts.changes import ChangesCounts, count_changes
-from exporter.parts.ids import Hashes, Suspects, hash_ids, read_ids
-from exporter.parts.integrity import as_written, missized, opened
-from exporter.pipeline.quarantine_files import lines_in
-from exporter.store.base import Store
-from exporter.tasks import for_each
 
 #: This many suspicious hashes fit into memory. A repair leaves the others to the next one.
 _MOST_REPEATED: Final = 100_000
