@@ -97,6 +97,7 @@ async def open_reader(request: Request, context: RunContext, beside: Reader | No
             clock=context.clock,
             wait_seconds=settings.wait_seconds,
             beside=beside,
+            turns=context.turns,
         )
         reader.traits.is_filtered = bool(request.filters)
         reader.traits.filter_order.filters = tuple(request.common_filters.items())

@@ -13,7 +13,6 @@ import anyio
 import pyarrow as pa
 import pytest
 
-from exporter.verification.loss import Loss, plan_loss
 from exporter.cli.upkeep_report import describe_verified
 from exporter.contract import DAY
 from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError
@@ -25,6 +24,7 @@ from exporter.model import Change
 from exporter.parts import integrity
 from exporter.run.record import author_of
 from exporter.store.local.store import LocalStore
+from exporter.verification.loss import Loss, plan_loss
 from tests.jobs.damage import (
     Json,
     a_day_later,
