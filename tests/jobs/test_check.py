@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from exporter.contract import parse_timestamp
 from exporter.errors import ExporterError, StoreError
 from exporter.jobs.check import check
 from exporter.jobs.check_result import CheckResult, Finding
@@ -18,11 +17,10 @@ from exporter.sandbox.gate import TOKEN_NOSCOPE
 from exporter.store.local import lock
 from exporter.store.local.store import LocalStore
 from exporter.store.location import parse_location
+from tests.jobs.made import SINCE, UNTIL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
-ROWS = make_conversations(
-    40, since=parse_timestamp("2026-01-01T00:00:00Z"), until=parse_timestamp("2026-01-11T00:00:00Z")
-)
+ROWS = make_conversations(40, SINCE, UNTIL)
 BEHIND_THE_API = {"clock", "range", "filters", "organization", "scopes"}
 ADDRESS = "http://127.0.0.1:9"
 
@@ -165,8 +163,9 @@ async def test_nothing_listens(tmp_path: Path) -> None:
 
 async def test_a_range_without_anything(tmp_path: Path) -> None:
     async with serve(ROWS) as server:
-        result = await checked(tmp_path / "out", server.url, since="2026-01-02", until="2026-01-03")
-        empty = await checked(tmp_path / "out", server.url, since="1m", lag="1h")
+        result = await checked(tmp_path / "out", server.url, since="2d")
+    async with serve(ROWS, clock=lambda: UNTIL) as server:
+        empty = await checked(tmp_path / "out", server.url, since="2d", trust_clock="server")
     assert result.is_ready
     assert "nothing to export" in by_grade(empty, "wrong")["range"]
 
@@ -209,10 +208,10 @@ async def test_a_log_that_cannot_be_read(complete: Path) -> None:
 
 
 def failing(step: Callable[..., Awaitable[object]], error: ExporterError) -> Callable[..., Awaitable[object]]:
-    async def fail(self: LocalStore, *arguments: object) -> object:
+    async def fail(self: LocalStore, *arguments: object, **options: object) -> object:
         if ".exporter-check-" in str(self.root):
             raise error
-        return await step(self, *arguments)
+        return await step(self, *arguments, **options)
 
     return fail
 
@@ -234,5 +233,7 @@ async def test_each_step_at_the_destination_may_fail(
 async def test_what_cannot_be_taken_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
     monkeypatch.setattr(LocalStore, "release_lock", failing(LocalStore.release_lock, StoreError("no")))
-    with pytest.raises(StoreError):
-        await checked(tmp_path / "out")
+    result = await checked(tmp_path / "out")
+    (left,) = tmp_path.iterdir()
+    assert str(left) in by_grade(result, "wrong")["delete"]
+    assert result.exit_status == 1
