@@ -102,6 +102,17 @@ ABOUT: Final[dict[str, About]] = {
             ),
         ),
     ),
+    "check": About(
+        section=Section.EXPORT,
+        topic="check",
+        examples=(
+            ("See whether a first export would have all that it needs", "exporter check calls"),
+            (
+                "The same in a bucket, with the options of the export, for a program",
+                "exporter check s3://bucket/calls --policy policy.toml --json",
+            ),
+        ),
+    ),
     "status": About(
         section=Section.EXPORT,
         topic="resume",

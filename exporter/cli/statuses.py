@@ -68,6 +68,16 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         6: "a file, the log or a table of one is damaged, or was changed by others",
         130: "interrupted: run again to resume",
     },
+    "check": {
+        0: "ready for a run; what is worth a look is a warning",
+        1: "the API or the destination fails; or the disk is full",
+        2: "an option, the environment, the destination, the policy or a key is wrong",
+        3: "all is there, and the export has a doubt that nobody has accepted",
+        4: _TOKEN,
+        5: _LOCKED,
+        6: _DAMAGE,
+        130: "interrupted: nothing was changed",
+    },
     "status": {
         0: "shown; with --check: complete, and proven or accepted",
         1: "DEST cannot be read; with --check: not complete, or older than --max-age",

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from aiohttp import web
 
-from exporter.contract import CONVERSATIONS_PATH, USAGE_PATH, Instant
+from exporter.contract import CONVERSATIONS_PATH, SCOPES_PATH, USAGE_PATH, Instant
 from exporter.sandbox import gate
 from exporter.sandbox.behaviour import Behaviour, Fault
 from exporter.sandbox.clock import date_header, system_clock
@@ -25,6 +25,7 @@ from exporter.sandbox.media_host import MediaHost
 from exporter.sandbox.pages import count_rows, cut_at_random, page_of
 from exporter.sandbox.render import Renderer, View
 from exporter.sandbox.rows import Row
+from exporter.sandbox.scopes import member_scopes
 from exporter.sandbox.usage import usage_summary
 
 _MAX_SEEN = 100_000
@@ -173,7 +174,9 @@ class Sandbox:
                 await asyncio.sleep(behaviour.latency)
             rng = random.Random(behaviour.seed << 32 | position)
             fault = _choose_fault(behaviour, position, rng)
-            if request.path == USAGE_PATH:
+            if request.path == SCOPES_PATH:
+                body = member_scopes(request.headers, behaviour)
+            elif request.path == USAGE_PATH:
                 rows, now = self._listing, self._clock()
                 body = usage_summary(rows, rows.deleted.values(), request.query, request.headers, behaviour, now)
             else:
@@ -284,7 +287,8 @@ async def serve(
     application = web.Application()
     application.router.add_get(CONVERSATIONS_PATH, sandbox.handle)
     application.router.add_get(CONVERSATIONS_PATH + "/{id}", sandbox.handle)
-    application.router.add_get(USAGE_PATH, sandbox.handle)
+    for path in (SCOPES_PATH, USAGE_PATH):
+        application.router.add_get(path, sandbox.handle)
     application.on_response_prepare.append(sandbox.date)
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(listen(application, port))
