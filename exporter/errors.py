@@ -85,8 +85,10 @@ class DestinationLockedError(ExporterError):
 
 
 class SourceError(ExporterError):
-    """The API, or whatever answers in its place, failed. `brief` says so in a few words, without advice."""
+    """The API, or whatever answers in its place, failed. `brief` says so in a few words, without advice. What failed on
+    the way to it `is_on_the_way`: no connection, a proxy that refuses, or TLS without trust."""
 
+    is_on_the_way = False
     _words = ""
 
     @property
@@ -96,6 +98,11 @@ class SourceError(ExporterError):
     def in_brief(self, words: str) -> Self:
         """Sets the words of `brief`, and returns the error itself."""
         self._words = words
+        return self
+
+    def on_the_way(self) -> Self:
+        """Sets `is_on_the_way`, and returns the error itself."""
+        self.is_on_the_way = True
         return self
 
 
@@ -151,6 +158,8 @@ class UnreachableError(TransientError):
 
 class NoConnectionError(UnreachableError):
     """There is no such host, no listener, no TLS, or no byte of a first answer: the address is probably wrong."""
+
+    is_on_the_way = True
 
 
 class ServerFailedError(TransientError):

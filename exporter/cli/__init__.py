@@ -45,6 +45,7 @@ from exporter.cli import version as version_command
 from exporter.cli.advice import remembering
 from exporter.cli.heap import keep_heap_compact
 from exporter.cli.help import HelpedCommand, HelpedGroup
+from exporter.cli.lifeline import follow_parent
 from exporter.cli.machine import translating
 from exporter.cli.output import asks_for_objects, fail_in_json, say
 from exporter.cli.typed import taking_text
@@ -74,12 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A core dump would leave the token and conversations on the disk.
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    keep_heap_compact()
+    keep_heap_compact(next(iter(arguments), ""))
     if "_EXPORTER_COMPLETE" in os.environ:
         # Otherwise typer would wrap long help texts, and a shell would take each line for a completion.
         os.environ["COLUMNS"] = "1000"
     try:
         with in_flags(), translating(), remembering():
+            follow_parent()
             if len(arguments) > 1 and arguments[0] in _COMPLETION:
                 to_choice(arguments[1], _SHELLS, arguments[0])
                 # Typer takes a shell after these options only where it does not look for the shell itself.

@@ -35,6 +35,14 @@ Existing = Annotated[str, typer.Argument(metavar="DEST", help="The directory, or
 Rows = Annotated[int, flag("Make up this many conversations.", "N", Group.MADE_UP, min=1, max=10_000_000)]
 Days = Annotated[int, flag("Spread them over this many days.", "N", Group.MADE_UP, min=1, max=3650)]
 OneObject = Annotated[bool, switch("--json", "Print one JSON object in place of lines for people.", Group.OUTPUT)]
+MetricsFile = Annotated[
+    str | None,
+    flag(
+        "Write figures of the run and of DEST for Prometheus to this file, when it begins and however it ends.",
+        "FILE",
+        Group.OUTPUT,
+    ),
+]
 Command: TypeAlias = Callable[..., None]
 ProgressKind: TypeAlias = Literal["auto", "bar", "lines", "none"]
 

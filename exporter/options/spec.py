@@ -33,6 +33,7 @@ from exporter.settings import (
     HYDRATIONS,
     LEAST_MEMORY_BYTES,
     PARTITIONS,
+    Credentials,
     FileMode,
     Hydrate,
     PartitionBy,
@@ -215,35 +216,34 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
         Raises `UsageError` for everything that can be found wrong before the first request.
         """
         with for_caller():
-            return self._resolve(environment, heeds_signals=heeds_signals)
+            settings = msgspec.structs.replace(self.way(environment), heeds_signals=heeds_signals)
+            credentials = self.credentials(environment)
+            asked = self.selection(settings, credentials.organization)
+            return Resolved(asked, settings, credentials, self.keys(environment))
 
-    def _resolve(self, environment: Mapping[str, str], *, heeds_signals: bool) -> Resolved:
-        if self.token is not None and self.token_file is not None:
-            raise UsageError("token and token_file: give only one of them")
-        given = {contract.TOKEN_VARIABLE: self.token, contract.BASE_URL_VARIABLE: self.base_url}
-        environment = {**environment, **{name: value for name, value in given.items() if value is not None}}
-        settings = self.settings()
-        asked = self._select(settings)
-        base_url = route.check_base_url(
-            environment.get(contract.BASE_URL_VARIABLE) or contract.DEFAULT_BASE_URL,
-            insecure_http=self.insecure_http,
-        )
+    def way(self, environment: Mapping[str, str]) -> RunSettings:
+        """Returns the settings, with the way to the API. Raises `UsageError`."""
+        named = environment.get(contract.BASE_URL_VARIABLE) if self.base_url is None else self.base_url
+        base_url = route.check_base_url(named or contract.DEFAULT_BASE_URL, insecure_http=self.insecure_http)
         ca_file = None if self.ca_file is None else Path(self.ca_file)
         route.trust(ca_file)  # raises what is wrong with the file before a run begins
-        settings = msgspec.structs.replace(
-            settings,
-            base_url=base_url,
-            proxy=route.choose_proxy(environment, base_url),
-            ca_file=ca_file,
-            heeds_signals=heeds_signals,
-        )
+        proxy = route.choose_proxy(environment, base_url)
+        return msgspec.structs.replace(self.settings(), base_url=base_url, proxy=proxy, ca_file=ca_file)
+
+    def credentials(self, environment: Mapping[str, str]) -> Credentials:
+        """Returns the token, and what it needs. Raises `UsageError`."""
+        if self.token is not None and self.token_file is not None:
+            raise UsageError("token and token_file: give only one of them")
+        given = environment if self.token is None else {**environment, contract.TOKEN_VARIABLE: self.token}
         token_file = None if self.token_file is None else Path(self.token_file)
-        credentials = load_credentials(environment, token_file, self.org_id)
-        credentials = replace(credentials, proxies=route.proxies_in(environment))
-        asked = msgspec.structs.replace(asked, organization=credentials.organization)
-        if (file := self.read_policy()) is not None:
-            asked = msgspec.structs.replace(asked, policy=file.policy, encryption=file.encryption)
-        return Resolved(asked, settings, credentials, self.keys(environment))
+        found = load_credentials(given, token_file, self.org_id)
+        return replace(found, proxies=route.proxies_in(environment))
+
+    def selection(self, settings: RunSettings, organization: str | None = None) -> Selection:
+        """Returns what is asked for, with the policy of the file, if there is one. Raises `UsageError`."""
+        asked = msgspec.structs.replace(self._select(settings), organization=organization)
+        file = self.read_policy()
+        return asked if file is None else msgspec.structs.replace(asked, policy=file.policy, encryption=file.encryption)
 
     def settings(self) -> RunSettings:
         """Returns what the spec alone says of how to read and write."""

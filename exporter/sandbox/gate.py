@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from email.utils import formatdate
 from typing import Final, NamedTuple
 
@@ -26,16 +26,35 @@ class Refusal(NamedTuple):
     retry_after_seconds: float | None = None
 
 
-def check_token(headers: Mapping[str, str], *, checks_organization: bool = False) -> Refusal | None:
-    """Returns the refusal of a token, 401 or 403 as in source.md, or None if it is accepted."""
+def key_of(organization: str) -> str:
+    """Returns the key of an organization other than the first: `org_sandbox_3` has `ak_sandbox_3`."""
+    return organization.replace("org_", "ak_", 1)
+
+
+def organization_of(headers: Mapping[str, str], others: Collection[str] = ()) -> str:
+    """Returns the organization that a token asks for; `others` are those that are served besides the first."""
+    token = headers.get("Authorization", "").partition(" ")[2]
+    if token.startswith(PERSONAL_TOKEN_PREFIX):
+        return headers.get(ORGANIZATION_HEADER, ORGANIZATION)
+    return next((each for each in others if token == key_of(each)), ORGANIZATION)
+
+
+def check_token(
+    headers: Mapping[str, str], *, checks_organization: bool = False, others: Collection[str] = ()
+) -> Refusal | None:
+    """Returns the refusal of a token, 401 or 403 as in source.md, or None if it is accepted.
+
+    `others` are the organizations that are served besides the first.
+    """
     scheme, _, token = headers.get("Authorization", "").partition(" ")
-    if scheme != "Bearer" or token not in TOKENS:
+    if scheme != "Bearer" or (token not in TOKENS and token not in map(key_of, others)):
         return Refusal(401, "Token is missing, invalid or expired.")
     if token.startswith(PERSONAL_TOKEN_PREFIX):
         if ORGANIZATION_HEADER not in headers:
             return Refusal(401, "Token is missing organization claim.")
         checks_organization = True
-    if checks_organization and headers.get(ORGANIZATION_HEADER, ORGANIZATION) != ORGANIZATION:
+    own = (ORGANIZATION, *others) if token.startswith(PERSONAL_TOKEN_PREFIX) else (organization_of(headers, others),)
+    if checks_organization and headers.get(ORGANIZATION_HEADER, own[0]) not in own:
         return Refusal(403, "No access to this organization.")
     if token == TOKEN_NOSCOPE:
         return Refusal(403, "Missing scope conversations:read.")

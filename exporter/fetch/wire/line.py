@@ -74,12 +74,13 @@ class Line:
                 return SourceError(
                     f"{self.named}: its TLS certificate cannot be verified ({quoted(reason, self.token)}). "
                     "Nothing was sent. Name a private authority with --ca-file, or with SSL_CERT_FILE"
-                )
+                ).on_the_way()
             case aiohttp.ClientHttpProxyError() if self.proxy:
                 return proxy_refusal(self.proxy, self.host, error.status)
             case aiohttp.ClientConnectorError() if error.os_error.errno in (errno.EMFILE, errno.ENFILE):
                 what = f"this machine cannot open a connection ({_reason(error.os_error)})"
-                return SourceError(f"{self.named}: {what}. Raise the limit (ulimit -n), or lower --concurrency")
+                advice = "Raise the limit (ulimit -n), or lower --concurrency"
+                return SourceError(f"{self.named}: {what}. {advice}").on_the_way()
             case aiohttp.ClientConnectorDNSError() | aiohttp.ClientProxyConnectionError() if self.proxy:
                 what = "no such host" if isinstance(error, aiohttp.ClientConnectorDNSError) else "no connection"
                 return NoConnectionError(

@@ -104,6 +104,10 @@ def _refusal(
 
 def proxy_refusal(proxy: Proxy, host: str, status: int) -> SourceError:
     """Returns the error that a proxy's own answer to `CONNECT` stands for, or its 407 to any request."""
+    return _proxy_refusal(proxy, host, status).on_the_way()
+
+
+def _proxy_refusal(proxy: Proxy, host: str, status: int) -> SourceError:
     match status:
         case 407:
             return RequestRefusedError(
