@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval
-from exporter.plan.survey import Survey
+from exporter.plan.survey import Profile, Survey
 
 #: An interval holds the truth at least this often.
 CONFIDENCE: Final = 0.9
@@ -21,7 +21,7 @@ CONFIDENCE: Final = 0.9
 #: estimates, too.
 _WIDTH: Final = 2.0
 #: This many pages of the whole list come first.
-_PILOTS: Final = 4
+PILOTS: Final = 4
 #: The long conversations should fill about this many pages.
 _LONG_PAGES: Final = 5
 #: A share of fewer rows than these is not known well enough.
@@ -37,31 +37,47 @@ class Question(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """Holds the rows of a page, from new to old: their times, and how many seconds each conversation lasts, if known."""
+    """Holds the rows of a page, from new to old: their times, and how many seconds conversations last, where known.
+
+    `cost` is how many requests it took.
+    """
 
     times: Sequence[Instant]
     seconds: Sequence[int | None]
+    cost: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Says that there are about `rows`, and in at least nine of ten cases from `low` to `high`. If they are `exact`,
-    they were counted."""
+    """Says that there are about `rows`, and in at least nine of ten cases from `low` to `high`: these are all the same
+    if the rows were counted. Each row of the `profile` stands for `scale` of them."""
 
     rows: float
     low: float
     high: float
-    is_exact: bool
-    survey: Survey
-    #: Each row of the survey stands for this many.
+    profile: Profile
     scale: float = 1.0
 
     def rows_in(self, interval: Interval) -> float:
         """Returns about how many of the rows lie in an interval."""
-        return self.survey.rows_within(interval) * self.scale
+        return self.profile.rows_in(interval) * self.scale
+
+    def of_share(self, share: float, error: float) -> "Forecast":
+        """Returns the forecast for a share of the rows; `error` is its standard error as a part of it."""
+        factor = 1 + _WIDTH * error
+        return Forecast(
+            self.rows * share, self.low * share / factor, self.high * share * factor, self.profile, self.scale * share
+        )
 
 
 Asking: TypeAlias = Generator[Question, Shown, Forecast]
+
+
+@dataclass(slots=True)
+class _Budget:
+    """Holds how many more requests may be made."""
+
+    left: int
 
 
 @dataclass(slots=True)
@@ -70,6 +86,14 @@ class _Pilots:
 
     below: list[Instant]
     pages: list[Shown]
+
+    def ask(self, below: Instant, budget: _Budget) -> Generator[Question, Shown, Shown]:
+        """Asks for a page of the whole list, and returns it."""
+        page = yield Question(below)
+        budget.left -= page.cost
+        self.below.append(below)
+        self.pages.append(page)
+        return page
 
     @property
     def rows(self) -> int:
@@ -100,64 +124,59 @@ class _Pilots:
 
 
 def forecast(wanted: Coverage, requests: int, *, thins: bool = True) -> Asking:
-    """Yields at most so many questions about the `wanted` times, is sent what pages show, and returns a forecast.
+    """Yields questions about the `wanted` times until answers have cost so many requests, is sent what pages show, and
+    returns a forecast.
 
     Unless it `thins`, no length is asked for.
     """
-    pilots, first = _Pilots([], []), Survey(wanted, _PILOTS)
-    left = requests
-    while left and len(pilots.pages) < _PILOTS and (below := first.next()) is not None:
-        pilots.below.append(below)
-        pilots.pages.append((yield Question(below)))
-        first.add(below, pilots.pages[-1].times)
-        left -= 1
-    rows = first.rows
-    least = pilots.least_seconds(_LONG_PAGES * first.page_rows / max(1, rows)) if thins else None
-    if first.unknown and least is not None and rows > left * first.page_rows:
-        found, left = yield from _thinned(wanted, left, pilots, least)
+    budget, pilots, first = _Budget(requests), _Pilots([], []), Survey(wanted, PILOTS)
+    while budget.left > 0 and len(pilots.pages) < PILOTS and (below := first.next()) is not None:
+        page = yield from pilots.ask(below, budget)
+        first.add(below, page.times)
+    least = pilots.least_seconds(_LONG_PAGES * first.page_rows / max(1.0, first.rows)) if thins else None
+    if first.unknown and least is not None and first.rows > budget.left * first.page_rows:
+        found = yield from _thinned(wanted, budget, pilots, least)
         if found is not None:
             return found
-    survey = Survey(wanted, max(_PILOTS, left))
+    survey = Survey(wanted, max(PILOTS, budget.left))
     for below, page in zip(pilots.below, pilots.pages, strict=True):
         survey.add(below, page.times)
-    yield from _ask(survey, left, None)
+    yield from _ask(survey, budget, None)
     return _forecast(survey.rows, survey.error, len(survey.times), survey)
 
 
 def _thinned(
-    wanted: Coverage, left: int, pilots: _Pilots, least: int
-) -> Generator[Question, Shown, tuple[Forecast | None, int]]:
-    survey = Survey(wanted, _PILOTS)
-    spent = yield from _ask(survey, left, least)
-    if spent is None:
-        return None, left - 1
-    times = sorted(survey.times)
-    for number in range(left - spent if times else 0):
+    wanted: Coverage, budget: _Budget, pilots: _Pilots, least: int
+) -> Generator[Question, Shown, Forecast | None]:
+    """Returns a forecast by the conversations that last so long, or None if there are none, or the API does not heed
+    the length."""
+    survey = Survey(wanted, PILOTS)
+    if not (yield from _ask(survey, budget, least)):
+        return None
+    times, more = sorted(survey.times), budget.left
+    for number in range(more if times else 0):
         # Spread by what there is, and not by time.
-        pilots.below.append(times[len(times) * (2 * number + 1) // (2 * (left - spent))])
-        pilots.pages.append((yield Question(pilots.below[-1])))
+        if budget.left > 0:
+            yield from pilots.ask(times[len(times) * (2 * number + 1) // (2 * more)], budget)
     share, error = pilots.share(least)
     if not share:
-        return None, 0
+        return None
     rows = survey.rows / share
     error = rows * sqrt(error**2 + (survey.error / max(1.0, survey.rows)) ** 2)
-    return _forecast(rows, error, 0, survey, 1 / share), 0
+    return _forecast(rows, error, 0, survey, 1 / share)
 
 
-def _ask(survey: Survey, most: int, least: int | None) -> Generator[Question, Shown, int | None]:
-    """Returns how many questions were asked, or None if the first answer shows that the length was not heeded."""
-    for number in range(most):
-        if (below := survey.next()) is None:
-            return number
+def _ask(survey: Survey, budget: _Budget, least: int | None) -> Generator[Question, Shown, bool]:
+    """Asks until nothing is unknown. Returns False if the first answer shows that the length was not heeded."""
+    while budget.left > 0 and (below := survey.next()) is not None:
         page = yield Question(below, least)
+        budget.left -= page.cost
         if least is not None and any(each is None or each < least for each in page.seconds):
-            return None
+            return False
         survey.add(below, page.times)
-    return most
+    return True
 
 
 def _forecast(rows: float, error: float, seen: int, survey: Survey, scale: float = 1.0) -> Forecast:
-    if not error:
-        return Forecast(rows, rows, rows, not survey.unknown and scale == 1, survey, scale)
     factor = 1 + _WIDTH * error / max(1.0, rows)
-    return Forecast(rows, max(float(seen), rows / factor), rows * factor, False, survey, scale)
+    return Forecast(rows, max(float(seen), rows / factor), rows * factor, survey.profile(), scale)

@@ -6,6 +6,7 @@ looks at another hour of the week, because calls follow the clock; further ones 
 pages leave nothing out is counted, not guessed.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,23 @@ class Sample:
     @property
     def stretch(self) -> Coverage:
         return Coverage([Interval(self.start, self.asked)])
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Says how rows lie in time: the `times` of those that were seen, ascending, and how many each of the `gaps` has,
+    evenly."""
+
+    times: Sequence[Instant] = ()
+    gaps: Sequence[tuple[Interval, float]] = ()
+
+    def rows_in(self, interval: Interval) -> float:
+        """Returns about how many of the rows lie in an interval."""
+        rows = float(bisect_left(self.times, interval.end) - bisect_left(self.times, interval.start))
+        for gap, guessed in self.gaps:
+            length = min(gap.end, interval.end) - max(gap.start, interval.start)
+            rows += guessed * max(0, length) / (gap.end - gap.start)
+        return rows
 
 
 class Survey:
@@ -137,14 +155,9 @@ class Survey:
             middle = min(gap.end, max(gap.start, between[len(between) // 2]))
         return above.density * (gap.end - middle) + below.density * (middle - gap.start)
 
-    def rows_within(self, interval: Interval) -> float:
-        """Returns about how many of the rows lie in an interval."""
-        inside = Coverage([interval])
-        guessed = 0.0
-        for gap in self.unknown:
-            length = (Coverage([gap]) & inside).length
-            guessed += self.rows_in(gap) * length / (gap.end - gap.start) if length else 0.0
-        return guessed + sum(each in interval for each in self.times)
+    def profile(self) -> "Profile":
+        """Returns how the rows lie in time."""
+        return Profile(tuple(sorted(self.times)), tuple((gap, self.rows_in(gap)) for gap in self.unknown))
 
     def _doubt(self, gap: Interval) -> float:
         densities = [sample.density for sample in self._beside(gap) if sample is not None] or [0.0]
