@@ -214,7 +214,8 @@ def stream(spec: ExportSpec, *, table: str = CONVERSATIONS, observer: Observer |
 async def _call(
     job: Callable[[Location, Selection, RunContext], Awaitable[T]], spec: ExportSpec, observer: Observer | None
 ) -> T:
-    resolved = spec.resolve(os.environ)
+    # It may wait for a command.
+    resolved = await to_thread.run_sync(spec.resolve, os.environ)
     destination = destination_of(spec)
     return await observed(observer, lambda told: job(destination, resolved.asked, resolved.context(told)))
 

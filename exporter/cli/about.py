@@ -91,6 +91,17 @@ ABOUT: Final[dict[str, About]] = {
             ("Look at changes", "exporter changes calls --from-generation 17 | head"),
         ),
     ),
+    "run": About(
+        section=Section.EXPORT,
+        topic="run",
+        examples=(
+            ("Each night: bring all exports of the config file up to date", "exporter run --all"),
+            (
+                "Two of them, with 5 requests a second at most, and the result as JSON",
+                "exporter run acme globex --max-rps 5 --json",
+            ),
+        ),
+    ),
     "status": About(
         section=Section.EXPORT,
         topic="resume",

@@ -58,6 +58,16 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         6: _DAMAGE,
         130: "interrupted: no file was written; run again",
     },
+    "run": {
+        0: "every export is complete, and proven or accepted",
+        1: "one failed or was killed, and nothing worse happened: run again to resume",
+        2: "the command line or the config file is wrong; or an export's options or destination are",
+        3: "every export was read, and one has a doubt that nobody has accepted",
+        4: "the token of an export was refused, or lacks a scope",
+        5: "another run holds the destination of one, and nothing worse happened",
+        6: "a file, the log or a table of one is damaged, or was changed by others",
+        130: "interrupted: run again to resume",
+    },
     "status": {
         0: "shown; with --check: complete, and proven or accepted",
         1: "DEST cannot be read; with --check: not complete, or older than --max-age",
