@@ -9,6 +9,7 @@ from typing import Any, Final, Self, TypeVar
 from anyio import CapacityLimiter, to_thread
 from msgspec.structs import replace
 
+from exporter import trace
 from exporter.clock import wall_clock
 from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
 from exporter.encode.decode import DecodedPage, Decoder
@@ -225,6 +226,7 @@ class Reader:
         """Adds to what the run has cost."""
         self.counters += more
         self.report.counters += more
+        trace.count(requests=more.requests, retries=more.retries, throttled=more.throttled)
 
     def _trouble(self) -> Trouble | None:
         """Returns what keeps this reader from an answer now, by the clock of the report."""
@@ -246,7 +248,8 @@ class Reader:
         self._sent.append(sent.at)
         self.report.in_flight += 1
         try:
-            answer = await ask()
+            with trace.span("request"):
+                answer = await ask()
         except ThrottledError as error:
             self._turns.refused(sent, error)
             raise
