@@ -29,6 +29,10 @@ END_OF_TIME: Final[Instant] = 253_402_300_800 * SECOND
 
 DEFAULT_BASE_URL: Final = "https://api.anyreach.ai"
 CONVERSATIONS_PATH: Final = "/core/conversations"
+SCOPES_PATH: Final = "/admin/members/me/scopes"
+USAGE_PATH: Final = "/admin/usage/summary"
+#: The most days that a usage summary can be asked for.
+USAGE_DAYS: Final = 366
 TOKEN_VARIABLE: Final = "ANYREACH_TOKEN"  # noqa: S105 - the variable's name, not a token
 ORGANIZATION_VARIABLE: Final = "ANYREACH_ORG_ID"
 BASE_URL_VARIABLE: Final = "ANYREACH_BASE_URL"

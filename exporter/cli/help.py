@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from exporter import contract
 from exporter.cli import usage
 from exporter.cli.about import ABOUT, Section
-from exporter.cli.advice import remember
+from exporter.cli.command_line import remember
 from exporter.cli.manual import read_table
 from exporter.cli.statuses import STATUSES
 from exporter.errors import UsageError

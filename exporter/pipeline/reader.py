@@ -203,15 +203,16 @@ class Reader:
     async def _ask_one(self, identity: str, fits: Callable[[int], bool]) -> Answer | Presence:
         return (await self._attempt(lambda: self._source.get_one(identity, fits)))[1]
 
-    async def object_at(self, path: str, parameters: Mapping[str, str]) -> Any | None:
-        """Returns the JSON object at a path of the API beside the list, after as many attempts as it takes.
+    async def object_at(self, path: str, parameters: Mapping[str, str], *, is_vital: bool = True) -> Any | None:
+        """Returns the JSON object at a path of the API beside the list, after as many attempts as it takes, or after
+        one, unless it `is_vital`.
 
         Returns None if this API has nothing there. A refusal is believed at once: such a path may be refused to any
         token. Raises `SourceError`.
         """
-        ask = partial(self._source.get_object, path, parameters, _MOST_OBJECT_BYTES.__ge__)
+        ask = partial(self._attempt, partial(self._source.get_object, path, parameters, _MOST_OBJECT_BYTES.__ge__))
         with self._attempts.advising():
-            _, answer = await self._attempts.pursue(partial(self._attempt, ask), trusts=True)
+            _, answer = await (self._attempts.pursue(ask, trusts=True) if is_vital else ask())
         return None if isinstance(answer, Presence) else object_in(answer.body)
 
     async def hold(self, size_bytes: int) -> Room:

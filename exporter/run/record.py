@@ -6,6 +6,7 @@ import secrets
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
@@ -42,6 +43,10 @@ Command: TypeAlias = Literal[
 #: A run that ends with one of these, and has committed nothing, was refused: the destination holds another export, or
 #: another run is at work there.
 _REFUSED: Final = (UsageError.exit_status, DestinationLockedError.exit_status)
+
+
+#: Is told of each run that has ended, also of one that gets no line in the journal.
+ended: Final[ContextVar[Callable[[RunRecord], object]]] = ContextVar("ended", default=lambda _record: None)
 
 
 def new_run() -> str:
@@ -122,8 +127,6 @@ async def _append(
     error: str | None = None,
     message: str | None = None,
 ) -> None:
-    if exit_status in _REFUSED and not run.has_committed:
-        return
     before, after, spent = run.before, run.after, run.spent()
     record = RunRecord(
         run=run.name,
@@ -146,6 +149,9 @@ async def _append(
         pid=os.getpid(),
         exporter=__version__,
     )
+    ended.get()(record)
+    if exit_status in _REFUSED and not run.has_committed:
+        return
     # The disk may be full: a run that was stopped by this has said so.
     with CancelScope(shield=True), suppress(StoreError):
         await append_run(store, record)

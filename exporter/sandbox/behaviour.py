@@ -114,6 +114,10 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     #: [10] After this many requests the token is refused, or no longer reads sensitive fields.
     revoked_after: Annotated[int, _AtLeast0] | None = None
     role_changed_after: Annotated[int, _AtLeast0] | None = None
+    #: [10] After this many requests each token is refused, and the one that takes its place is accepted: `…_next`.
+    rotates_after: Annotated[int, _AtLeast0] | None = None
+    #: Answers say that the token ends this many seconds from now.
+    token_ends_in: float | None = None
 
     #: An organization that is named beside an `ak_` key must be the key's; otherwise the answer is 403.
     checks_organization: bool = False
@@ -122,6 +126,32 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     #: two at random (`jumping`); always the time of the first answer (`frozen`); or nothing that can be read.
     date: Literal["steady", "first", "jumping", "frozen", "malformed", "absent"] = "steady"
     date_ahead: float = 0.0
+
+    #: The scopes of the token are told (`served`, or as `objects`), refused with 403 or 500, unknown with 404, a page
+    #: for people, or written in another way.
+    scopes: Literal["served", "objects", "forbidden", "failing", "absent", "html", "odd"] = "served"
+
+    #: Whether the usage summary is served, refused with 403, or unknown.
+    usage: Literal["served", "forbidden", "absent"] = "served"
+    #: Which of `from` and `to` count: the first, both or none; by day, both or the first.
+    usage_ends: Literal["half-open", "included", "excluded", "days-included", "days-excluded"] = "half-open"
+    #: Conversations with these channels or statuses do not count.
+    usage_leaves_out: tuple[str, ...] = ()
+    #: Days are those of this time zone, and of the beginning or the end of a conversation.
+    usage_zone: str = "UTC"
+    usage_day: Literal["created", "ended"] = "created"
+    #: What happened in the last so many seconds does not count yet.
+    usage_lag_seconds: Annotated[float, _AtLeast0] = 0.0
+    #: Deleted conversations go on to count.
+    usage_keeps_deleted: bool = False
+    #: The duration of each conversation counts as it is, or is rounded up to a minute.
+    usage_minutes: Literal["exact", "up"] = "exact"
+    usage_numbers: Literal["plain", "text", "float"] = "plain"
+    #: The list of days has all, those with conversations, or half of them; or there is none. It has this key.
+    usage_daily: Literal["full", "sparse", "incomplete", "absent"] = "full"
+    usage_daily_key: str = "daily"
+    #: The last day with conversations, and the total, count this many more.
+    usage_off: int = 0
 
     #: [14] After this many requests other switches change: `precision=ms`, `page_cap=20`.
     changes_after: Annotated[int, _AtLeast0] = 0
@@ -141,6 +171,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 f"list_omits={unknown[0]}: there is no such field.{did_you_mean(unknown[0], FIELD_NAMES)}".rstrip(".")
             )
         reads_of(self.reads, "")
+        reads_of([f"in-{self.usage_zone}"], "")
         if self.fault_rate and not self.faults:
             raise ValueError("a fault_rate needs faults")
         _changed(self)

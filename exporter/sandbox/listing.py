@@ -29,6 +29,8 @@ class Listing:
         #: They run from old to new, so that a page is a reversed slice.
         self._rows = sorted(rows, key=_age, reverse=True)[::-1]
         self._by_id: dict[str, Row] | None = None
+        #: The rows that were deleted and have not come back, by id.
+        self.deleted: dict[str, Row] = {}
         self._some_hidden = any(row.visible_from is not None for row in self._rows)
 
     def __iter__(self) -> Iterator[Row]:
@@ -38,12 +40,15 @@ class Listing:
     def insert(self, row: Row) -> None:
         insort_right(self._rows, row, key=_age)
         self._some_hidden |= row.visible_from is not None
-        if self._by_id is not None and isinstance(identity := row.facts().get("id"), str):
+        if not isinstance(identity := row.facts().get("id"), str):
+            return
+        self.deleted.pop(identity, None)
+        if self._by_id is not None:
             self._by_id[identity] = row
 
     def delete(self, identity: str) -> Row:
         """Deletes the row with this id, and returns it. Raises `KeyError` if there is none."""
-        row = self._index()[identity]
+        row = self.deleted[identity] = self._index()[identity]
         self.remove(row)
         return row
 

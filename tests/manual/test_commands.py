@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 
 from exporter import errors
-from exporter.check.problems import Problem
 from exporter.cli import app
 from exporter.cli.runner import SUMMARY_KEYS
 from exporter.cli.statuses import STATUSES
 from exporter.contract import MUTABLE_FILTERS, OPEN_STATUSES
 from exporter.plan.sample import most_differing
 from exporter.sandbox import gate
+from exporter.verification.problems import Problem
 from tests.toolkit.manual import PAGES, in_code, run_shell
 
 

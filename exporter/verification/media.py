@@ -15,9 +15,6 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from exporter.check.inspection import Inspection, look
-from exporter.check.problems import Problem
-from exporter.check.sample import Sample
 from exporter.errors import DamagedPartError, UnreadableFileError, UnreadablePartError
 from exporter.layout import RECORDINGS, is_media, media_directory, partition_text
 from exporter.model import DataFile, ExportFile
@@ -27,6 +24,9 @@ from exporter.parts.reader import read_batches
 from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.store.base import Store
 from exporter.tasks import for_each
+from exporter.verification.inspection import Inspection, look
+from exporter.verification.problems import Problem
+from exporter.verification.sample import Sample
 
 #: The media of more rows than this is looked at in turns, each with the names that begin alike.
 _ROWS_AT_ONCE: Final = 100_000

@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.check.loss import keep_lines, plan_loss, quarantine_origins
 from exporter.contract import format_instant
 from exporter.coverage import Coverage, Interval
 from exporter.log.fold import apply, fold
 from exporter.log.state import Commit
 from exporter.model import Change, QuarantineFile
+from exporter.verification.loss import keep_lines, plan_loss, quarantine_origins
 from tests.log.test_state import END, begin, commit, data_file
 
 

@@ -10,8 +10,6 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 import pyarrow as pa
 
-from exporter.check.facts import Content
-from exporter.check.manifest import differing_keys
 from exporter.contract import format_instant
 from exporter.layout import (
     ALL_TABLES,
@@ -29,6 +27,8 @@ from exporter.model import ChangesFile, DataFile, QuarantineFile
 from exporter.parts.changes import ChangesCounts
 from exporter.parts.columns import ID_COLUMNS, SORT_COLUMNS, is_of
 from exporter.plan.homes import Place
+from exporter.verification.facts import Content
+from exporter.verification.manifest import differing_keys
 from exporter.version import __version__
 
 What: TypeAlias = Literal[

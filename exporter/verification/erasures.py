@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from exporter.check.problems import Problem
 from exporter.log.erasures import named_digests, objections_to
 from exporter.log.state import Commit, State
 from exporter.store.base import Store
+from exporter.verification.problems import Problem
 
 
 async def inspect_erasures(store: Store, state: State, commits: Collection[Commit]) -> list[Problem]:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from exporter.check.sample import Sample
 from exporter.contract import DAY
+from exporter.verification.sample import Sample
 
 PATHS = [f"conversations/created_date=2026-01-01/part-{number}.parquet" for number in range(2_000)]
 

@@ -9,9 +9,9 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from exporter.check.problems import Problem
 from exporter.layout import CHANGES, QUARANTINE, is_of_run
 from exporter.log.state import Commit, State
+from exporter.verification.problems import Problem
 
 #: The command that was cut short.
 Rewriting: TypeAlias = Literal["protect", "rekey"]

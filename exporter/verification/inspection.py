@@ -9,14 +9,14 @@ from typing import TypeAlias, TypeVar
 import pyarrow as pa
 from anyio import to_thread
 
-from exporter.check.problems import Problem
-from exporter.check.unfinished import Rewriting
 from exporter.errors import DamagedPartError, UnreadableFileError, UnreadablePartError
 from exporter.log.state import Commit, State
 from exporter.model import ChangesFile, ExportFile
 from exporter.parts.integrity import as_written
 from exporter.plan.homes import Place
 from exporter.store.base import Store
+from exporter.verification.problems import Problem
+from exporter.verification.unfinished import Rewriting
 
 T = TypeVar("T")
 Opening: TypeAlias = Callable[[Store, ExportFile], AbstractAsyncContextManager[Path]]

@@ -15,28 +15,6 @@ from typing import Final
 import pyarrow as pa
 from anyio import to_thread
 
-from exporter.check import facts
-from exporter.check.erasures import excuse_unfinished, inspect_erasures
-from exporter.check.facts import Content
-from exporter.check.inspection import Inspection, look
-from exporter.check.media import find_orphans, inspect_media
-from exporter.check.problems import (
-    Problem,
-    check_beside,
-    check_changes,
-    check_content,
-    check_lines,
-    check_manifest,
-    check_names,
-    check_places,
-    check_success,
-    check_turns,
-    describe_repeated,
-    excuse_killed_run,
-)
-from exporter.check.sample import Sample
-from exporter.check.tables import inspect_tables
-from exporter.check.unfinished import excuse_rewriting, unfinished_command
 from exporter.encode.tables import Tables
 from exporter.errors import DamagedLogError, DestinationError
 from exporter.layout import COMMITS, CONVERSATIONS, MANIFEST, RECORDINGS, SUCCESS, TURNS, conversations_path
@@ -52,6 +30,28 @@ from exporter.parts.integrity import as_written, missized, opened
 from exporter.pipeline.quarantine_files import lines_in
 from exporter.store.base import Store
 from exporter.tasks import for_each
+from exporter.verification import facts
+from exporter.verification.erasures import excuse_unfinished, inspect_erasures
+from exporter.verification.facts import Content
+from exporter.verification.inspection import Inspection, look
+from exporter.verification.media import find_orphans, inspect_media
+from exporter.verification.problems import (
+    Problem,
+    check_beside,
+    check_changes,
+    check_content,
+    check_lines,
+    check_manifest,
+    check_names,
+    check_places,
+    check_success,
+    check_turns,
+    describe_repeated,
+    excuse_killed_run,
+)
+from exporter.verification.sample import Sample
+from exporter.verification.tables import inspect_tables
+from exporter.verification.unfinished import excuse_rewriting, unfinished_command
 
 #: This many suspicious hashes fit into memory. A repair leaves the others to the next one.
 _MOST_REPEATED: Final = 100_000

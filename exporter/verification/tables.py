@@ -1,11 +1,11 @@
 """Compares the Delta and Iceberg tables of an export with its log."""
 
-from exporter.check.inspection import Inspection
-from exporter.check.problems import Problem
 from exporter.errors import ForeignTableError
 from exporter.lake.follow import open_tables, steps_to
 from exporter.lake.place import LakePlace
 from exporter.store.base import Store
+from exporter.verification.inspection import Inspection
+from exporter.verification.problems import Problem
 
 
 async def inspect_tables(store: Store, findings: Inspection) -> list[Problem]:

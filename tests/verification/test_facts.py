@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.check import facts
 from exporter.errors import UnreadableFileError
 from exporter.parts import integrity
 from exporter.parts.ids import read_ids
 from exporter.parts.integrity import hash_file
 from exporter.store.disk import file_size
+from exporter.verification import facts
 
 SCHEMA = pa.schema([pa.field("id", pa.string()), pa.field("created_at", pa.timestamp("us", "UTC"))])
 
