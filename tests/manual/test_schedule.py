@@ -1,6 +1,5 @@
 """The manual's examples for schedulers run the same command, and act on its exit statuses."""
 
-import ast
 import re
 import shlex
 import shutil
@@ -9,17 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from exporter import errors
 from exporter.contract import ORGANIZATION_VARIABLE
-from tests.toolkit.manual import PAGES, PROGRAMS, README, defaults_in, help_of, names_in, run_shell, snippets_in
+from tests.toolkit.manual import PAGES, README, defaults_in, help_of, names_in, run_shell, snippets_in
 from tests.toolkit.programs import find_program
 
-#: Programs whose requirements are larger than everything else: they are parsed, not run.
-SCHEDULED = [
-    program for program in PROGRAMS if re.search(r"^(?:import|from) (?:airflow|dagster)", program, re.MULTILINE)
-]
-#: The command of every scheduler in the manual, without the last word if nobody reads the summary.
-SYNC = ["/opt/exporter/bin/exporter", "sync", "/srv/calls", "--token-file", "/etc/exporter/token", "--json"]
+#: The command of every timer in the manual.
+SYNC = ["/opt/exporter/bin/exporter", "sync", "/srv/calls", "--token-file", "/etc/exporter/token"]
 
 
 @pytest.fixture
@@ -48,7 +42,7 @@ def test_the_crontab(installed: Path) -> None:
     ]
     assert said == ["", "exporter: exit status 3\n"]
     assert (installed / "calls").read_text().splitlines() == [
-        shlex.join([*SYNC[1:-1], "--quiet", "--log-file", f"{installed}/exporter.log"])
+        shlex.join([*SYNC[1:], "--quiet", "--log-file", f"{installed}/exporter.log"])
     ] * 2
 
 
@@ -68,25 +62,9 @@ def test_the_units(installed: Path) -> None:
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
     (command,) = re.findall(r"^ExecStart=(.*)$", written[0], re.MULTILINE)
-    assert shlex.split(command) == SYNC[:-1]
+    assert shlex.split(command) == SYNC
     (when,) = re.findall(r"^OnCalendar=(.*)$", written[1], re.MULTILINE)
     assert subprocess.run([analyze, "calendar", when], capture_output=True, check=False).returncode == 0
-
-
-def test_what_the_schedulers_run() -> None:
-    assert len(SCHEDULED) == 2
-    for program in SCHEDULED:
-        compile(program, "schedule.md", "exec")
-        (command,) = re.findall(r"^SYNC = (.*)$", program, re.MULTILINE)
-        assert ast.literal_eval(command) == SYNC
-        statuses = {int(status) for status in re.findall(r"returncode in \((.*)\)", program)[0].split(",")}
-        assert statuses == {
-            errors.UsageError.exit_status,
-            3,
-            errors.AccessError.exit_status,
-            errors.DamagedPartError.exit_status,
-        }
-    assert names_in(" ".join(SYNC)) <= {name for names in defaults_in(help_of("sync")) for name in names}
 
 
 def test_the_nightly_routine() -> None:
