@@ -104,7 +104,10 @@ def test_the_wheel_works_in_a_container(environment: Path, tmp_path: Path) -> No
 
     rows = make_conversations(ROWS, SINCE, SINCE + 30 * DAY, density="flat", transcripts=False)
     (pod,) = CRONJOB["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    command = (f"{environment}/bin/exporter", *pod["args"], "--page-size", "20", "--json")
+    command = [f"{environment}/bin/exporter", *pod["args"], "--page-size", "20", "--json"]
+    at = command.index("--token-file")
+    # A process that nobody waits for would stay, because PID 1 has nobody above it.
+    by_command = [*command[:at], "--token-command", f"cat {command[at + 1]}", *command[at + 2 :]]
     export = container.calls / "export"
     holders: set[int] = set()
     states: set[str] = set()
@@ -119,7 +122,7 @@ def test_the_wheel_works_in_a_container(environment: Path, tmp_path: Path) -> No
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(rows)) as sandbox:
         sandbox.behaviour = Behaviour(latency=0.01)
         sandbox.on_request = stop
-        with container.start(*command, ANYREACH_BASE_URL=sandbox.url) as started:
+        with container.start(*by_command, ANYREACH_BASE_URL=sandbox.url) as started:
             _, err = started.communicate(timeout=120)
         assert started.returncode == 130, err
         kept = json.loads((export / "_manifest.json").read_bytes())

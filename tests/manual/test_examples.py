@@ -192,7 +192,7 @@ def test_programs(program: str, demo: Path, api: str) -> None:
 def test_every_kind_of_snippet_is_looked_at() -> None:
     languages = {language for page in ALL for language, _ in page.snippets}
     programs = {"sh", "sql", "python", "ipython", "java"}
-    assert languages == programs | {"ini", "json", "crontab", "mermaid", "toml", "text", "yaml", "dockerfile"}
+    assert languages == programs | {"ini", "json", "crontab", "mermaid", "toml", "text", "yaml", "dockerfile", "promql"}
     statements = [text for text in snippets_in("sql", TOGETHER) if text not in (*QUERIES, *WAREHOUSE)]
     # The two short queries of the README and of its first page are beside the ten others.
     assert (len(QUERIES), len(statements), len(snippets_in("ini")), len(snippets_in("crontab"))) == (12, 2, 3, 1)

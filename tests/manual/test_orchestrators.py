@@ -22,7 +22,7 @@ from exporter.contract import TOKEN_VARIABLE
 from exporter.sandbox import gate
 from exporter.version import __version__
 from tests.manual.test_containers import FINAL
-from tests.toolkit.manual import EXPORTER, PAGES, ROOT, defaults_in, help_of, names_in
+from tests.toolkit.manual import EXPORTER, PAGES, ROOT, defaults_in, help_of, names_in, snippets_in
 
 PAGE = PAGES["orchestrators"]
 (WORKFLOW,) = PAGE.in_language("yaml")
@@ -176,11 +176,15 @@ def test_the_example_runs(name: str, install: Install, api: str, tmp_path: Path)
 
 @pytest.mark.heavy
 def test_the_texts_follow_their_schemas(install: Install, tmp_path: Path) -> None:
-    programs = install("schemas", "kubernetes-validate>=1.31 check-jsonschema>=0.39")
+    programs = install("schemas", "kubernetes-validate>=1.31 check-jsonschema>=0.39 promql-parser>=0.11")
     for name, text in (("cronjob", PAGES["containers"].in_language("yaml")[0]), ("workflow", WORKFLOW)):
         (tmp_path / f"{name}.yaml").write_text(text)
     for command in (
         ("kubernetes-validate", "--strict", "cronjob.yaml"),
+        *(
+            ("python", "-c", "import sys, promql_parser; promql_parser.parse(sys.argv[1])", query)
+            for query in snippets_in("promql")
+        ),
         ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", "workflow.yaml"),
     ):
         done = subprocess.run(
