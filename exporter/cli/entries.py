@@ -80,7 +80,10 @@ def taking_names(command: Command) -> Command:
 
     @wraps(command)
     def run(config: str | None = None, **given: Any) -> None:
-        entry = None if given["destination"] is None else find_entry(given["destination"], config, keys)
+        word = given["destination"]
+        entry = None if word is None else find_entry(word, config, keys)
+        if CONFIG in known:
+            given[CONFIG] = config
         if entry is None:
             command(**given)
             return
@@ -93,8 +96,9 @@ def taking_names(command: Command) -> Command:
             command(**given)
 
     shown = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
-    run.__signature__ = inspect.Signature([*shown, _PARAMETER])  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in (*shown, _PARAMETER)}
+    shown += [] if CONFIG in known else [_PARAMETER]
+    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in shown}
     return run
 
 
