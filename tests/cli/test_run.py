@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ async def test_names_are_checked_before_anything_runs(tmp_path: Path) -> None:
             (("acme", "acmee"), "acmee: there is no such export in the config file. Did you mean acme?"),
             (("acme", "globex", "acme"), "acme: is named twice"),
         ):
-            done = await to_thread.run_sync(lambda names=names: exporter(tmp_path, *names, ACME=TOKEN))
+            done = await to_thread.run_sync(partial(exporter, tmp_path, *names, ACME=TOKEN))
             assert done.returncode == 2
             assert reason in done.stderr
         assert sandbox.count == 0
