@@ -75,7 +75,9 @@ def taking_names(command: Command) -> Command:
     parameters = list(inspect.signature(command).parameters.values())
     known = {each.name for each in parameters}
     keys = known.union(
-        _ENDS, _WITHOUT_FLAG if "token_file" in known else (), (HOOKS, METRICS_FILE) if METRICS_FILE in known else ()
+        _ENDS,
+        _WITHOUT_FLAG if "token_file" in known else (),
+        (HOOKS, METRICS_FILE) if METRICS_FILE in known or command.__name__ == "check" else (),
     )
 
     @wraps(command)
