@@ -1,5 +1,6 @@
 import asyncio
 import gzip
+import threading
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -21,6 +22,7 @@ from exporter.errors import (
     TransientError,
     UnreachableError,
     UnusableAnswerError,
+    UsageError,
 )
 from exporter.fetch.pace.quota import Quota
 from exporter.fetch.wire.answer import Answer, Presence
@@ -122,6 +124,26 @@ async def test_refusals_that_repeat_the_token_and_the_one_before() -> None:
             assert not any(TOKEN in text for text in everything_said(caught.value))
         sent = [request.headers["authorization"] for request in peer.requests]
         assert sent == [f"Bearer {TOKEN}", f"Bearer {TOKEN}_next"]
+
+
+async def test_a_cancellation_stops_the_reading_of_a_token() -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def read(stopped: threading.Event) -> str:
+        began.set()
+        assert stopped.wait(60)
+        ended.set()
+        raise UsageError("stopped")
+
+    credentials = Credentials(TOKEN, source=TokenSource("the file", read))
+    async with Peer([[http(status=401)]]) as peer, client(peer.url, credentials=credentials) as source:
+        task = asyncio.create_task(source.get_page(PageRequest(limit=10), fits))
+        while not began.is_set():  # noqa: ASYNC110 - the loop goes on meanwhile
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert ended.wait(60)
 
 
 async def test_a_request_on_the_wire() -> None:
