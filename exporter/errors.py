@@ -13,6 +13,7 @@ the token or a conversation's content.
     ├── SourceError                1   the API, or whatever answers in its place
     │   ├── RefusedError           1   believed only when it is repeated
     │   │   ├── AccessError            4   the token was refused, lacks a scope, or is another organization's
+    │   │   │   └── TokenRenewedError      the token was refused, and there is another one by now
     │   │   └── RequestRefusedError    1   the API answers 4xx, or redirects
     │   ├── TooLargeError          1   a body larger than the room for it: asking for fewer rows may help
     │   ├── TransientError         1   asking again may help
@@ -120,6 +121,11 @@ class AccessError(RefusedError):
         super().__init__(message)
         #: Whether the token was accepted, and may not do what was asked: 403.
         self.is_forbidden = is_forbidden
+
+
+class TokenRenewedError(AccessError):
+    """The token was refused, and where it is kept there is another one by now: the same request is worth repeating at
+    once."""
 
 
 class RequestRefusedError(RefusedError):

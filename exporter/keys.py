@@ -127,7 +127,11 @@ def parse_key(text: str, where: str) -> bytes:
 
 
 def read_private(path: Path, option: str, what: str) -> str:
-    """Returns the text of a file that nobody else may read. Raises `UsageError`, which names the `option`."""
+    """Returns the text of a file that nobody else may read. Raises `UsageError`, which names the `option`.
+
+    A file of somebody else's may be given to a group to read, because there is no other way to give it to this user: so
+    do Kubernetes, and systemd by an access list.
+    """
     try:
         with open(path, encoding="utf-8", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())

@@ -30,10 +30,12 @@ from exporter.cli import (
     manual,
     policy,
     protect,
+    reconcile,
     recordings,
     recordings_cat,
     rekey,
     reread,
+    run,
     sandbox,
     schema,
     status,
@@ -43,7 +45,8 @@ from exporter.cli import (
     verify,
 )
 from exporter.cli import version as version_command
-from exporter.cli.advice import remembering
+from exporter.cli.command_line import remembering
+from exporter.cli.entries import taking_names
 from exporter.cli.heap import keep_heap_compact
 from exporter.cli.help import HelpedCommand, HelpedGroup
 from exporter.cli.lifeline import follow_parent
@@ -147,11 +150,13 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "recordings": recordings.recordings,
     "recordings cat": recordings_cat.recordings_cat,
     "changes": changes.changes,
+    "run": run.run,
     "demo": demo.demo,
     "check": check.check,
     "status": status.status,
     "verify": verify.verify,
     "audit": audit.audit,
+    "reconcile": reconcile.reconcile,
     "reread": reread.reread,
     "accept": accept.accept,
     "erase": erase.erase,
@@ -168,7 +173,18 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "help": manual.manual,
     "version": version_command.version,
 }
+#: Makes up what it exports, which belongs to no entry of a config file.
+_TAKES_NO_NAME: Final = ("demo",)
+
+
+def _on_a_line(name: str, command: Callable[..., None]) -> Callable[..., None]:
+    """Returns a command as typer takes it."""
+    taken = taking_text(command)
+    has_destination = "destination" in inspect.signature(command).parameters
+    return taking_names(taken) if has_destination and name not in _TAKES_NO_NAME else taken
+
+
 for _name, _command in _COMMANDS.items():
     # Otherwise typer would cut the first sentence short in the list of commands.
     _line = (inspect.getdoc(_command) or "").partition("\n")[0]
-    app.command(_name, cls=HelpedCommand, short_help=_line)(taking_text(_command))
+    app.command(_name, cls=HelpedCommand, short_help=_line)(_on_a_line(_name, _command))

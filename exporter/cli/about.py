@@ -91,6 +91,17 @@ ABOUT: Final[dict[str, About]] = {
             ("Look at changes", "exporter changes calls --from-generation 17 | head"),
         ),
     ),
+    "run": About(
+        section=Section.EXPORT,
+        topic="run",
+        examples=(
+            ("Each night: bring all exports of the config file up to date", "exporter run --all"),
+            (
+                "Two of them, with 5 requests a second at most, and the result as JSON",
+                "exporter run acme globex --max-rps 5 --json",
+            ),
+        ),
+    ),
     "check": About(
         section=Section.EXPORT,
         topic="check",
@@ -124,6 +135,17 @@ ABOUT: Final[dict[str, About]] = {
         examples=(
             ("Compare a tenth of the export with the API", "exporter audit calls --sample 10%"),
             ("Fetch what differs in last month's part", "exporter audit calls --since last-month --repair"),
+        ),
+    ),
+    "reconcile": About(
+        section=Section.CHECK,
+        topic="reconcile",
+        examples=(
+            ("Compare all days with what the platform counts and bills", "exporter reconcile calls"),
+            (
+                "Last month, day by day",
+                "exporter reconcile calls --since last-month --until this-month --all-days",
+            ),
         ),
     ),
     "accept": About(

@@ -25,6 +25,7 @@ from exporter.errors import ExporterError, InterruptedExportError
 from exporter.layout import MEDIA
 from exporter.progress import Observer
 from exporter.store.location import Location
+from exporter.telemetry import telemetry
 from exporter.version import __version__
 from exporter.words import count_of, percent_of
 
@@ -114,7 +115,10 @@ def perform(
     shown = open_display(display, str(destination), started, counts_stored=counts_stored, doing=doing)
     stopped = f"stopped; run the same command {again}"
     try:
-        with _told_to_others(watch, shown, stopped) as ended:
+        with (
+            telemetry(os.environ, watch.name if watch else where, shown.observer.warn, shown.observer.note),
+            _told_to_others(watch, shown, stopped) as ended,
+        ):
             observer = Observers([shown.observer, *([watch.meter] if watch else [])])
             ended.append(result := tell(run_until_signal(partial(job, observer), stopped)))
     except ExporterError as error:

@@ -85,6 +85,11 @@ class Watch:
         """Returns whether there is anybody to tell."""
         return bool(self.entry.hooks) or self.entry.metrics_file is not None
 
+    @property
+    def name(self) -> str:
+        """Returns what the run is known by: the name in the config file, or the destination."""
+        return self.entry.name or self.where
+
     @contextmanager
     def noting_record(self) -> Iterator[None]:
         """Notes what the journal says of the run that happens in the block."""
@@ -214,7 +219,7 @@ class Watch:
         from exporter.jobs.metrics import metrics_text
         from exporter.run.metrics_file import write_metrics
 
-        text = metrics_text(self.entry.name or self.where, run, standing, datetime.now(UTC))
+        text = metrics_text(self.name, run, standing, datetime.now(UTC))
         try:
             write_metrics(file, text)
         except OSError as error:

@@ -23,10 +23,11 @@ _AFTERWARDS_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Names an export, and the arguments of the command that runs it."""
+    """Names an export, and the arguments of the command that runs it; `problem` says why it cannot be run."""
 
     name: str
     arguments: tuple[str, ...]
+    problem: str | None = None
 
 
 @dataclass(slots=True)

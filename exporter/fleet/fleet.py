@@ -86,7 +86,10 @@ class Fleet:
         for job in self._waiting:
             if self._signals:
                 interrupted = InterruptedExportError.exit_status
-                outcome, remarks = Outcome.not_started(job.name, "stopped before it began", interrupted), []
+                outcome = Outcome.not_started(job.name, "stopped before it began", interrupted)
+                remarks: list[str] = []
+            elif job.problem is not None:
+                outcome, remarks = Outcome.misconfigured(job.name, job.problem), []
             else:
                 outcome, remarks = await self._run(job)
             self._outcomes[job.name] = outcome
@@ -106,9 +109,9 @@ class Fleet:
         finally:
             del self._children[job.name]
         seconds = round(time.monotonic() - began, 3)
-        summary, reason = result.get("summary"), result.get("reason")
-        outcome = Outcome.of(job.name, code, seconds, summary, reason, stops=self._signals > 0)
-        return outcome, child.remarks.beside(reason)
+        said = result.get("reason")
+        outcome = Outcome.of(job.name, code, seconds, result.get("summary"), said, stops=self._signals > 0)
+        return outcome, child.remarks.beside(said)
 
     def _take(self, name: str, result: dict[str, Any], found: dict[str, Any]) -> None:
         """Takes an object that an export has printed: on stdout its progress and its result, on stderr its log."""

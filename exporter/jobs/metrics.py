@@ -88,8 +88,8 @@ def _of_destination(standing: Standing | None, now: datetime) -> Iterator[_Metri
     yield _Metric("exporter_recordings_left", "Recordings that are known and not fetched yet.", left)
 
 
-def _states(name: str, help_: str, label: str, states: object, current: str) -> list[str]:
-    samples = [f'{name}{{{label},state="{state}"}} {int(state == current)}' for state in get_args(states)]
+def _states(name: str, help_: str, label: str, states: tuple[str, ...], current: str) -> list[str]:
+    samples = [f'{name}{{{label},state="{state}"}} {int(state == current)}' for state in states]
     return _family(name, help_, samples)
 
 

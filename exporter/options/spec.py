@@ -5,7 +5,7 @@ manual's row are made from that entry.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,9 @@ import msgspec
 from exporter import contract, route
 from exporter.clock import wall_clock
 from exporter.contract import Instant
-from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TABLES, TableKind
 from exporter.options import filters, parse
-from exporter.options.credentials import load_credentials
+from exporter.options.credentials import check_sources, load_credentials
 from exporter.options.dialect import for_caller
 from exporter.options.keywords import check_kind, refusing_unknown
 from exporter.options.option import Group, Option, options_of
@@ -71,7 +70,8 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
     that is stored at the destination, or in UTC, unless it is given. `until` is excluded, `created_before` is included.
     Durations are seconds, or texts such as `5m`. `status=["completed", "failed"]` is any of several values, which
     `direction`, `channel` and `agent_id` also take. `filters` are those of `--filter`. `part_size` and
-    `memory` are bytes, or texts such as `256MiB`. A stream needs no `destination`.
+    `memory` are bytes, or texts such as `256MiB`. `token_command` is a list of arguments, or a text of them, as for a
+    shell. A stream needs no `destination`.
 
     `token`, `org_id` and `base_url` are those of the environment (`ANYREACH_TOKEN`, `ANYREACH_ORG_ID`,
     `ANYREACH_BASE_URL`) unless they are given; the environment is read when the spec is used. Neither `repr` nor `str`
@@ -193,6 +193,9 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
         "FILE",
         otherwise=contract.TOKEN_VARIABLE,
     ).field(None)
+    token_command: _Names = _of_connection(
+        "Take the token from what this command prints within 30 s. It runs without a shell.", "COMMAND"
+    ).field(None)
     org_id: str | None = _of_connection(
         "Read this organization, with a personal token.", "ID", otherwise=contract.ORGANIZATION_VARIABLE
     ).field(None)
@@ -208,6 +211,7 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
             check_kind(name, getattr(self, name), hint)
         with for_caller():
             self._select(self.settings())
+            check_sources(self.token, self.token_file, self.token_command)
 
     def resolve(self, environment: Mapping[str, str], *, heeds_signals: bool = False) -> Resolved:
         """Returns the spec as jobs take it; ages count from now.
@@ -232,12 +236,9 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
 
     def credentials(self, environment: Mapping[str, str]) -> Credentials:
         """Returns the token, and what it needs. Raises `UsageError`."""
-        if self.token is not None and self.token_file is not None:
-            raise UsageError("token and token_file: give only one of them")
-        given = environment if self.token is None else {**environment, contract.TOKEN_VARIABLE: self.token}
-        token_file = None if self.token_file is None else Path(self.token_file)
-        found = load_credentials(given, token_file, self.org_id)
-        return replace(found, proxies=route.proxies_in(environment))
+        return load_credentials(
+            environment, self.token_file, self.org_id, self.token_command, self.token, route.proxies_in(environment)
+        )
 
     def selection(self, settings: RunSettings, organization: str | None = None) -> Selection:
         """Returns what is asked for, with the policy of the file, if there is one. Raises `UsageError`."""

@@ -9,6 +9,7 @@ from typing import Any, Final, Self, TypeVar
 from anyio import CapacityLimiter, to_thread
 from msgspec.structs import replace
 
+from exporter import trace
 from exporter.clock import wall_clock
 from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
 from exporter.encode.decode import DecodedPage, Decoder
@@ -88,6 +89,8 @@ class Reader:
         self._granted_rows, self._most_rows = 0, MAX_PAGE_SIZE
         self._whole_rows = 0
         self._whole_bytes = 0
+        #: The bytes of the pages as they came.
+        self.wire_bytes = 0
         # A decoder learns as it goes, so that only one thread at a time may use it.
         self._decoding = CapacityLimiter(1)
         self._singles = Singles(self._ask_one, self._decoded, self._attempts, budget)
@@ -223,6 +226,7 @@ class Reader:
         """Adds to what the run has cost."""
         self.counters += more
         self.report.counters += more
+        trace.count(requests=more.requests, retries=more.retries, throttled=more.throttled)
 
     def _trouble(self) -> Trouble | None:
         """Returns what keeps this reader from an answer now, by the clock of the report."""
@@ -244,7 +248,8 @@ class Reader:
         self._sent.append(sent.at)
         self.report.in_flight += 1
         try:
-            answer = await ask()
+            with trace.span("request"):
+                answer = await ask()
         except ThrottledError as error:
             self._turns.refused(sent, error)
             raise
@@ -260,6 +265,7 @@ class Reader:
 
     async def _read(self, request: PageRequest, room: Room) -> PageReading:
         sent, answer = await self._attempt(lambda: self._source.get_page(request, room.fits))
+        self.wire_bytes += answer.wire_bytes
         elapsed = round((self.clock() - sent.at) * SECOND)
         served = None if answer.served_at is None else answer.served_at + answer.age
         told = ClockSample(sent.at, wall_clock() - elapsed, served, elapsed)

@@ -29,6 +29,7 @@ from exporter.run.organization import check_organization
 from exporter.run.protection import check_settled, settle_policy
 from exporter.run.reconcile import in_stored_zone, settle_request, shown
 from exporter.run.record import Run
+from exporter.run.token_end import near_end
 from exporter.settings import Request, Selection
 from exporter.store.base import Store
 from exporter.store.location import shell_word
@@ -139,6 +140,8 @@ async def connected(
         if reader.now is None:
             reader.now = settle_time(reader, opening, until, context)
         opening.now = reader.now
+        if beside is None and (words := near_end(context.credentials.bearer, opening.now.instant)):
+            context.observer.warn(words)
         await check_organization(reader, known, context.credentials.organization)
         if known.request is None:
             ignored = await try_filters(reader, request, opening.now.end(context.lag))

@@ -22,6 +22,7 @@ from exporter.log.state import Author, State, state_name
 from exporter.model import Counters
 from exporter.store.base import Store
 from exporter.store.local.lock import host_name
+from exporter.trace import span
 from exporter.version import __version__
 
 Command: TypeAlias = Literal[
@@ -91,13 +92,15 @@ async def recorded(store: Store, command: Command, work: Callable[[Run], Awaitab
     Raises what `work` raises, and nothing of its own: a run keeps its status if the line cannot be written.
     """
     run, started_at = Run(command), wall_clock()
-    try:
-        outcome = await work(run)
-    except BaseException as error:
-        if isinstance(error, InterruptedExportError) and run.after is not None:
-            _say_what_is_kept(error, run.after)
-        await _append(store, run, started_at, *_describe(error))
-        raise
+    with span("run", command=command, run=run.name) as describe:
+        try:
+            outcome = await work(run)
+        except BaseException as error:
+            if isinstance(error, InterruptedExportError) and run.after is not None:
+                _say_what_is_kept(error, run.after)
+            await _append(store, run, started_at, *_describe(error))
+            raise
+        describe(exit_status=outcome.exit_status)
     await _append(store, run, started_at, outcome.exit_status)
     return outcome
 

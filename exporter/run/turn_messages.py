@@ -28,7 +28,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Is one line between a run and the process that gives it its turns."""
 
 
-class Join(Message):
+class Join(Message, frozen=True):
     """Says whom a run asks: `token` is a digest, so that equal tokens can share a throttle without being known."""
 
     origin: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
@@ -37,26 +37,26 @@ class Join(Message):
     max_rps: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
-class Ask(Message):
+class Ask(Message, frozen=True):
     """Asks for a turn."""
 
     number: Number
 
 
-class Withdraw(Message):
+class Withdraw(Message, frozen=True):
     """Says that the turn is not needed, whether or not it has been given."""
 
     number: Number
 
 
-class Passed(Message):
+class Passed(Message, frozen=True):
     """Says that the request of this turn was let through, and the quota that its answer stated."""
 
     number: Number
     quota: Quota | None = None
 
 
-class Refused(Message):
+class Refused(Message, frozen=True):
     """Says that the request of this turn was refused: too fast, or too early."""
 
     number: Number
@@ -64,13 +64,13 @@ class Refused(Message):
     retry_after_seconds: Seconds | None = None
 
 
-class PageTook(Message):
+class PageTook(Message, frozen=True):
     """Says how long a page took, from sending the request to having decoded it."""
 
     seconds: Seconds
 
 
-class Turn(Message):
+class Turn(Message, frozen=True):
     """Gives the turn that was asked for, and says how many workers of the run can now use turns."""
 
     number: Number

@@ -3,31 +3,21 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from aiohttp import web
 
-from exporter.contract import CONVERSATIONS_PATH, SCOPES_PATH, USAGE_PATH, Instant
+from exporter.contract import SCOPES_PATH, USAGE_PATH, Instant
+from exporter.sandbox import gate
 from exporter.sandbox.behaviour import Behaviour, Fault
-from exporter.sandbox.clock import date_header, system_clock
+from exporter.sandbox.clock import date_header
 from exporter.sandbox.faults import answer
 from exporter.sandbox.filters import BadParameterError, parse_query
-from exporter.sandbox.gate import (
-    TOKEN,
-    Refusal,
-    TokenBucket,
-    check_token,
-    organization_of,
-    reads_sensitive,
-    retry_after,
-)
+from exporter.sandbox.gate import Refusal, TokenBucket
 from exporter.sandbox.listing import Listing
-from exporter.sandbox.loopback import HOST, listen
-from exporter.sandbox.media import MediaBehaviour
 from exporter.sandbox.media_host import MediaHost
 from exporter.sandbox.pages import count_rows, cut_at_random, page_of
 from exporter.sandbox.render import Renderer, View
@@ -85,7 +75,6 @@ class Sandbox:
         others: Mapping[str, Iterable[Row]] = MappingProxyType({}),
     ) -> None:
         self.url = ""
-        self.token = TOKEN
         self.media = media
         self.requests: list[ServedRequest] = []
         self.on_request: Callable[[ServedRequest], None] | None = None
@@ -111,6 +100,11 @@ class Sandbox:
         self._since_change = 0
         self._first_answer_at: Instant | None = None
         self._bucket = TokenBucket(self._seconds)
+
+    @property
+    def token(self) -> str:
+        """Returns the organization's key that the next request needs."""
+        return gate.rotated(gate.TOKEN, self._behaviour, self._since_change + 1)
 
     @property
     def count(self) -> int:
@@ -195,7 +189,9 @@ class Sandbox:
                 self.on_answer(seen, _describe(answered, fault, self._seconds() - began))
 
     async def date(self, _request: web.Request, response: web.StreamResponse) -> None:
-        """Sets the header `Date` of an answer to the server's time, or to what the behaviour makes of it."""
+        """Sets the header `Date` of an answer to the server's time, or to what the behaviour makes of it, and says when
+        the token ends."""
+        response.headers.update(gate.token_end(self._behaviour, self._clock()))
         # aiohttp has already set it.
         response.headers.popall("Date", None)
         if date := self.date_header(_POSITION.get()):
@@ -217,10 +213,10 @@ class Sandbox:
             return refusal
         if behaviour.revoked_after is not None and position > behaviour.revoked_after:
             return Refusal(401, "Token is missing, invalid or expired.")
-        return check_token(headers, checks_organization=behaviour.checks_organization, others=self._others)
+        return gate.check_token(headers, behaviour, position, self._others)
 
     def _refused(self, refusal: Refusal, behaviour: Behaviour) -> web.Response:
-        headers = retry_after(refusal, behaviour, self._clock())
+        headers = gate.retry_after(refusal, behaviour, self._clock())
         return web.json_response({"detail": refusal.detail}, status=refusal.status, headers=headers)
 
     def body(
@@ -234,8 +230,8 @@ class Sandbox:
         """Returns the JSON text of a page, or of the one conversation `identity`, as it is now."""
         behaviour = self._behaviour.at(position)
         role_changed = behaviour.role_changed_after is not None and position > behaviour.role_changed_after
-        sensitive = reads_sensitive(headers) and not role_changed
-        listing = self._others.get(organization_of(headers, self._others), self._listing)
+        sensitive = gate.reads_sensitive(headers) and not role_changed
+        listing = self._others.get(gate.organization_of(headers, self._others), self._listing)
         if identity:
             row = listing.get(identity, behaviour, self._clock())
             if row is None:
@@ -264,54 +260,3 @@ def _choose_fault(behaviour: Behaviour, position: int, rng: random.Random) -> Fa
         scripted = behaviour.script[position - 1]
         return None if scripted == "ok" else scripted
     return rng.choice(behaviour.faults) if rng.random() < behaviour.fault_rate else None
-
-
-@asynccontextmanager
-async def serve(
-    rows: Iterable[Row],
-    behaviour: Behaviour | None = None,
-    *,
-    port: int = 0,
-    clock: Callable[[], Instant] = system_clock,
-    media: MediaBehaviour | MediaHost | None = None,
-    others: Mapping[str, Iterable[Row]] = MappingProxyType({}),
-) -> AsyncIterator[Sandbox]:
-    """Serves `rows` on loopback while the block runs; port 0 takes a free one.
-
-    With `media`, the recordings are served as well, from a port of their own that is free. `others` are the rows of
-    further organizations, by their ids.
-
-    Raises `ExporterError` if the port cannot be opened.
-    """
-    host = MediaHost(media, clock=clock) if isinstance(media, MediaBehaviour) else media
-    sandbox = Sandbox(rows, behaviour or Behaviour(), clock, media=host, others=others)
-    application = web.Application()
-    application.router.add_get(CONVERSATIONS_PATH, sandbox.handle)
-    application.router.add_get(CONVERSATIONS_PATH + "/{id}", sandbox.handle)
-    for path in (SCOPES_PATH, USAGE_PATH):
-        application.router.add_get(path, sandbox.handle)
-    application.on_response_prepare.append(sandbox.date)
-    async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(listen(application, port))
-        if host is not None:
-            await stack.enter_async_context(host.serve())
-        sandbox.url = f"http://{HOST}:{opened}"
-        yield sandbox
-
-
-async def run_sandbox(
-    rows: Iterable[Row],
-    behaviour: Behaviour | None = None,
-    *,
-    port: int,
-    on_ready: Callable[[Sandbox], None],
-    media: MediaBehaviour | None = None,
-    others: Mapping[str, Iterable[Row]] = MappingProxyType({}),
-) -> None:
-    """Serves `rows` until cancelled. `on_ready` is called with the server once requests are answered.
-
-    Raises `ExporterError` if the port cannot be opened.
-    """
-    async with serve(rows, behaviour, port=port, media=media, others=others) as sandbox:
-        on_ready(sandbox)
-        await asyncio.Event().wait()

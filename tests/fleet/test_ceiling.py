@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.fleet.ceiling import Ceiling
+from exporter.fleet.ceiling import Ceiling, Sending
 
 #: How long requests take to arrive, as a share of the window.
 LATE = st.lists(st.floats(0, 1 / 20), min_size=60, max_size=60)
@@ -14,7 +14,8 @@ def sent_as_soon_as_allowed(max_rps: float, late: list[float], seconds: float) -
     """Returns when requests are sent and arrive; each answer takes `seconds` from its arrival."""
     ceiling, now, window = Ceiling(), 0.0, max(1, int(max_rps)) / max_rps
     ceiling.max_rps = max_rps
-    under_way, found = [], []
+    under_way: list[tuple[float, Sending]] = []
+    found = []
     for share in late:
         while (wait := ceiling.delay_seconds(now)) > 0:
             landing = min((landed for landed, _ in under_way), default=now + wait)

@@ -444,7 +444,7 @@ def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("environment", [{}, {"ANYREACH_TOKEN": ""}, {"ANYREACH_TOKEN": " \n"}])
 def test_without_a_token_nothing_starts(environment: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match=r"^no token: set ANYREACH_TOKEN, or give --token-file$"):
+    with pytest.raises(UsageError, match=r"^no token: set ANYREACH_TOKEN, or give --token-file or --token-command$"):
         load_credentials(environment)
 
 
