@@ -245,3 +245,11 @@ async def test_hooks_whose_programs_are_not_there(tmp_path: Path) -> None:
     result = await check(tmp_path / "out", prepared, hooks=["sh", "/nowhere/page"])
     assert "/nowhere/page" in by_grade(result, "warning")["hooks"]
     assert "hooks" in by_grade(await check(tmp_path / "out", prepared, hooks=["sh"]), "ok")
+
+
+@pytest.mark.parametrize(("days", "grade"), [(3, "warning"), (30, "ok")])
+async def test_a_token_whose_end_the_api_names(days: int, grade: str, tmp_path: Path) -> None:
+    async with serve(ROWS, Behaviour(token_ends_in=days * 86_400.0)) as server:
+        result = await checked(tmp_path / "out", server.url)
+    assert "token ends" in by_grade(result, grade)["expiry"]
+    assert result.is_ready
