@@ -147,7 +147,9 @@ async def check(spec: ExportSpec) -> CheckResult:
     The result has a finding for each thing, and the `exit_status` that the export would end with: what is wrong with
     the API, the token or the destination is not raised. Raises `UsageError` for a spec without a destination.
     """
-    return await run_check(destination_of(spec), prepare(spec, os.environ))
+    # A command that prints the token may take its time.
+    prepared = await to_thread.run_sync(prepare, spec, os.environ)
+    return await run_check(destination_of(spec), prepared)
 
 
 @checked

@@ -33,6 +33,8 @@ _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _OF_COMMANDS: Final = (*SYNC_KEYS, "recording_retention")
 #: What commands that take a token find in an entry besides their options.
 _WITHOUT_FLAG: Final = ("token", "base_url")
+#: Commands that tell nobody of themselves, and look at whom a run would tell.
+_LIKE_A_RUN: Final = ("check",)
 #: What an entry says of its dataset, and not of what one command reads again in it.
 _BOUNDS: Final = ("since", "until", "created_after", "created_before")
 #: What a sync does not take, and an export may have.
@@ -74,9 +76,8 @@ def taking_names(command: Command) -> Command:
     """Returns a command that also takes the name of an entry in place of its destination, and has `--config`."""
     parameters = list(inspect.signature(command).parameters.values())
     known = {each.name for each in parameters}
-    keys = known.union(
-        _ENDS, _WITHOUT_FLAG if "token_file" in known else (), (HOOKS, METRICS_FILE) if METRICS_FILE in known else ()
-    )
+    tells = METRICS_FILE in known or command.__name__ in _LIKE_A_RUN
+    keys = known.union(_ENDS, _WITHOUT_FLAG if "token_file" in known else (), (HOOKS, METRICS_FILE) if tells else ())
 
     @wraps(command)
     def run(config: str | None = None, **given: Any) -> None:
