@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from exporter.api.calls import audit as audit
     from exporter.api.calls import check as check
     from exporter.api.calls import export as export
+    from exporter.api.calls import plan as plan
     from exporter.api.calls import recordings as recordings
     from exporter.api.calls import reread as reread
     from exporter.api.calls import schema as schema
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from exporter.jobs.dataset import open_dataset as open_dataset
     from exporter.jobs.erase_result import EraseResult as EraseResult
     from exporter.jobs.expire import ExpireResult as ExpireResult
+    from exporter.jobs.plan_result import PlanResult as PlanResult
     from exporter.jobs.protect import ProtectResult as ProtectResult
     from exporter.jobs.recordings_result import RecordingsResult as RecordingsResult
     from exporter.jobs.rekey import RekeyResult as RekeyResult
@@ -72,6 +74,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "ExporterError": "exporter.errors",
     "Observer": "exporter.progress",
     "Period": "exporter.coverage",
+    "PlanResult": "exporter.jobs.plan_result",
     "ProtectResult": "exporter.jobs.protect",
     "Quiet": "exporter.progress",
     "RecordingsResult": "exporter.jobs.recordings_result",
@@ -98,6 +101,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "expire": "exporter.api.privacy",
     "export": "exporter.api.calls",
     "open_dataset": "exporter.jobs.dataset",
+    "plan": "exporter.api.calls",
     "protect": "exporter.api.privacy",
     "recordings": "exporter.api.calls",
     "rekey": "exporter.api.privacy",

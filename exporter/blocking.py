@@ -37,6 +37,7 @@ __all__ = [
     "erase",
     "expire",
     "export",
+    "plan",
     "protect",
     "recordings",
     "rekey",
@@ -81,6 +82,7 @@ expire: Final = _plain(privacy.expire)
 erase: Final = _plain(privacy.erase)
 export: Final = _plain(calls.export)
 recordings: Final = _plain(calls.recordings)
+plan: Final = _plain(calls.plan)
 protect: Final = _plain(privacy.protect)
 rekey: Final = _plain(privacy.rekey)
 reread: Final = _plain(calls.reread)

@@ -23,6 +23,8 @@ from exporter.jobs.check import check as run_check
 from exporter.jobs.check_result import CheckResult
 from exporter.jobs.dataset import table_schema
 from exporter.jobs.export import export as run_export
+from exporter.jobs.plan import plan as run_plan
+from exporter.jobs.plan_result import PlanResult
 from exporter.jobs.recordings import recordings as run_recordings
 from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.reread import RereadResult
@@ -146,6 +148,16 @@ async def check(spec: ExportSpec) -> CheckResult:
     the API, the token or the destination is not raised. Raises `UsageError` for a spec without a destination.
     """
     return await run_check(destination_of(spec), prepare(spec, os.environ))
+
+
+@checked
+async def plan(spec: ExportSpec, *, observer: Observer | None = None) -> PlanResult:
+    """Returns what a run at `spec.destination` would read and write, and how long it would take, as `exporter plan`
+    does.
+
+    It asks the API at most 20 questions, and writes nothing. Everything else is as for `export`.
+    """
+    return await _call(run_plan, spec, observer)
 
 
 @checked
