@@ -134,7 +134,7 @@ def forecast(wanted: Coverage, requests: int, *, thins: bool = True) -> Asking:
         page = yield from pilots.ask(below, budget)
         first.add(below, page.times)
     least = pilots.least_seconds(_LONG_PAGES * first.page_rows / max(1.0, first.rows)) if thins else None
-    if first.unknown and least is not None and first.rows > budget.left * first.page_rows:
+    if least is not None and first.rows > budget.left * first.page_rows > 0 and first.unknown:
         found = yield from _thinned(wanted, budget, pilots, least)
         if found is not None:
             return found
