@@ -17,8 +17,8 @@ from exporter.plan.survey import Profile, Survey
 
 #: An interval holds the truth at least this often.
 CONFIDENCE: Final = 0.9
-#: An error of this many standard errors is as rare as that; more than of a normal distribution, because the errors are
-#: estimates, too.
+#: An error of this many standard errors is as rare as that; more than of a normal distribution, because the errors
+#: are estimates themselves.
 _WIDTH: Final = 2.0
 #: This many pages of the whole list come first.
 PILOTS: Final = 4
