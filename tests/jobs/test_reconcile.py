@@ -245,7 +245,7 @@ async def test_a_protected_duration_is_not_compared(tmp_path: Path) -> None:
     )
 
 
-async def test_of_an_incomplete_export_what_was_read_is_compared(tmp_path: Path) -> None:
+async def test_a_day_that_the_range_cuts_is_explained(tmp_path: Path) -> None:
     root = await made_here(tmp_path / "out", since=FIRST + 2 * DAY + HOUR)
     found = await run(root, asked=Selection(since=FIRST))
     assert found.days[0].reasons == ("not read",)
