@@ -210,9 +210,13 @@ class Reader:
         token. Raises `SourceError`.
         """
         ask = partial(self._source.get_object, path, parameters, _MOST_OBJECT_BYTES.__ge__)
+
+        async def ask_once() -> Any | None:
+            _, answer = await self._attempt(ask)
+            return None if isinstance(answer, Presence) else object_in(answer.body)
+
         with self._attempts.advising():
-            _, answer = await self._attempts.pursue(partial(self._attempt, ask), trusts=True)
-        return None if isinstance(answer, Presence) else object_in(answer.body)
+            return await self._attempts.pursue(ask_once, trusts=True)
 
     async def hold(self, size_bytes: int) -> Room:
         """Takes room for rows that came by id, even if there is none: pages wait until it is released."""

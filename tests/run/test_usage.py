@@ -127,3 +127,8 @@ def test_a_day_at_the_end_of_an_answer_is_taken_from_the_one_that_holds_it() -> 
     found = merged([answer(first, 10), answer(second, 20)])
     inside = [found[date_of(number)].total for number in range(SINCE // DAY, SINCE // DAY + 500)]
     assert inside == [10] * (USAGE_DAYS - 2) + [20] * (500 - USAGE_DAYS + 2)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_failure_on_the_way_is_met_by_another_attempt() -> None:
+    assert sum(day.total for day in await days_by(Behaviour(script=("500", "half-json", "ok")))) == len(ROWS)
