@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from exporter import errors as errors
     from exporter import sandbox as sandbox
     from exporter.api.calls import audit as audit
+    from exporter.api.calls import check as check
     from exporter.api.calls import export as export
     from exporter.api.calls import reconcile as reconcile
     from exporter.api.calls import recordings as recordings
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from exporter.jobs.accept import AcceptResult as AcceptResult
     from exporter.jobs.audit_result import AuditResult as AuditResult
     from exporter.jobs.change_feed import ChangeFeed as ChangeFeed
+    from exporter.jobs.check_result import CheckResult as CheckResult
     from exporter.jobs.compact import CompactResult as CompactResult
     from exporter.jobs.convert import ConvertResult as ConvertResult
     from exporter.jobs.dataset import open_dataset as open_dataset
@@ -63,6 +65,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "AcceptResult": "exporter.jobs.accept",
     "AuditResult": "exporter.jobs.audit_result",
     "ChangeFeed": "exporter.jobs.change_feed",
+    "CheckResult": "exporter.jobs.check_result",
     "CompactResult": "exporter.jobs.compact",
     "ConvertResult": "exporter.jobs.convert",
     "EraseResult": "exporter.jobs.erase_result",
@@ -90,6 +93,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "audit": "exporter.api.calls",
     "blocking": None,
     "changes": "exporter.api.reading",
+    "check": "exporter.api.calls",
     "compact": "exporter.api.upkeep",
     "convert": "exporter.api.upkeep",
     "erase": "exporter.api.privacy",

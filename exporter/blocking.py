@@ -31,6 +31,7 @@ __all__ = [
     "accept",
     "audit",
     "changes",
+    "check",
     "compact",
     "convert",
     "erase",
@@ -74,6 +75,7 @@ def _refuse_a_loop(name: str) -> None:
 accept: Final = _plain(upkeep.accept)
 audit: Final = _plain(calls.audit)
 changes: Final = _plain(reading.changes)
+check: Final = _plain(calls.check)
 compact: Final = _plain(upkeep.compact)
 convert: Final = _plain(upkeep.convert)
 expire: Final = _plain(privacy.expire)

@@ -13,6 +13,7 @@ the token or a conversation's content.
     ├── SourceError                1   the API, or whatever answers in its place
     │   ├── RefusedError           1   believed only when it is repeated
     │   │   ├── AccessError            4   the token was refused, lacks a scope, or is another organization's
+    │   │   │   └── TokenRenewedError      the token was refused, and there is another one by now
     │   │   └── RequestRefusedError    1   the API answers 4xx, or redirects
     │   ├── TooLargeError          1   a body larger than the room for it: asking for fewer rows may help
     │   ├── TransientError         1   asking again may help
@@ -85,8 +86,10 @@ class DestinationLockedError(ExporterError):
 
 
 class SourceError(ExporterError):
-    """The API, or whatever answers in its place, failed. `brief` says so in a few words, without advice."""
+    """The API, or whatever answers in its place, failed. `brief` says so in a few words, without advice. What failed on
+    the way to it `is_on_the_way`: no connection, a proxy that refuses, or TLS without trust."""
 
+    is_on_the_way = False
     _words = ""
 
     @property
@@ -96,6 +99,11 @@ class SourceError(ExporterError):
     def in_brief(self, words: str) -> Self:
         """Sets the words of `brief`, and returns the error itself."""
         self._words = words
+        return self
+
+    def on_the_way(self) -> Self:
+        """Sets `is_on_the_way`, and returns the error itself."""
+        self.is_on_the_way = True
         return self
 
 
@@ -113,6 +121,11 @@ class AccessError(RefusedError):
         super().__init__(message)
         #: Whether the token was accepted, and may not do what was asked: 403.
         self.is_forbidden = is_forbidden
+
+
+class TokenRenewedError(AccessError):
+    """The token was refused, and where it is kept there is another one by now: the same request is worth repeating at
+    once."""
 
 
 class RequestRefusedError(RefusedError):
@@ -151,6 +164,8 @@ class UnreachableError(TransientError):
 
 class NoConnectionError(UnreachableError):
     """There is no such host, no listener, no TLS, or no byte of a first answer: the address is probably wrong."""
+
+    is_on_the_way = True
 
 
 class ServerFailedError(TransientError):

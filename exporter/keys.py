@@ -127,13 +127,17 @@ def parse_key(text: str, where: str) -> bytes:
 
 
 def read_private(path: Path, option: str, what: str) -> str:
-    """Returns the text of a file that nobody else may read. Raises `UsageError`, which names the `option`."""
+    """Returns the text of a file that nobody else may read. Raises `UsageError`, which names the `option`.
+
+    A file of somebody else's may be given to a group to read, because there is no other way to give it to this user: so
+    do Kubernetes, and systemd by an access list.
+    """
     try:
         with open(path, encoding="utf-8", opener=_open_at_once) as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise UsageError(f"{option} {path}: not a regular file")
-            if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            if is_open_to_others(status.st_mode, status.st_uid):
                 raise UsageError(f"{option} {path}: others can read it; run: chmod 600 {path}")
             text = file.read(_MOST_BYTES).strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -142,6 +146,15 @@ def read_private(path: Path, option: str, what: str) -> str:
     if not text:
         raise UsageError(f"{option} {path}: holds no {what}")
     return text
+
+
+def is_open_to_others(mode: int, owner: int) -> bool:
+    """Returns whether a file of this mode and owner is open to more than the user whom it is meant for.
+
+    A group may read what root owns: so Kubernetes, and systemd for a service, hand a secret to a user other than root.
+    """
+    group = stat.S_IWGRP | stat.S_IXGRP if owner == 0 else stat.S_IRWXG
+    return bool(mode & (group | stat.S_IRWXO))
 
 
 def _open_at_once(path: str, flags: int) -> int:

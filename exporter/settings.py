@@ -13,6 +13,7 @@ from typing import Final, Literal, Self, TypeAlias, get_args
 
 import msgspec
 
+from exporter.bearer import Bearer, TokenSource
 from exporter.contract import DEFAULT_BASE_URL, MAX_PAGE_SIZE, STATUSES, TRANSCRIPT_FIELD, Instant, format_instant
 from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TURNS, TableFormat, Values
@@ -193,11 +194,17 @@ class Credentials:
     """Holds the token and, for a personal one, its organization. Neither `repr` nor `str` shows the token.
 
     `proxies` are the variables of the environment that name proxies on the way to recordings, maybe with passwords.
+    `token` is the one to begin with; everything that asks the API shares the `bearer`, which has the one in use.
     """
 
     token: str = field(repr=False)
     organization: str | None = None
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    source: TokenSource | None = field(default=None, repr=False, compare=False)
+    bearer: Bearer = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bearer", Bearer(self.token, self.source))
 
 
 def _stage(value: str) -> int:

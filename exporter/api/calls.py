@@ -19,6 +19,8 @@ from exporter.contract import to_datetime
 from exporter.errors import UsageError
 from exporter.jobs.audit import audit as run_audit
 from exporter.jobs.audit_result import AuditResult
+from exporter.jobs.check import check as run_check
+from exporter.jobs.check_result import CheckResult
 from exporter.jobs.dataset import table_schema
 from exporter.jobs.export import export as run_export
 from exporter.jobs.reconcile import reconcile as run_reconcile
@@ -38,6 +40,7 @@ from exporter.jobs.sync import sync as run_sync
 from exporter.model import CONVERSATIONS, TABLES, TURNS
 from exporter.options.dialect import for_caller
 from exporter.options.parse import choose_fields, parse_share
+from exporter.options.preparation import prepare
 from exporter.options.recordings import choose_retried, to_retention
 from exporter.options.spec import ExportSpec
 from exporter.options.times import to_age
@@ -138,6 +141,16 @@ async def audit(
 
 
 @checked
+async def check(spec: ExportSpec) -> CheckResult:
+    """Tries everything that an export of `spec` would need, as `exporter check` does, and leaves nothing behind.
+
+    The result has a finding for each thing, and the `exit_status` that the export would end with: what is wrong with
+    the API, the token or the destination is not raised. Raises `UsageError` for a spec without a destination.
+    """
+    return await run_check(destination_of(spec), prepare(spec, os.environ))
+
+
+@checked
 async def reconcile(
     spec: ExportSpec, *, days_in: str | None = None, observer: Observer | None = None
 ) -> ReconcileResult:
@@ -230,7 +243,8 @@ def stream(spec: ExportSpec, *, table: str = CONVERSATIONS, observer: Observer |
 async def _call(
     job: Callable[[Location, Selection, RunContext], Awaitable[T]], spec: ExportSpec, observer: Observer | None
 ) -> T:
-    resolved = spec.resolve(os.environ)
+    # It may wait for a command.
+    resolved = await to_thread.run_sync(spec.resolve, os.environ)
     destination = destination_of(spec)
     return await observed(observer, lambda told: job(destination, resolved.asked, resolved.context(told)))
 

@@ -19,6 +19,7 @@ from exporter.cli import (
     accept,
     audit,
     changes,
+    check,
     compact,
     convert,
     demo,
@@ -34,6 +35,7 @@ from exporter.cli import (
     recordings_cat,
     rekey,
     reread,
+    run,
     sandbox,
     schema,
     status,
@@ -43,9 +45,11 @@ from exporter.cli import (
     verify,
 )
 from exporter.cli import version as version_command
-from exporter.cli.advice import remembering
+from exporter.cli.command_line import remembering
+from exporter.cli.entries import taking_names
 from exporter.cli.heap import keep_heap_compact
 from exporter.cli.help import HelpedCommand, HelpedGroup
+from exporter.cli.lifeline import follow_parent
 from exporter.cli.machine import translating
 from exporter.cli.output import asks_for_objects, fail_in_json, say
 from exporter.cli.typed import taking_text
@@ -75,12 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A core dump would leave the token and conversations on the disk.
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    keep_heap_compact()
+    keep_heap_compact(next(iter(arguments), ""))
     if "_EXPORTER_COMPLETE" in os.environ:
         # Otherwise typer would wrap long help texts, and a shell would take each line for a completion.
         os.environ["COLUMNS"] = "1000"
     try:
         with in_flags(), translating(), remembering():
+            follow_parent()
             if len(arguments) > 1 and arguments[0] in _COMPLETION:
                 to_choice(arguments[1], _SHELLS, arguments[0])
                 # Typer takes a shell after these options only where it does not look for the shell itself.
@@ -145,7 +150,9 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "recordings": recordings.recordings,
     "recordings cat": recordings_cat.recordings_cat,
     "changes": changes.changes,
+    "run": run.run,
     "demo": demo.demo,
+    "check": check.check,
     "status": status.status,
     "verify": verify.verify,
     "audit": audit.audit,
@@ -166,7 +173,18 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "help": manual.manual,
     "version": version_command.version,
 }
+#: Makes up what it exports, which belongs to no entry of a config file.
+_TAKES_NO_NAME: Final = ("demo",)
+
+
+def _on_a_line(name: str, command: Callable[..., None]) -> Callable[..., None]:
+    """Returns a command as typer takes it."""
+    taken = taking_text(command)
+    has_destination = "destination" in inspect.signature(command).parameters
+    return taking_names(taken) if has_destination and name not in _TAKES_NO_NAME else taken
+
+
 for _name, _command in _COMMANDS.items():
     # Otherwise typer would cut the first sentence short in the list of commands.
     _line = (inspect.getdoc(_command) or "").partition("\n")[0]
-    app.command(_name, cls=HelpedCommand, short_help=_line)(taking_text(_command))
+    app.command(_name, cls=HelpedCommand, short_help=_line)(_on_a_line(_name, _command))

@@ -91,6 +91,28 @@ ABOUT: Final[dict[str, About]] = {
             ("Look at changes", "exporter changes calls --from-generation 17 | head"),
         ),
     ),
+    "run": About(
+        section=Section.EXPORT,
+        topic="run",
+        examples=(
+            ("Each night: bring all exports of the config file up to date", "exporter run --all"),
+            (
+                "Two of them, with 5 requests a second at most, and the result as JSON",
+                "exporter run acme globex --max-rps 5 --json",
+            ),
+        ),
+    ),
+    "check": About(
+        section=Section.EXPORT,
+        topic="check",
+        examples=(
+            ("See whether a first export would have all that it needs", "exporter check calls"),
+            (
+                "The same in a bucket, with the options of the export, for a program",
+                "exporter check s3://bucket/calls --policy policy.toml --json",
+            ),
+        ),
+    ),
     "status": About(
         section=Section.EXPORT,
         topic="resume",

@@ -2,21 +2,24 @@
 
 import os
 
-from exporter.cli.flags import Destination, Display, with_options
-from exporter.cli.runner import perform, tell_summary
+from exporter.cli.flags import Destination, Display, MetricsFile, with_options
+from exporter.cli.runner import perform, refusal_told, tell_summary
+from exporter.cli.watch import Watch
 from exporter.options.spec import ExportSpec
 from exporter.store.location import parse_location
 
 
 @with_options()
-def export(destination: Destination, spec: ExportSpec, display: Display) -> None:
+def export(destination: Destination, spec: ExportSpec, display: Display, metrics_file: MetricsFile = None) -> None:
     """Export conversations to DEST. The same command again resumes, or changes nothing.
 
     A time is 2026-02-10, 2026-02-10T05:00:00Z, 2026-02, yesterday, last-month or an age such as 7d; UTC without an
     offset. Without options, the request stored at DEST is resumed.
     """
     target = parse_location(destination)
-    wanted = spec.resolve(os.environ, heeds_signals=True)
+    watch = Watch.of("export", target, metrics_file)
+    with refusal_told(watch):
+        wanted = spec.resolve(os.environ, heeds_signals=True)
 
     from exporter.jobs.export import export as run_export
 
@@ -26,5 +29,6 @@ def export(destination: Destination, spec: ExportSpec, display: Display) -> None
         display,
         target,
         command="export",
+        watch=watch,
         counts_stored=True,
     )

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
 
 import typer
 
+from exporter.cli.entries import options_under
 from exporter.cli.log import LogFormat
 from exporter.contract import FILTERS_BY_NAME
 from exporter.options import filters, parse
@@ -35,6 +36,14 @@ Existing = Annotated[str, typer.Argument(metavar="DEST", help="The directory, or
 Rows = Annotated[int, flag("Make up this many conversations.", "N", Group.MADE_UP, min=1, max=10_000_000)]
 Days = Annotated[int, flag("Spread them over this many days.", "N", Group.MADE_UP, min=1, max=3650)]
 OneObject = Annotated[bool, switch("--json", "Print one JSON object in place of lines for people.", Group.OUTPUT)]
+MetricsFile = Annotated[
+    str | None,
+    flag(
+        "Write figures of the run and of DEST for Prometheus to this file, when it begins and however it ends.",
+        "FILE",
+        Group.OUTPUT,
+    ),
+]
 Command: TypeAlias = Callable[..., None]
 ProgressKind: TypeAlias = Literal["auto", "bar", "lines", "none"]
 
@@ -72,12 +81,16 @@ class Display:
 
 
 def with_options(
-    *without: str, helps: Mapping[str, str] = MappingProxyType({}), **otherwise: str
+    *without: str,
+    helps: Mapping[str, str] = MappingProxyType({}),
+    follows_entry: bool = True,
+    **otherwise: str,
 ) -> Callable[[Command], Command]:
     """Replaces each parameter of a command whose type is a dataclass of options by the flags of these options.
 
     `without` names options that the command does not have; `helps` says, by name, what an option means to it, and
-    `otherwise` what happens without one.
+    `otherwise` what happens without one. Below what was typed lies what an entry of a config file says, unless the
+    command does not follow it.
     """
 
     def decorate(command: Command) -> Command:
@@ -92,6 +105,8 @@ def with_options(
             for name, kind in kinds.items():
                 typed = {each: given.pop(each) for each in options_of(kind) if each in given}
                 parsed = {each: _parse(each, value) for each, value in typed.items() if value is not None}
+                if kind is not Display and follows_entry:
+                    parsed |= options_under(typed, reads_on=getattr(kind, "reads_on", True))
                 given[name] = kind(**parsed)
             command(**given)
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exporter.cli.flags import Display, Existing, StoredSpec, switch, with_options
+from exporter.cli.flags import Display, Existing, MetricsFile, StoredSpec, switch, with_options
 from exporter.cli.recordings_report import describe_recordings, recordings_figures, surprises_of
-from exporter.cli.runner import Result, headings_of, perform
+from exporter.cli.runner import Result, headings_of, perform, refusal_told
+from exporter.cli.watch import Watch
 from exporter.options.option import Group
 from exporter.options.recordings import RETRIED, choose_retried
 from exporter.options.spec import OF_THE_DATASET
@@ -50,19 +51,27 @@ def recordings(
     oldest_first: Annotated[
         bool, switch("--oldest-first", "Begin with the oldest, which the source deletes first.", Group.DONE)
     ] = False,
+    metrics_file: MetricsFile = None,
 ) -> None:
     """Keep the recordings of DEST's conversations: fetch those that it does not have yet.
 
     The same command again goes on, or changes nothing. The token never leaves for the host of a recording.
     """
     target = parse_location(destination)
-    wanted, retried = spec.resolve(os.environ, heeds_signals=True), choose_retried(retry)
+    retried, watch = choose_retried(retry), Watch.of("recordings", target, metrics_file)
+    with refusal_told(watch):
+        wanted = spec.resolve(os.environ, heeds_signals=True)
 
     from exporter.jobs.recordings import recordings as keep_recordings
 
     run = partial(keep_recordings, target, wanted.asked, retried=retried, oldest_first=oldest_first)
     perform(
-        lambda observer: run(wanted.context(observer)), partial(_tell, target), display, target, command="recordings"
+        lambda observer: run(wanted.context(observer)),
+        partial(_tell, target),
+        display,
+        target,
+        command="recordings",
+        watch=watch,
     )
 
 

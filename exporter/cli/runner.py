@@ -3,8 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import msgspec
 import typer
 
-from exporter.cli.display import Shown, open_display
+from exporter.cli.display import Observers, Shown, open_display
 from exporter.cli.erase_report import describe_kept_out
 from exporter.cli.flags import Display
 from exporter.cli.machine import translating
@@ -20,10 +20,12 @@ from exporter.cli.output import fail_in_json, is_terminal, report, say
 from exporter.cli.query import describe_reading
 from exporter.cli.recordings_report import kept_of, recordings_figures, surprises_of
 from exporter.cli.report import describe_new_doubts, describe_summary, describe_surprises, request_figures
+from exporter.cli.watch import Watch
 from exporter.errors import ExporterError, InterruptedExportError
 from exporter.layout import MEDIA
 from exporter.progress import Observer
 from exporter.store.location import Location
+from exporter.telemetry import telemetry
 from exporter.version import __version__
 from exporter.words import count_of, percent_of
 
@@ -100,18 +102,25 @@ def perform(
     counts_stored: bool = False,
     doing: str = "connecting",
     says: Callable[[str], None] = report,
+    watch: Watch | None = None,
 ) -> None:
     """Runs `job` for `command`, shows its progress and the result that `tell` makes of it, and exits with its status.
 
     `again` says what the same command does after an interruption, and `doing` what it does before any news of it.
-    `says` takes the report for people.
+    `says` takes the report for people, and `watch` tells others of the run.
     """
 
     where = _full(destination)
     started = {"command": command, "destination": where, "version": __version__, "process": os.getpid()}
     shown = open_display(display, str(destination), started, counts_stored=counts_stored, doing=doing)
+    stopped = f"stopped; run the same command {again}"
     try:
-        result = tell(run_until_signal(partial(job, shown.observer), f"stopped; run the same command {again}"))
+        with (
+            telemetry(os.environ, watch.name if watch else where, shown.observer.warn, shown.observer.note),
+            _told_to_others(watch, shown, stopped) as ended,
+        ):
+            observer = Observers([shown.observer, *([watch.meter] if watch else [])])
+            ended.append(result := tell(run_until_signal(partial(job, observer), stopped)))
     except ExporterError as error:
         if isinstance(error, InterruptedExportError):
             if not shown.draws and is_terminal(sys.stderr):
@@ -129,6 +138,63 @@ def perform(
         shown.observer.close()
     _tell_result(shown, display, result, where, says)
     raise typer.Exit(result.status)
+
+
+@contextmanager
+def _told_to_others(watch: Watch | None, shown: Shown, stopped: str) -> Iterator[list[Result]]:
+    """Tells others of the run in the block when it begins, and how it ended: with the result in the list, or else with
+    an error. Raises `InterruptedExportError` with the message `stopped` if a signal comes before it begins."""
+    results: list[Result] = []
+    if watch is None or not watch.is_told:
+        yield results
+        return
+    try:
+        _told(partial(watch.begin, shown.observer.warn), stopped, shown.observer.warn)
+        with watch.noting_record():
+            yield results
+    except BaseException as error:
+        _tell_of_end(watch, error, shown)
+        raise
+    _tell_of_end(watch, results[0], shown)
+
+
+def _tell_of_end(watch: Watch, ended: Result | BaseException, shown: Shown | None) -> None:
+    from exporter.cli.outcome import Ending
+
+    if isinstance(ended, Result):
+        ending = Ending(ended.status, ended.figures)
+    else:
+        ending = Ending(getattr(ended, "exit_status", ExporterError.exit_status), error=ended)
+    warn = say_warning if shown is None else shown.observer.warn
+    # A signal that comes now gives up what has not been told yet; the run has ended, and keeps its status.
+    with suppress(InterruptedExportError):
+        _told(partial(watch.end, ending, warn), "", warn)
+
+
+def _told(work: Callable[[], Awaitable[None]], stopped: str, warn: Callable[[str], object]) -> None:
+    """Tells others, or warns why it could not. Raises `InterruptedExportError` with the message `stopped`."""
+    try:
+        run_until_signal(work, stopped)
+    except InterruptedExportError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whoever is told of a run must not be able to fail it
+        reason = error if isinstance(error, ExporterError) else type(error).__name__
+        warn(f"nobody else could be told of the run: {reason}")
+
+
+@contextmanager
+def refusal_told(watch: Watch) -> Iterator[None]:
+    """Tells others also of a run that its options end before it begins: what the block resolves is wrong."""
+    try:
+        yield
+    except ExporterError as error:
+        if watch.is_told:
+            _tell_of_end(watch, error, None)
+        raise
+
+
+def say_warning(text: str) -> None:
+    say(f"warning: {text}")
 
 
 def _full(destination: Location) -> str:

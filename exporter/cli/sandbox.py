@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, get_args
 
 import typer
@@ -29,6 +30,16 @@ def sandbox(
     ] = 8080,
     rows: Rows = 10_000,
     days: Days = 30,
+    organizations: Annotated[
+        int,
+        flag(
+            "Serve this many organizations, the second as org_sandbox_2, each with as many conversations of its own.",
+            "N",
+            Group.MADE_UP,
+            min=1,
+            max=1000,
+        ),
+    ] = 1,
     seed: Annotated[int, flag("Make the same ones, and events, for the same seed.", "N", Group.MADE_UP, min=0)] = 0,
     density: Annotated[
         Density,
@@ -66,6 +77,7 @@ def sandbox(
     """Serve made-up conversations on loopback until Ctrl-C, to try exports against."""
 
     from exporter.sandbox import (
+        ORGANIZATION,
         TOKEN,
         ServedAnswer,
         ServedRequest,
@@ -97,10 +109,12 @@ def sandbox(
     until = wall_clock() - 2 * contract.MINUTE
     switches = behaviour_from_options(behaviour or ())
     media_switches = media_from_options(media or ())
+    further = range(2, organizations + 1)
 
     async def serve() -> None:
-        made = make_conversations(rows, until - days * contract.DAY, until, seed=seed, density=density)
-        await run(made, switches, port=port, on_ready=begin, media=media_switches)
+        make = partial(make_conversations, rows, until - days * contract.DAY, until, density=density)
+        others = {f"{ORGANIZATION}_{n}": make(seed=seed + n, organization=f"{ORGANIZATION}_{n}") for n in further}
+        await run(make(seed=seed), switches, port=port, on_ready=begin, media=media_switches, others=others)
 
     with suppress(InterruptedExportError):
         run_until_signal(serve, "interrupted")

@@ -15,7 +15,11 @@ from exporter.store.location import parse_location
 from exporter.zones import UTC_NAME
 
 
-@with_options(*OPTIONS.keys() - {"fields", "exclude_fields", "partition_by", "timezone", "policy"}, timezone="UTC")
+@with_options(
+    *OPTIONS.keys() - {"fields", "exclude_fields", "partition_by", "timezone", "policy"},
+    follows_entry=False,
+    timezone="UTC",
+)
 def schema(
     spec: ExportSpec,
     destination: Annotated[str | None, typer.Argument(metavar="DEST", help="An export, to show its columns.")] = None,

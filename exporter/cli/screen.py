@@ -1,16 +1,12 @@
-"""Draws the progress of a run on a terminal: two lines, and a third one while the API gives no answer that helps.
-
-The cursor always rests below the picture, at the start of a line. So whatever else writes to the terminal, such as the
-shell when the process is killed, begins on a line of its own.
-"""
+"""Draws the progress of a run on a terminal: two lines, and a third one while the API gives no answer that helps."""
 
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final, TextIO
-from unicodedata import combining, east_asian_width
 
+from exporter.cli.canvas import DONE, LEFT, Canvas, cells, cut
 from exporter.cli.lines import LineProgress
 from exporter.cli.log import Level, key_values
 from exporter.cli.meter import Meter, Rates
@@ -22,7 +18,6 @@ _DRAW_EVERY_SECONDS: Final = 0.1
 _LEAST_BAR: Final = 10
 _LEAST_NAME: Final = 8
 _DOT: Final = " · "
-_DONE, _LEFT = "━", "─"
 
 
 def can_draw(stream: TextIO) -> bool:
@@ -70,65 +65,30 @@ class Screen:
         doing: str = "connecting",
         width: Callable[[], int] | None = None,
     ) -> None:
-        self._stream = stream
         self._name = "".join(letter if letter.isprintable() else "?" for letter in name)
         self._verbose = verbose
         self._counts_stored = counts_stored
-        self._width = width or (lambda: columns_of(stream))
-        self._is_coloured = not os.environ.get("NO_COLOR")
+        self._canvas = Canvas(stream, width)
         self._meter = Meter()
         self._next_draw_seconds = 0.0
-        self._picture = [f"{self._name}  {doing}"]
-        self._drawn: list[str] = []
-        self._write(self._redraw())
+        self._canvas.draw([f"{self._name}  {doing}"])
 
     def progress(self, snapshot: Snapshot) -> None:
         rates = self._meter.measure(snapshot)
         if 0 <= self._next_draw_seconds - snapshot.seconds < _DRAW_EVERY_SECONDS:
             return
         self._next_draw_seconds = snapshot.seconds + _DRAW_EVERY_SECONDS
-        self._picture = picture(snapshot, rates, self._name, self._width() - 1, self._counts_stored)
-        self._write(self._redraw())
+        self._canvas.draw(picture(snapshot, rates, self._name, self._canvas.width - 1, self._counts_stored))
 
     def note(self, event: str, /, **details: object) -> None:
         if self._verbose:
-            self._above(key_values(event, details))
+            self._canvas.write_above(key_values(event, details))
 
     def warn(self, event: str, /, **details: object) -> None:
-        self._above(f"! {key_values(event, details)}")
+        self._canvas.write_above(f"! {key_values(event, details)}")
 
     def close(self) -> None:
-        self._write(self._erase())
-        self._picture = []
-
-    def _above(self, line: str) -> None:
-        self._write(f"{self._erase()}{wrapped(line, self._width())}\n{self._redraw()}")
-
-    def _redraw(self) -> str:
-        erased = self._erase()
-        self._drawn = [cut(line, self._width() - 1) for line in self._picture]
-        return erased + "".join(f"{self._coloured(line)}\n" for line in self._drawn)
-
-    def _erase(self) -> str:
-        """Returns what takes the picture away. A terminal that has become narrower has wrapped its lines."""
-        columns = max(1, self._width())
-        rows = sum(max(1, -(-cells(line) // columns)) for line in self._drawn)
-        self._drawn = []
-        return f"\r\x1b[{rows}A\x1b[J" if rows else ""
-
-    def _coloured(self, line: str) -> str:
-        if not self._is_coloured:
-            return line
-        if line.startswith("!"):
-            return f"\x1b[33m{line}\x1b[0m"
-        done, left = line.count(_DONE), line.count(_LEFT)
-        line = line.replace(_DONE * done, f"\x1b[32m{_DONE * done}\x1b[0m") if done else line
-        return line.replace(_LEFT * left, f"\x1b[2m{_LEFT * left}\x1b[0m") if left else line
-
-    def _write(self, text: str) -> None:
-        with suppress(OSError, ValueError):
-            self._stream.write(in_encoding(text, self._stream))
-            self._stream.flush()
+        self._canvas.draw([])
 
 
 def picture(snapshot: Snapshot, rates: Rates, name: str, width: int, counts_stored: bool) -> list[str]:
@@ -139,7 +99,7 @@ def picture(snapshot: Snapshot, rates: Rates, name: str, width: int, counts_stor
         is_answered = snapshot.requests > snapshot.in_flight and (
             snapshot.trouble is None or snapshot.trouble.throttled
         )
-        words = ["preparing" if is_answered else "connecting", _clock(snapshot.seconds)]
+        words = ["preparing" if is_answered else "connecting", clock_of(snapshot.seconds)]
         if snapshot.requests:
             words.append("1 request" if snapshot.requests == 1 else f"{snapshot.requests:,} requests")
         lines = [f"{name}  {_DOT.join(words)}"]
@@ -159,7 +119,7 @@ def plain_line(snapshot: Snapshot, rates: Rates, name: str, width: int) -> str:
         return picture(snapshot, rates, name, width, counts_stored=False)[0]
     left = "" if rates.seconds_left is None else f"about {format_seconds(rates.seconds_left)} left"
     percent, rows = f"{int(100 * snapshot.share)}%", f"{snapshot.rows:,} rows"
-    rate, clock = f"{rates.rows:,.0f} rows/s", _clock(snapshot.seconds)
+    rate, clock = f"{rates.rows:,.0f} rows/s", clock_of(snapshot.seconds)
     name = _shortened(name, max(_LEAST_NAME, width // 4))
     for words in ([percent, rows, rate, clock, left], [percent, rows, rate, clock], [percent, rows, clock]):
         line = f"{name}  {_DOT.join(filter(None, words))}"
@@ -175,7 +135,7 @@ def _first_line(snapshot: Snapshot, rates: Rates, name: str, width: int, stored:
     # By importance; the order on the line is another.
     whole = f"{rows} of about {in_all:,}" if in_all is not None and in_all > stored + snapshot.rows else f"{rows} rows"
     size = format_size(snapshot.bytes)
-    clock = _clock(snapshot.seconds)
+    clock = clock_of(snapshot.seconds)
     choices = (
         [whole, size, clock, left],
         [whole, clock, left],
@@ -184,7 +144,7 @@ def _first_line(snapshot: Snapshot, rates: Rates, name: str, width: int, stored:
         [rows, clock],
         [rows],
     )
-    return _bar_line(name, snapshot.share, choices, width)
+    return bar_line(name, snapshot.share, choices, width)
 
 
 def recordings_picture(snapshot: Snapshot, rates: Rates, name: str, width: int) -> list[str]:
@@ -192,16 +152,16 @@ def recordings_picture(snapshot: Snapshot, rates: Rates, name: str, width: int) 
     done, in_all = snapshot.recordings, snapshot.recordings_in_all or 0
     left = "" if rates.seconds_left is None else f"about {format_seconds(rates.seconds_left)} left"
     whole, size = f"{done:,} of {in_all:,} recordings", format_size(snapshot.recording_bytes)
-    clock = _clock(snapshot.seconds)
+    clock = clock_of(snapshot.seconds)
     choices = ([whole, size, clock, left], [whole, clock, left], [whole, left or clock], [f"{done:,}"])
     speed = f"{format_size(rates.recording_bytes)}/s"
     words = [speed, f"{rates.recordings:,.1f} recordings/s", f"{rates.requests:,.1f} requests/s"]
     while cells(_DOT.join(words)) > width and len(words) > 1:
         words.pop()
-    return [_bar_line(name, snapshot.share, choices, width), _DOT.join(words)]
+    return [bar_line(name, snapshot.share, choices, width), _DOT.join(words)]
 
 
-def _bar_line(name: str, share: float, choices: Sequence[Sequence[str]], width: int) -> str:
+def bar_line(name: str, share: float, choices: Sequence[Sequence[str]], width: int) -> str:
     """Returns a line with a bar, and with the first of the choices that leaves room for it."""
     percent = f"{int(100 * share)}%"
     name = _shortened(name, max(_LEAST_NAME, width // 4))
@@ -211,7 +171,7 @@ def _bar_line(name: str, share: float, choices: Sequence[Sequence[str]], width: 
         if bar >= _LEAST_BAR:
             break
     done = int(max(0, bar) * min(1.0, share))
-    return f"{name}  {percent} {_DONE * done}{_LEFT * (bar - done)}  {tail}"
+    return f"{name}  {percent} {DONE * done}{LEFT * (bar - done)}  {tail}"
 
 
 def _second_line(snapshot: Snapshot, rates: Rates, width: int, counts_stored: bool) -> str:
@@ -243,22 +203,6 @@ def _third_line(trouble: Trouble, now_seconds: float, width: int) -> str:
     return f"! {cut(trouble.reason, max(1, room))}{lasts}{until}"
 
 
-def cells(text: str) -> int:
-    """Returns how many columns a text takes."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in text)
-
-
-def cut(text: str, width: int) -> str:
-    """Returns the text, cut at its end if it takes more columns than `width`."""
-    if cells(text) <= width:
-        return text
-    while text and cells(text) >= width:
-        text = text[:-1]
-    return f"{text}…" if width > 0 else ""
-
-
 def _shortened(name: str, width: int) -> str:
     """Returns the end of a name, which tells more than its beginning."""
     if cells(name) <= width:
@@ -268,7 +212,8 @@ def _shortened(name: str, width: int) -> str:
     return f"…{name}"
 
 
-def _clock(seconds: float) -> str:
+def clock_of(seconds: float) -> str:
+    """Returns a time as a clock that was started shows it."""
     hours, rest = divmod(int(seconds), 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 

@@ -5,9 +5,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from exporter.cli.erase_report import describe_kept_out
-from exporter.cli.flags import Destination, Display, flag, switch, with_options
+from exporter.cli.flags import Destination, Display, MetricsFile, flag, switch, with_options
 from exporter.cli.report import describe_synced, synced_figures
-from exporter.cli.runner import Result, perform, tell_summary
+from exporter.cli.runner import Result, perform, refusal_told, tell_summary
+from exporter.cli.watch import Watch
 from exporter.options.option import Group
 from exporter.options.spec import ExportSpec
 from exporter.store.location import parse_location
@@ -41,18 +42,21 @@ def sync(
             max=1000,
         ),
     ] = None,
+    metrics_file: MetricsFile = None,
 ) -> None:
     """Bring DEST up to the present: read what is new, and what has changed since it was read.
 
     If DEST holds no export yet, this makes the first one. Without options, the request stored at DEST is followed.
     """
     target = parse_location(destination)
-    wanted = spec.resolve(os.environ, heeds_signals=True)
+    watch = Watch.of("sync", target, metrics_file)
+    with refusal_told(watch):
+        wanted = spec.resolve(os.environ, heeds_signals=True)
 
     from exporter.jobs.sync import sync as run_sync
 
     run = partial(run_sync, target, wanted.asked, refilter=refilter, keep_generations=keep_generations)
-    perform(lambda observer: run(wanted.context(observer)), _tell, display, target, command="sync")
+    perform(lambda observer: run(wanted.context(observer)), _tell, display, target, command="sync", watch=watch)
 
 
 def _tell(synced: "SyncResult") -> Result:

@@ -16,12 +16,12 @@ from exporter.store.location import Location, shell_word
 from exporter.words import count_of, format_seconds, format_size, told_apart
 
 if TYPE_CHECKING:
-    from exporter.check.problems import Problem
-    from exporter.check.unfinished import Rewriting
     from exporter.jobs.compact import CompactResult
     from exporter.jobs.rekey import RekeyResult
     from exporter.jobs.vacuum import VacuumResult
     from exporter.jobs.verify import VerifyResult
+    from exporter.verification.problems import Problem
+    from exporter.verification.unfinished import Rewriting
 
 
 _REWRITES: "Final[dict[Rewriting, str]]" = {"protect": "protects what is stored", "rekey": "encrypts what is stored"}

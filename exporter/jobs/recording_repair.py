@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from anyio import to_thread
 
-from exporter.check.inspection import Inspection
 from exporter.contract import Instant
 from exporter.layout import RECORDINGS, dropped_path, is_media, media_directory
 from exporter.log.commits import check_not_overtaken
@@ -29,6 +28,7 @@ from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.recording_parts import without_rows
 from exporter.run.claim import Claim
 from exporter.store.base import Store
+from exporter.verification.inspection import Inspection
 
 _DAMAGED: Final = ("missing", "size", "sha256")
 _ID: Final = ID_COLUMNS[RECORDINGS]

@@ -52,7 +52,8 @@ class UnendedRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
-    """Sums up the commit log of a destination. `turns` is None if that table was not asked for.
+    """Sums up the commit log of a destination. `turns` is None if that table was not asked for, and `open_rows` counts
+    conversations that were not over when they were read.
 
     `covered_share` is the share of the range, in time and from roughly where its data begins, that has been read, from
     0 to 1; it is None if nobody knows where that is. `gaps` have not been read yet. `updates_since` is that of the
@@ -85,6 +86,7 @@ class Status(Requested, msgspec.Struct, frozen=True, kw_only=True):
     holder: str | None
     last_run: RunRecord | None
     turns: int | None = None
+    open_rows: int = 0
     organization: str | None = None
     request: Request | None = None
     file_mode: FileMode = "private"
@@ -176,6 +178,7 @@ async def status(
         generation=state.number,
         rows=state.totals.rows,
         turns=state.totals.turns,
+        open_rows=state.totals.open_rows,
         files=state.totals.files,
         bytes=state.totals.bytes,
         range_start=range_.period.start,

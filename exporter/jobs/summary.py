@@ -24,7 +24,7 @@ from exporter.store.location import Location
 #: An end such as `--until 0s` means now; it was reckoned a little earlier, and by another clock.
 _A_WHILE: Final = MINUTE
 #: Exit statuses: a doubt weighs less than an error, and an error less than one that running again does not mend.
-_FROM_GOOD_TO_BAD: Final = (0, 3, 1, 2, 4, 5, 6)
+FROM_GOOD_TO_BAD: Final = (0, 3, 1, 2, 4, 5, 6)
 
 
 class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +96,7 @@ class Summary(Requested, msgspec.Struct, frozen=True, kw_only=True):
     @property
     def exit_status(self) -> int:
         kept = 0 if self.recordings is None else self.recordings.exit_status
-        return max(self.own_status, kept, key=_FROM_GOOD_TO_BAD.index)
+        return max(self.own_status, kept, key=FROM_GOOD_TO_BAD.index)
 
     @property
     def matches_nothing(self) -> bool:

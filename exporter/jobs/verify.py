@@ -10,11 +10,6 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from exporter.check.inspect import inspect, load_findings
-from exporter.check.inspection import Inspection
-from exporter.check.problems import LASTING, Problem
-from exporter.check.sample import Sample
-from exporter.check.unfinished import Rewriting
 from exporter.contract import Instant
 from exporter.coverage import Period
 from exporter.encode.tables import Tables
@@ -36,6 +31,11 @@ from exporter.settings import Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location
 from exporter.store.open import open_store
+from exporter.verification.inspect import inspect, load_findings
+from exporter.verification.inspection import Inspection
+from exporter.verification.problems import LASTING, Problem
+from exporter.verification.sample import Sample
+from exporter.verification.unfinished import Rewriting
 
 
 class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from exporter.check.inspection import Inspection
-from exporter.check.loss import Loss, keep_lines, plan_loss, quarantine_origins
 from exporter.errors import DamagedPartError
 from exporter.jobs.recording_repair import RecordingLoss, is_repeated
 from exporter.model import Change, ChangesFile
@@ -11,6 +9,8 @@ from exporter.pipeline.changes import gathering
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.quarantine_files import read_lines, write_lines
 from exporter.store.base import Store
+from exporter.verification.inspection import Inspection
+from exporter.verification.loss import Loss, keep_lines, plan_loss, quarantine_origins
 
 
 @dataclass(frozen=True, slots=True)

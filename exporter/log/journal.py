@@ -1,10 +1,12 @@
 """Keeps a journal of runs: one line of JSON for each, however it ended. People read it; what else rests on it is only
 whether a run was killed, and may have left something to sweep.
 
-A run that is killed leaves no line, or half a line, which does not spoil the next one.
+A run that is killed leaves no line, or half a line, which does not spoil the next one. Who has told somebody of it adds
+a line that says so, which names the run and is no record of it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Final, TypeAlias
 
@@ -51,6 +53,12 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     exporter: str
 
 
+class _Told(msgspec.Struct, frozen=True):
+    """Names a run that was killed, of which somebody has been told."""
+
+    told_of: str
+
+
 async def append_run(store: Store, record: RunRecord) -> None:
     """Adds a line, durably. Raises `StoreError`."""
     # The message may quote a path that is not valid text.
@@ -64,6 +72,32 @@ async def read_last_run(store: Store) -> RunRecord | None:
     """Returns the last run that has a whole line and was not refused; None if there is none. Raises `StoreError`."""
     runs = _read_backwards(await store.read(RUNS) or b"")
     return next((run for run in runs if not _was_refused(run)), None)
+
+
+async def read_last_success(store: Store, commands: Collection[str]) -> RunRecord | None:
+    """Returns the last run of one of these commands that ended with exit status 0. Raises `StoreError`."""
+    runs = _read_backwards(await store.read(RUNS) or b"")
+    return next((run for run in runs if run.exit_status == 0 and run.command in commands), None)
+
+
+async def note_told(store: Store, run: str) -> None:
+    """Notes, durably, that somebody has been told that `run` was killed. Raises `StoreError`."""
+    await store.append(RUNS, msgspec.json.encode(_Told(run)) + b"\n")
+
+
+async def is_told(store: Store, run: str) -> bool:
+    """Returns whether `note_told` has noted `run`. Raises `StoreError`."""
+    for line in (await store.read(RUNS) or b"").splitlines():
+        with suppress(msgspec.MsgspecError, ValueError):
+            if msgspec.json.decode(line, type=_Told).told_of == run:
+                return True
+    return False
+
+
+async def read_runs(store: Store) -> list[RunRecord]:
+    """Returns the runs that have a whole line, in the order of their lines; none without a journal. Raises
+    `StoreError`."""
+    return list(_read_backwards(await store.read(RUNS) or b""))[::-1]
 
 
 async def has_ended(store: Store, run: str) -> bool:

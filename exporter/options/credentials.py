@@ -1,41 +1,90 @@
-"""Finds the token, in the environment or in a private file."""
+"""Finds the token: in the environment, in a private file, or in what a command prints."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
 
+from exporter.bearer import ReadToken, TokenSource
 from exporter.contract import ORGANIZATION_VARIABLE, PERSONAL_TOKEN_PREFIX, TOKEN_PREFIXES, TOKEN_VARIABLE
 from exporter.errors import UsageError
 from exporter.keys import read_private
+from exporter.options.parse import flag_of
+from exporter.options.token_command import split_command, token_printed_by
 from exporter.settings import Credentials
+
+#: The options of which only one may say where the token is. Without any, it is in the environment.
+TOKEN_OPTIONS: Final = ("token", "token_file", "token_command")
+
+
+def without_replaced(options: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """Returns options without those that say where the token is, if one of the options `given` over them says so."""
+    is_replaced = any(name in given for name in TOKEN_OPTIONS)
+    return {name: value for name, value in options.items() if not (is_replaced and name in TOKEN_OPTIONS)}
+
+
+def check_sources(token: str | None, file: Path | str | None, command: str | Sequence[str] | None) -> None:
+    """Raises `UsageError` if several of these are given, or a command that is none."""
+    values = zip(TOKEN_OPTIONS, (token, file, command), strict=True)
+    given = [flag_of(name) for name, value in values if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)}: give only one of them")
+    if command is not None:
+        split_command(command)
 
 
 def load_credentials(
-    environment: Mapping[str, str], token_file: Path | None = None, organization: str | None = None
+    environment: Mapping[str, str],
+    token_file: Path | str | None = None,
+    organization: str | None = None,
+    token_command: str | Sequence[str] | None = None,
+    token: str | None = None,
+    proxies: Mapping[str, str] = MappingProxyType({}),
 ) -> Credentials:
-    """Returns the token from `token_file` or `ANYREACH_TOKEN`, and the organization that a personal token needs.
+    """Returns the `token`, the one in `token_file`, the one that `token_command` prints, or that of `ANYREACH_TOKEN`,
+    and the organization that a personal token needs.
 
-    A variable that is empty is not set. Raises `UsageError` for an `organization` that is empty, when there is no
-    token, when others can read the file, or when a `pat_` has no organization (source.md, Request: the API would
-    answer 401).
+    A variable that is empty is not set. Blocks while the command runs. Raises `UsageError` for an `organization` that
+    is empty, when there is no token, when others can read the file, when the command fails, or when a `pat_` has no
+    organization (source.md, Request: the API would answer 401).
     """
-    token = _read_token(token_file) if token_file else environment.get(TOKEN_VARIABLE, "").strip()
-    if not token:
-        raise UsageError(f"no token: set {TOKEN_VARIABLE}, or give --token-file")
-    if not all("!" <= character <= "~" for character in token):
-        raise UsageError("the token holds a character that no header can carry; was it pasted whole?")
     if organization is not None and not organization.strip():
         raise UsageError("--org-id: must have a value; is the variable that it was taken from empty?")
     organization = (organization or environment.get(ORGANIZATION_VARIABLE, "")).strip() or None
     if organization and not all(" " <= character <= "~" for character in organization):
         raise UsageError("the organization id holds a character that no header can carry")
+    source = None
+    if token_file is not None:
+        source = TokenSource(f"--token-file {token_file}", _reader(partial(_from_file, Path(token_file)), organization))
+    elif token_command is not None:
+        command = split_command(token_command)
+        source = TokenSource("--token-command", _reader(partial(token_printed_by, command), organization))
+    if source is not None and source.read is not None:
+        token = source.read(threading.Event())
+    else:
+        token = _checked((environment.get(TOKEN_VARIABLE, "") if token is None else token).strip(), organization)
+    return Credentials(token, organization, proxies, source)
+
+
+def _reader(read: ReadToken, organization: str | None) -> ReadToken:
+    return lambda stopped: _checked(read(stopped), organization)
+
+
+def _checked(token: str, organization: str | None) -> str:
+    if not token:
+        raise UsageError(f"no token: set {TOKEN_VARIABLE}, or give --token-file or --token-command")
+    if not all("!" <= character <= "~" for character in token):
+        raise UsageError("the token holds a character that no header can carry; was it pasted whole?")
     if token.startswith(PERSONAL_TOKEN_PREFIX) and not organization:
         raise UsageError(
             f"a personal token (pat_) needs its organization: set {ORGANIZATION_VARIABLE}, or give --org-id"
         )
-    return Credentials(token, organization)
+    return token
 
 
-def _read_token(path: Path) -> str:
+def _from_file(path: Path, _stopped: threading.Event) -> str:
     if str(path).startswith(TOKEN_PREFIXES) and not path.exists():
         raise UsageError("--token-file: must name a file that holds the token, not be the token itself")
     return read_private(path, "--token-file", "token")

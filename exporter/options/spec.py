@@ -5,7 +5,7 @@ manual's row are made from that entry.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,9 @@ import msgspec
 from exporter import contract, route
 from exporter.clock import wall_clock
 from exporter.contract import Instant
-from exporter.errors import UsageError
 from exporter.model import CONVERSATIONS, TABLES, TableKind
 from exporter.options import filters, parse
-from exporter.options.credentials import load_credentials
+from exporter.options.credentials import check_sources, load_credentials
 from exporter.options.dialect import for_caller
 from exporter.options.keywords import check_kind, refusing_unknown
 from exporter.options.option import Group, Option, options_of
@@ -33,6 +32,7 @@ from exporter.settings import (
     HYDRATIONS,
     LEAST_MEMORY_BYTES,
     PARTITIONS,
+    Credentials,
     FileMode,
     Hydrate,
     PartitionBy,
@@ -70,7 +70,8 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
     that is stored at the destination, or in UTC, unless it is given. `until` is excluded, `created_before` is included.
     Durations are seconds, or texts such as `5m`. `status=["completed", "failed"]` is any of several values, which
     `direction`, `channel` and `agent_id` also take. `filters` are those of `--filter`. `part_size` and
-    `memory` are bytes, or texts such as `256MiB`. A stream needs no `destination`.
+    `memory` are bytes, or texts such as `256MiB`. `token_command` is a list of arguments, or a text of them, as for a
+    shell. A stream needs no `destination`.
 
     `token`, `org_id` and `base_url` are those of the environment (`ANYREACH_TOKEN`, `ANYREACH_ORG_ID`,
     `ANYREACH_BASE_URL`) unless they are given; the environment is read when the spec is used. Neither `repr` nor `str`
@@ -192,6 +193,9 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
         "FILE",
         otherwise=contract.TOKEN_VARIABLE,
     ).field(None)
+    token_command: _Names = _of_connection(
+        "Take the token from what this command prints within 30 s. It runs without a shell.", "COMMAND"
+    ).field(None)
     org_id: str | None = _of_connection(
         "Read this organization, with a personal token.", "ID", otherwise=contract.ORGANIZATION_VARIABLE
     ).field(None)
@@ -207,6 +211,7 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
             check_kind(name, getattr(self, name), hint)
         with for_caller():
             self._select(self.settings())
+            check_sources(self.token, self.token_file, self.token_command)
 
     def resolve(self, environment: Mapping[str, str], *, heeds_signals: bool = False) -> Resolved:
         """Returns the spec as jobs take it; ages count from now.
@@ -215,35 +220,31 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
         Raises `UsageError` for everything that can be found wrong before the first request.
         """
         with for_caller():
-            return self._resolve(environment, heeds_signals=heeds_signals)
+            settings = msgspec.structs.replace(self.way(environment), heeds_signals=heeds_signals)
+            credentials = self.credentials(environment)
+            asked = self.selection(settings, credentials.organization)
+            return Resolved(asked, settings, credentials, self.keys(environment))
 
-    def _resolve(self, environment: Mapping[str, str], *, heeds_signals: bool) -> Resolved:
-        if self.token is not None and self.token_file is not None:
-            raise UsageError("token and token_file: give only one of them")
-        given = {contract.TOKEN_VARIABLE: self.token, contract.BASE_URL_VARIABLE: self.base_url}
-        environment = {**environment, **{name: value for name, value in given.items() if value is not None}}
-        settings = self.settings()
-        asked = self._select(settings)
-        base_url = route.check_base_url(
-            environment.get(contract.BASE_URL_VARIABLE) or contract.DEFAULT_BASE_URL,
-            insecure_http=self.insecure_http,
-        )
+    def way(self, environment: Mapping[str, str]) -> RunSettings:
+        """Returns the settings, with the way to the API. Raises `UsageError`."""
+        named = environment.get(contract.BASE_URL_VARIABLE) if self.base_url is None else self.base_url
+        base_url = route.check_base_url(named or contract.DEFAULT_BASE_URL, insecure_http=self.insecure_http)
         ca_file = None if self.ca_file is None else Path(self.ca_file)
         route.trust(ca_file)  # raises what is wrong with the file before a run begins
-        settings = msgspec.structs.replace(
-            settings,
-            base_url=base_url,
-            proxy=route.choose_proxy(environment, base_url),
-            ca_file=ca_file,
-            heeds_signals=heeds_signals,
+        proxy = route.choose_proxy(environment, base_url)
+        return msgspec.structs.replace(self.settings(), base_url=base_url, proxy=proxy, ca_file=ca_file)
+
+    def credentials(self, environment: Mapping[str, str]) -> Credentials:
+        """Returns the token, and what it needs. Raises `UsageError`."""
+        return load_credentials(
+            environment, self.token_file, self.org_id, self.token_command, self.token, route.proxies_in(environment)
         )
-        token_file = None if self.token_file is None else Path(self.token_file)
-        credentials = load_credentials(environment, token_file, self.org_id)
-        credentials = replace(credentials, proxies=route.proxies_in(environment))
-        asked = msgspec.structs.replace(asked, organization=credentials.organization)
-        if (file := self.read_policy()) is not None:
-            asked = msgspec.structs.replace(asked, policy=file.policy, encryption=file.encryption)
-        return Resolved(asked, settings, credentials, self.keys(environment))
+
+    def selection(self, settings: RunSettings, organization: str | None = None) -> Selection:
+        """Returns what is asked for, with the policy of the file, if there is one. Raises `UsageError`."""
+        asked = msgspec.structs.replace(self._select(settings), organization=organization)
+        file = self.read_policy()
+        return asked if file is None else msgspec.structs.replace(asked, policy=file.policy, encryption=file.encryption)
 
     def settings(self) -> RunSettings:
         """Returns what the spec alone says of how to read and write."""

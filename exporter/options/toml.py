@@ -6,6 +6,7 @@ import tomllib
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import time
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -55,10 +56,16 @@ class Node:
     def error(self, what: str) -> UsageError:
         return self.document.error(self.place, what)
 
+    @property
+    def kind(self) -> str:
+        """Returns the kind of the value in words."""
+        words = {dict: "a table", list: "a list", str: "a text", bool: "true or false", time: "a time of day"}
+        return words.get(type(self.value), "a number" if isinstance(self.value, int | float) else "a time")
+
     def members(self, what: str = "a table") -> dict[str, "Node"]:
         """Returns the members of a table, by key."""
         if not isinstance(self.value, dict):
-            raise self.error(f"must be {what}, and is {_kind(self.value)}")
+            raise self.error(f"must be {what}, and is {self.kind}")
         return {key: Node(self.document, (*self.place, key), value) for key, value in self.value.items()}
 
     def table(self, known: Collection[str], needed: Sequence[str] = (), what: str = "a table") -> dict[str, "Node"]:
@@ -75,7 +82,7 @@ class Node:
     def text(self) -> str:
         """Returns a text that is not empty."""
         if not isinstance(self.value, str):
-            raise self.error(f"must be a text, and is {_kind(self.value)}")
+            raise self.error(f"must be a text, and is {self.kind}")
         if not self.value:
             raise self.error("must not be empty")
         return self.value
@@ -83,7 +90,7 @@ class Node:
     def items(self) -> list["Node"]:
         """Returns the items of an array."""
         if not isinstance(self.value, list):
-            raise self.error(f"must be a list, and is {_kind(self.value)}")
+            raise self.error(f"must be a list, and is {self.kind}")
         return [Node(self.document, (*self.place, index), value) for index, value in enumerate(self.value)]
 
     def number(self, least: int, most: int) -> int:
@@ -95,7 +102,7 @@ class Node:
     def flag(self) -> bool:
         """Returns true or false."""
         if not isinstance(self.value, bool):
-            raise self.error(f"must be true or false, and is {_kind(self.value)}")
+            raise self.error(f"must be true or false, and is {self.kind}")
         return self.value
 
     def choice(self, choices: Sequence[str]) -> str:
@@ -157,11 +164,6 @@ def _syntax_error(path: Path, text: str, message: str) -> UsageError:
     if line is None:
         line, column = str(text.count("\n") + 1), str(len(text) - text.rfind("\n"))
     return UsageError(f"{path}:{line}:{column}: not TOML: {what[:1].lower()}{what[1:]}")
-
-
-def _kind(value: object) -> str:
-    words = {dict: "a table", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
-    return words.get(type(value), "a time")
 
 
 class _Scan:

@@ -17,6 +17,7 @@ from exporter.errors import (
     RequestRefusedError,
     SourceError,
     ThrottledError,
+    TokenRenewedError,
     TransientError,
     UnreachableError,
 )
@@ -162,6 +163,7 @@ class Attempts:
     async def _pursue(
         self, attempt_once: Callable[[], Awaitable[T]], pursuit: Pursuit, *, believes: bool, trusts: bool
     ) -> T:
+        is_renewed = False
         while True:
             try:
                 result = await attempt_once()
@@ -170,6 +172,12 @@ class Attempts:
             else:
                 self._succeeded()
                 return result
+            if isinstance(failure, TokenRenewedError) and not is_renewed:
+                # Only once in a row: a command may give a new token whenever it is asked, and none that is accepted.
+                is_renewed = True
+                self._observer.note("asking again with another token", reason=str(failure))
+                continue
+            is_renewed = False
             is_final = isinstance(failure, RequestRefusedError) and failure.is_final
             if (believes and is_final) or (trusts and isinstance(failure, RefusedError)):
                 raise failure

@@ -16,7 +16,7 @@ import anyio
 from anyio import CancelScope
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from exporter.contract import END_OF_TIME, Instant
+from exporter.contract import END_OF_TIME, Instant, format_instant
 from exporter.coverage import Interval
 from exporter.encode.rows import EncodeRow
 from exporter.errors import ExporterError, InterruptedExportError, StoreError
@@ -35,6 +35,7 @@ from exporter.pipeline.sink import Sink, WindowSink, placed
 from exporter.plan.scheduler import Scheduler
 from exporter.settings import RunSettings
 from exporter.signals import listening_in_loop
+from exporter.trace import count, span
 
 _WindowWalk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow] | JoinedWalk[EncodeRow]
 
@@ -137,11 +138,12 @@ class Pipeline:
             self._reader.report.windows += 1
             writer = self._sink.open_window(walk.end, self._scan)
             send, receive = anyio.create_memory_object_stream[_Delivery](1)
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._write, walk, writer, receive)
-                await self._read(walk, send)
-                self._open -= 1
-                self._wake()
+            with span("window", end=format_instant(walk.end)):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._write, walk, writer, receive)
+                    await self._read(walk, send)
+                    self._open -= 1
+                    self._wake()
             self._scheduler.ended(walk)
             self._wake()
 
@@ -279,6 +281,7 @@ class Pipeline:
         """Reports a page."""
         report = self._reader.report
         report.rows += rows
+        count(rows=rows)
         report.bytes += size_bytes
         report.share = self._share
         report.reading = self._scheduler.reading

@@ -9,6 +9,7 @@ from typing import Any, Final, Self, TypeVar
 from anyio import CapacityLimiter, to_thread
 from msgspec.structs import replace
 
+from exporter import trace
 from exporter.clock import wall_clock
 from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
 from exporter.encode.decode import DecodedPage, Decoder
@@ -88,6 +89,8 @@ class Reader:
         self._granted_rows, self._most_rows = 0, MAX_PAGE_SIZE
         self._whole_rows = 0
         self._whole_bytes = 0
+        #: The bytes of the pages as they came.
+        self.wire_bytes = 0
         # A decoder learns as it goes, so that only one thread at a time may use it.
         self._decoding = CapacityLimiter(1)
         self._singles = Singles(self._ask_one, self._decoded, self._attempts, budget)
@@ -203,20 +206,21 @@ class Reader:
     async def _ask_one(self, identity: str, fits: Callable[[int], bool]) -> Answer | Presence:
         return (await self._attempt(lambda: self._source.get_one(identity, fits)))[1]
 
-    async def object_at(self, path: str, parameters: Mapping[str, str]) -> Any | None:
-        """Returns the JSON object at a path of the API beside the list, after as many attempts as it takes.
+    async def object_at(self, path: str, parameters: Mapping[str, str], *, is_vital: bool = True) -> Any | None:
+        """Returns the JSON object at a path of the API beside the list, after as many attempts as it takes, or after
+        one, unless it `is_vital`.
 
         Returns None if this API has nothing there. A refusal is believed at once: such a path may be refused to any
         token. Raises `SourceError`.
         """
-        ask = partial(self._source.get_object, path, parameters, _MOST_OBJECT_BYTES.__ge__)
 
-        async def ask_once() -> Any | None:
-            _, answer = await self._attempt(ask)
+        async def ask() -> Any | None:
+            fits = _MOST_OBJECT_BYTES.__ge__
+            _, answer = await self._attempt(lambda: self._source.get_object(path, parameters, fits))
             return None if isinstance(answer, Presence) else object_in(answer.body)
 
         with self._attempts.advising():
-            return await self._attempts.pursue(ask_once, trusts=True)
+            return await (self._attempts.pursue(ask, trusts=True) if is_vital else ask())
 
     async def hold(self, size_bytes: int) -> Room:
         """Takes room for rows that came by id, even if there is none: pages wait until it is released."""
@@ -226,6 +230,7 @@ class Reader:
         """Adds to what the run has cost."""
         self.counters += more
         self.report.counters += more
+        trace.count(requests=more.requests, retries=more.retries, throttled=more.throttled)
 
     def _trouble(self) -> Trouble | None:
         """Returns what keeps this reader from an answer now, by the clock of the report."""
@@ -247,7 +252,8 @@ class Reader:
         self._sent.append(sent.at)
         self.report.in_flight += 1
         try:
-            answer = await ask()
+            with trace.span("request"):
+                answer = await ask()
         except ThrottledError as error:
             self._turns.refused(sent, error)
             raise
@@ -263,6 +269,7 @@ class Reader:
 
     async def _read(self, request: PageRequest, room: Room) -> PageReading:
         sent, answer = await self._attempt(lambda: self._source.get_page(request, room.fits))
+        self.wire_bytes += answer.wire_bytes
         elapsed = round((self.clock() - sent.at) * SECOND)
         served = None if answer.served_at is None else answer.served_at + answer.age
         told = ClockSample(sent.at, wall_clock() - elapsed, served, elapsed)

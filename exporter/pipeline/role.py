@@ -114,12 +114,7 @@ class Guard:
             self._role.note(served.sighted, served.bare)
         for organization in served.organizations:
             check_owner(organization, self._asked_organization)
-            if self._stored_organization not in (None, organization):
-                raise AccessError(
-                    f"the API serves this token conversations of organization {organization[:80]!r}, but those stored "
-                    f"here are of {self._stored_organization!r}. Give a token of that organization, or export to "
-                    "another destination"
-                )
+            check_stored_owner(organization, self._stored_organization)
             self.organization = self.organization or organization
             if organization != self.organization:
                 raise ContradictionError(
@@ -153,6 +148,15 @@ def check_owner(served: str, asked: str | None) -> None:
         raise AccessError(
             f"the API serves this token conversations of organization {served[:80]!r}, but --org-id or "
             f"{ORGANIZATION_VARIABLE} asks for {asked!r}. Correct it, or give a token of that organization"
+        )
+
+
+def check_stored_owner(served: str, stored: str | None) -> None:
+    """Raises `AccessError` if rows belong to another organization than the stored ones."""
+    if stored not in (None, served):
+        raise AccessError(
+            f"the API serves this token conversations of organization {served[:80]!r}, but those stored here are of "
+            f"{stored!r}. Give a token of that organization, or export to another destination"
         )
 
 

@@ -29,6 +29,7 @@ from exporter.run.organization import check_organization
 from exporter.run.protection import check_settled, settle_policy
 from exporter.run.reconcile import in_stored_zone, settle_request, shown
 from exporter.run.record import Run
+from exporter.run.token_end import near_end
 from exporter.settings import Request, Selection
 from exporter.store.base import Store
 from exporter.store.location import shell_word
@@ -97,6 +98,7 @@ async def open_reader(request: Request, context: RunContext, beside: Reader | No
             clock=context.clock,
             wait_seconds=settings.wait_seconds,
             beside=beside,
+            turns=context.turns,
         )
         reader.traits.is_filtered = bool(request.filters)
         reader.traits.filter_order.filters = tuple(request.common_filters.items())
@@ -134,7 +136,12 @@ async def connected(
             earlier = run.spent
             run.spent = lambda: earlier() + reader.counters
         reader.now = now
-        opening = await _ask_first(reader, known, request, until, context)
+        opening = await ask_first(reader, known, request, until)
+        if reader.now is None:
+            reader.now = settle_time(reader, opening, until, context)
+        opening.now = reader.now
+        if beside is None and (words := near_end(context.credentials.bearer, opening.now.instant)):
+            context.observer.warn(words)
         await check_organization(reader, known, context.credentials.organization)
         if known.request is None:
             ignored = await try_filters(reader, request, opening.now.end(context.lag))
@@ -142,9 +149,9 @@ async def connected(
         yield Connection(request, known, reader, opening, context, admission)
 
 
-async def _ask_first(
-    reader: Reader, known: State, request: Request, until: Instant | None, context: RunContext
-) -> Opening:
+async def ask_first(reader: Reader, known: State, request: Request, until: Instant | None) -> Opening:
+    """Asks what a run needs to know before all else. Raises `SourceError`, and `UsageError` if the API rejects a
+    question with filters."""
     is_known = knows_hidden(known, request)
     status = None if is_known or "status" in request.filters else HIDDEN_STATUS
     try:
@@ -156,11 +163,8 @@ async def _ask_first(
         # A refusal is believed only when it is repeated. What is refused later comes with advice of its own.
         raise error.with_advice("Running again does not help until that is changed") from error.__cause__
     opening.is_hidden |= is_known
-    if reader.now is None:
-        reader.now = settle_time(reader, opening, until, context)
-    opening.now = reader.now
     if opening.is_hidden:
-        context.observer.warn(
+        reader.observer.warn(
             f"the API's list leaves out {HIDDEN_STATUS} conversations; they are read by a list of their own"
         )
     return opening

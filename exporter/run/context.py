@@ -6,19 +6,24 @@ from dataclasses import dataclass, field
 
 from exporter.contract import SECOND
 from exporter.keys import Keys
+from exporter.pipeline.turns import Turns
 from exporter.progress import Observer
 from exporter.settings import Credentials, RunSettings
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """Holds what the steps of a run share. `clock` counts seconds, as the event loop does."""
+    """Holds what the steps of a run share. `clock` counts seconds, as the event loop does.
+
+    `turns` are given if this run shares the API with others; otherwise it takes turns of its own.
+    """
 
     settings: RunSettings
     credentials: Credentials
     observer: Observer
     clock: Callable[[], float] = time.monotonic
     keys: Keys = field(default_factory=Keys)
+    turns: Turns | None = None
 
     @property
     def lag(self) -> int:

@@ -16,24 +16,31 @@ _FIELD: Final = "organization_id"
 _ROWS: Final = 3
 
 
-async def check_organization(reader: Reader, known: State, asked: str | None) -> None:
-    """Asks for a few rows, and raises `AccessError` if they belong to another organization than was asked for.
+async def served_organizations(reader: Reader) -> list[str]:
+    """Asks for a few rows, and returns whose they are, as far as they say. Raises `SourceError`.
 
-    Filters and fields of the export do not count here: they may leave nothing that names it. An export that is `known`
-    has been compared with what is asked for, and its guard compares each row. Raises `SourceError`.
+    Filters and fields of the export do not count here: they may leave nothing that names it.
     """
-    if asked is None or known.organization is not None:
-        return
     fields = ",".join((*ALWAYS_FIELDS, _FIELD))
     request = PageRequest(_ROWS, filtered=False, ids_only=True, extra=(("fields", fields),))
     try:
         rows = (await reader.look(request, believes=True)).page.rows.rows
     except (RequestRefusedError, TooLargeError, UnplacedError):
-        return  # the guard compares each row that is read
-    for row in rows:
-        owner = _text(getattr(row, _FIELD, None))
-        if isinstance(owner, str):
-            check_owner(owner, asked)
+        return []
+    named = [_text(getattr(row, _FIELD, None)) for row in rows]
+    return [owner for owner in dict.fromkeys(named) if isinstance(owner, str)]
+
+
+async def check_organization(reader: Reader, known: State, asked: str | None) -> None:
+    """Raises `AccessError` if rows belong to another organization than was asked for, and `SourceError`.
+
+    An export that is `known` has been compared with what is asked for. In any case, the guard of a run compares each
+    row.
+    """
+    if asked is None or known.organization is not None:
+        return
+    for owner in await served_organizations(reader):
+        check_owner(owner, asked)
 
 
 def _text(value: Any) -> Any:

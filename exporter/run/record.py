@@ -6,6 +6,7 @@ import secrets
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
@@ -21,6 +22,7 @@ from exporter.log.state import Author, State, state_name
 from exporter.model import Counters
 from exporter.store.base import Store
 from exporter.store.local.lock import host_name
+from exporter.trace import span
 from exporter.version import __version__
 
 Command: TypeAlias = Literal[
@@ -42,6 +44,10 @@ Command: TypeAlias = Literal[
 #: A run that ends with one of these, and has committed nothing, was refused: the destination holds another export, or
 #: another run is at work there.
 _REFUSED: Final = (UsageError.exit_status, DestinationLockedError.exit_status)
+
+
+#: Is told of each run that has ended, also of one that gets no line in the journal.
+ended: Final[ContextVar[Callable[[RunRecord], object]]] = ContextVar("ended", default=lambda _record: None)
 
 
 def new_run() -> str:
@@ -86,13 +92,15 @@ async def recorded(store: Store, command: Command, work: Callable[[Run], Awaitab
     Raises what `work` raises, and nothing of its own: a run keeps its status if the line cannot be written.
     """
     run, started_at = Run(command), wall_clock()
-    try:
-        outcome = await work(run)
-    except BaseException as error:
-        if isinstance(error, InterruptedExportError) and run.after is not None:
-            _say_what_is_kept(error, run.after)
-        await _append(store, run, started_at, *_describe(error))
-        raise
+    with span("run", command=command, run=run.name) as describe:
+        try:
+            outcome = await work(run)
+        except BaseException as error:
+            if isinstance(error, InterruptedExportError) and run.after is not None:
+                _say_what_is_kept(error, run.after)
+            await _append(store, run, started_at, *_describe(error))
+            raise
+        describe(exit_status=outcome.exit_status)
     await _append(store, run, started_at, outcome.exit_status)
     return outcome
 
@@ -122,8 +130,6 @@ async def _append(
     error: str | None = None,
     message: str | None = None,
 ) -> None:
-    if exit_status in _REFUSED and not run.has_committed:
-        return
     before, after, spent = run.before, run.after, run.spent()
     record = RunRecord(
         run=run.name,
@@ -146,6 +152,9 @@ async def _append(
         pid=os.getpid(),
         exporter=__version__,
     )
+    ended.get()(record)
+    if exit_status in _REFUSED and not run.has_committed:
+        return
     # The disk may be full: a run that was stopped by this has said so.
     with CancelScope(shield=True), suppress(StoreError):
         await append_run(store, record)

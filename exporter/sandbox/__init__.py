@@ -3,11 +3,19 @@
 from exporter.sandbox.behaviour import FAULTS, Behaviour, Fault, behaviour_from_options
 from exporter.sandbox.conversations import ORGANIZATION, RECORDINGS_HOST, make_conversations
 from exporter.sandbox.density import DENSITIES, Density
-from exporter.sandbox.gate import PERSONAL_TOKEN, PERSONAL_TOKEN_NOSENSITIVE, TOKEN, TOKEN_NOSCOPE, TOKEN_NOSENSITIVE
+from exporter.sandbox.gate import (
+    PERSONAL_TOKEN,
+    PERSONAL_TOKEN_NOSENSITIVE,
+    TOKEN,
+    TOKEN_NOSCOPE,
+    TOKEN_NOSENSITIVE,
+    key_of,
+)
 from exporter.sandbox.media import MEDIA_FAULTS, MediaBehaviour, MediaFault, media_from_options
 from exporter.sandbox.media_host import MediaHost, MediaRequest
 from exporter.sandbox.rows import Row
-from exporter.sandbox.server import Sandbox, ServedAnswer, ServedRequest, run_sandbox, serve
+from exporter.sandbox.server import Sandbox, ServedAnswer, ServedRequest
+from exporter.sandbox.service import run_sandbox, serve
 
 __all__ = [
     "DENSITIES",
@@ -32,6 +40,7 @@ __all__ = [
     "ServedAnswer",
     "ServedRequest",
     "behaviour_from_options",
+    "key_of",
     "make_conversations",
     "media_from_options",
     "run_sandbox",

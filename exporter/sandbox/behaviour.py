@@ -114,6 +114,10 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     #: [10] After this many requests the token is refused, or no longer reads sensitive fields.
     revoked_after: Annotated[int, _AtLeast0] | None = None
     role_changed_after: Annotated[int, _AtLeast0] | None = None
+    #: [10] After this many requests each token is refused, and the one that takes its place is accepted: `…_next`.
+    rotates_after: Annotated[int, _AtLeast0] | None = None
+    #: Answers say that the token ends this many seconds from now.
+    token_ends_in: float | None = None
 
     #: An organization that is named beside an `ak_` key must be the key's; otherwise the answer is 403.
     checks_organization: bool = False
@@ -122,6 +126,10 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     #: two at random (`jumping`); always the time of the first answer (`frozen`); or nothing that can be read.
     date: Literal["steady", "first", "jumping", "frozen", "malformed", "absent"] = "steady"
     date_ahead: float = 0.0
+
+    #: The scopes of the token are told (`served`, or as `objects`), refused with 403 or 500, unknown with 404, a page
+    #: for people, or written in another way.
+    scopes: Literal["served", "objects", "forbidden", "failing", "absent", "html", "odd"] = "served"
 
     #: Whether the usage summary is served, refused with 403, or unknown.
     usage: Literal["served", "forbidden", "absent"] = "served"

@@ -52,6 +52,7 @@ class _Recipe(NamedTuple):
 
     seed: int
     transcripts: bool
+    organization: str = ORGANIZATION
 
 
 class MadeUpRow(Row):
@@ -68,14 +69,17 @@ class MadeUpRow(Row):
     def _rng(self) -> random.Random:
         return random.Random(self._recipe.seed << 48 | self._number)
 
+    def _call(self, rng: random.Random) -> "_Call":
+        return _make_call(rng, self.created_at, self.updated_at, self._recipe.organization)
+
     def facts(self) -> Mapping[str, object]:
         if self._facts is None:
-            self._facts = _make_call(self._rng(), self.created_at, self.updated_at).fields
+            self._facts = self._call(self._rng()).fields
         return self._facts
 
     def document(self, created_at: str, updated_at: str) -> dict[str, object]:
         rng = self._rng()
-        call = _make_call(rng, self.created_at, self.updated_at)
+        call = self._call(rng)
         transcript = call.transcript(rng, self.created_at) if self._recipe.transcripts else None
         return {**call.fields, "created_at": created_at, "updated_at": updated_at, "conversation": transcript}
 
@@ -88,6 +92,7 @@ def make_conversations(
     seed: int = 0,
     density: Density = "office",
     transcripts: bool = True,
+    organization: str = ORGANIZATION,
 ) -> list[Row]:
     """Makes `count` rows, `created_at` in `[since, until)`, newest first; `conversation` is null without `transcripts`.
 
@@ -99,7 +104,7 @@ def make_conversations(
         raise UsageError(f"density {density!r}: must be one of {', '.join(DENSITIES)}")
     check_range(since, until)
     rng = random.Random(seed)
-    recipe = _Recipe(seed, transcripts)
+    recipe = _Recipe(seed, transcripts, organization)
     return [
         MadeUpRow(created_at, _updated_at(rng, created_at, until), number, recipe)
         for number, created_at in enumerate(spread(count, since, until, density, rng))
@@ -142,7 +147,7 @@ class _Call(NamedTuple):
         )
 
 
-def _make_call(rng: random.Random, created_at: Instant, updated_at: Instant) -> _Call:
+def _make_call(rng: random.Random, created_at: Instant, updated_at: Instant, organization: str) -> _Call:
     identity = f"{rng.getrandbits(128):032x}"
     channel = rng.choices(_CHANNELS, _CHANNEL_WEIGHTS)[0]
     agent = rng.choices(range(len(_AGENTS)), _AGENT_WEIGHTS)[0]
@@ -160,7 +165,7 @@ def _make_call(rng: random.Random, created_at: Instant, updated_at: Instant) -> 
     numbered = channel in ("telephone", "text")
     fields: dict[str, object] = {
         "id": f"{identity[:8]}-{identity[8:12]}-4{identity[13:16]}-a{identity[17:20]}-{identity[20:]}",
-        "organization_id": ORGANIZATION,
+        "organization_id": organization,
         "user_id": f"usr_{int(rng.random() ** 2 * 90_000):05d}",
         "agent_id": agent_id,
         "agent_version_id": f"{agent_id.replace('agt', 'ver')}_{created_at // (45 * DAY) % 1000}",

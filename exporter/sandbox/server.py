@@ -3,26 +3,26 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from aiohttp import web
 
-from exporter.contract import CONVERSATIONS_PATH, USAGE_PATH, Instant
+from exporter.contract import SCOPES_PATH, USAGE_PATH, Instant
+from exporter.sandbox import gate
 from exporter.sandbox.behaviour import Behaviour, Fault
-from exporter.sandbox.clock import date_header, system_clock
+from exporter.sandbox.clock import date_header
 from exporter.sandbox.faults import answer
 from exporter.sandbox.filters import BadParameterError, parse_query
-from exporter.sandbox.gate import TOKEN, Refusal, TokenBucket, check_token, reads_sensitive, retry_after
+from exporter.sandbox.gate import Refusal, TokenBucket
 from exporter.sandbox.listing import Listing
-from exporter.sandbox.loopback import HOST, listen
-from exporter.sandbox.media import MediaBehaviour
 from exporter.sandbox.media_host import MediaHost
 from exporter.sandbox.pages import count_rows, cut_at_random, page_of
 from exporter.sandbox.render import Renderer, View
 from exporter.sandbox.rows import Row
+from exporter.sandbox.scopes import member_scopes
 from exporter.sandbox.usage import usage_summary
 
 _MAX_SEEN = 100_000
@@ -62,6 +62,7 @@ class Sandbox:
     `requests` logs what came in (the first 100 000). `on_request`, if set, is called with each before it is answered,
     so that a test can change rows in the middle of a walk; `on_answer` when its answer is ready, or given up. `media`
     serves the recordings of made-up rows, whose links it signs whenever they are read; without it, they are dead.
+    `others` are the rows of further organizations, by their ids, which stay as they are.
     """
 
     def __init__(
@@ -71,9 +72,9 @@ class Sandbox:
         clock: Callable[[], Instant],
         seconds: Callable[[], float] = time.monotonic,
         media: MediaHost | None = None,
+        others: Mapping[str, Iterable[Row]] = MappingProxyType({}),
     ) -> None:
         self.url = ""
-        self.token = TOKEN
         self.media = media
         self.requests: list[ServedRequest] = []
         self.on_request: Callable[[ServedRequest], None] | None = None
@@ -83,6 +84,7 @@ class Sandbox:
         self._clock = clock
         self._seconds = seconds
         self._listing = Listing(rows)
+        self._others = {organization: Listing(theirs) for organization, theirs in others.items()}
         self._renderer = Renderer(_KEPT_BYTES, None if media is None else media.details)
         self.behaviour = behaviour
 
@@ -98,6 +100,11 @@ class Sandbox:
         self._since_change = 0
         self._first_answer_at: Instant | None = None
         self._bucket = TokenBucket(self._seconds)
+
+    @property
+    def token(self) -> str:
+        """Returns the organization's key that the next request needs."""
+        return gate.rotated(gate.TOKEN, self._behaviour, self._since_change + 1)
 
     @property
     def count(self) -> int:
@@ -164,7 +171,9 @@ class Sandbox:
                 await asyncio.sleep(behaviour.latency)
             rng = random.Random(behaviour.seed << 32 | position)
             fault = _choose_fault(behaviour, position, rng)
-            if request.path == USAGE_PATH:
+            if request.path == SCOPES_PATH:
+                body = member_scopes(request.headers, behaviour)
+            elif request.path == USAGE_PATH:
                 rows, now = self._listing, self._clock()
                 body = usage_summary(rows, rows.deleted.values(), request.query, request.headers, behaviour, now)
             else:
@@ -180,7 +189,9 @@ class Sandbox:
                 self.on_answer(seen, _describe(answered, fault, self._seconds() - began))
 
     async def date(self, _request: web.Request, response: web.StreamResponse) -> None:
-        """Sets the header `Date` of an answer to the server's time, or to what the behaviour makes of it."""
+        """Sets the header `Date` of an answer to the server's time, or to what the behaviour makes of it, and says when
+        the token ends."""
+        response.headers.update(gate.token_end(self._behaviour, self._clock()))
         # aiohttp has already set it.
         response.headers.popall("Date", None)
         if date := self.date_header(_POSITION.get()):
@@ -202,10 +213,10 @@ class Sandbox:
             return refusal
         if behaviour.revoked_after is not None and position > behaviour.revoked_after:
             return Refusal(401, "Token is missing, invalid or expired.")
-        return check_token(headers, checks_organization=behaviour.checks_organization)
+        return gate.check_token(headers, behaviour, position, self._others)
 
     def _refused(self, refusal: Refusal, behaviour: Behaviour) -> web.Response:
-        headers = retry_after(refusal, behaviour, self._clock())
+        headers = gate.retry_after(refusal, behaviour, self._clock())
         return web.json_response({"detail": refusal.detail}, status=refusal.status, headers=headers)
 
     def body(
@@ -219,9 +230,10 @@ class Sandbox:
         """Returns the JSON text of a page, or of the one conversation `identity`, as it is now."""
         behaviour = self._behaviour.at(position)
         role_changed = behaviour.role_changed_after is not None and position > behaviour.role_changed_after
-        sensitive = reads_sensitive(headers) and not role_changed
+        sensitive = gate.reads_sensitive(headers) and not role_changed
+        listing = self._others.get(gate.organization_of(headers, self._others), self._listing)
         if identity:
-            row = self._listing.get(identity, behaviour, self._clock())
+            row = listing.get(identity, behaviour, self._clock())
             if row is None:
                 return Refusal(404, "Conversation not found.")
             return self._renderer.texts([row], View.of(behaviour, sensitive=sensitive))[0]
@@ -229,7 +241,7 @@ class Sandbox:
             parsed = parse_query(query, behaviour)
         except BadParameterError as error:
             return Refusal(422, str(error))
-        rows = cut_at_random(self._listing.page(parsed, behaviour, self._clock(), rng), behaviour, rng)
+        rows = cut_at_random(listing.page(parsed, behaviour, self._clock(), rng), behaviour, rng)
         texts = self._renderer.texts(rows, View.of(behaviour, parsed.fields, sensitive=sensitive, is_listed=True))
         return page_of(texts, parsed.limit, behaviour, rng)
 
@@ -248,50 +260,3 @@ def _choose_fault(behaviour: Behaviour, position: int, rng: random.Random) -> Fa
         scripted = behaviour.script[position - 1]
         return None if scripted == "ok" else scripted
     return rng.choice(behaviour.faults) if rng.random() < behaviour.fault_rate else None
-
-
-@asynccontextmanager
-async def serve(
-    rows: Iterable[Row],
-    behaviour: Behaviour | None = None,
-    *,
-    port: int = 0,
-    clock: Callable[[], Instant] = system_clock,
-    media: MediaBehaviour | MediaHost | None = None,
-) -> AsyncIterator[Sandbox]:
-    """Serves `rows` on loopback while the block runs; port 0 takes a free one.
-
-    With `media`, the recordings are served as well, from a port of their own that is free.
-
-    Raises `ExporterError` if the port cannot be opened.
-    """
-    host = MediaHost(media, clock=clock) if isinstance(media, MediaBehaviour) else media
-    sandbox = Sandbox(rows, behaviour or Behaviour(), clock, media=host)
-    application = web.Application()
-    application.router.add_get(CONVERSATIONS_PATH, sandbox.handle)
-    application.router.add_get(CONVERSATIONS_PATH + "/{id}", sandbox.handle)
-    application.router.add_get(USAGE_PATH, sandbox.handle)
-    application.on_response_prepare.append(sandbox.date)
-    async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(listen(application, port))
-        if host is not None:
-            await stack.enter_async_context(host.serve())
-        sandbox.url = f"http://{HOST}:{opened}"
-        yield sandbox
-
-
-async def run_sandbox(
-    rows: Iterable[Row],
-    behaviour: Behaviour | None = None,
-    *,
-    port: int,
-    on_ready: Callable[[Sandbox], None],
-    media: MediaBehaviour | None = None,
-) -> None:
-    """Serves `rows` until cancelled. `on_ready` is called with the server once requests are answered.
-
-    Raises `ExporterError` if the port cannot be opened.
-    """
-    async with serve(rows, behaviour, port=port, media=media) as sandbox:
-        on_ready(sandbox)
-        await asyncio.Event().wait()

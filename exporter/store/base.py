@@ -1,13 +1,14 @@
 """States what a place for an export can do, wherever it is: `local` on a disk, `objects` in an object store."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from exporter.contract import SECOND, Instant, format_instant
+from exporter.errors import ExporterError
 from exporter.settings import FileMode
 from exporter.store.location import Location
 
@@ -23,6 +24,31 @@ class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         since = format_instant(self.since - self.since % SECOND)
         return f"run {self.run} (process {self.pid} on {self.host}), since {since}"
+
+
+class Trial(NamedTuple):
+    """Tells how it went when a step was tried: `error` is why it failed. It was not tried if an earlier one failed that
+    it needs."""
+
+    step: str
+    error: ExporterError | None = None
+    is_tried: bool = True
+
+
+async def try_each(steps: Mapping[str, Callable[[], Awaitable[None]]]) -> tuple[Trial, ...]:
+    """Takes the steps, in their order; all others need the first one."""
+    trials = list[Trial]()
+    for name, take in steps.items():
+        if trials and trials[0].error is not None:
+            trials.append(Trial(name, is_tried=False))
+            continue
+        try:
+            await take()
+        except ExporterError as error:
+            trials.append(Trial(name, error))
+        else:
+            trials.append(Trial(name))
+    return tuple(trials)
 
 
 class Store(Protocol):
@@ -48,6 +74,11 @@ class Store(Protocol):
     async def check(self) -> None:
         """Raises `DestinationError` for a destination that cannot be written to, or that holds something other than an
         export. Changes nothing."""
+
+    async def try_out(self) -> tuple[Trial, ...]:
+        """Tries what a run does there, after `check`, and leaves nothing of it, unless what it has made cannot be
+        deleted: to write and read a file (`write`), to create one only where none is (`create`), to `list`, to
+        `delete`."""
 
     async def prepare(self) -> None:
         """Makes the destination ready for commits, after `check`; existing commits are durable from then on.

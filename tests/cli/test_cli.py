@@ -240,7 +240,7 @@ def test_a_bad_option_is_explained_before_anything_is_touched(
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"ANYREACH_TOKEN": ""}, "no token: set ANYREACH_TOKEN, or give --token-file\n"),
+        ({"ANYREACH_TOKEN": ""}, "no token: set ANYREACH_TOKEN, or give --token-file or --token-command\n"),
         ({"ANYREACH_TOKEN": "pat_x"}, "a personal token (pat_) needs its organization: set ANYREACH_ORG_ID, or give"),
         ({"ANYREACH_BASE_URL": "http://example.com"}, "ANYREACH_BASE_URL 'http://example.com': the token would travel"),
         ({"ANYREACH_BASE_URL": "example.com"}, "ANYREACH_BASE_URL 'example.com': must be https://HOST\n"),

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.cli.canvas import cells, cut
 from exporter.cli.meter import Rates
-from exporter.cli.screen import Screen, cells, cut, picture, plain_line
+from exporter.cli.screen import Screen, picture, plain_line
 from exporter.progress import Trouble
 from tests.cli.snapshots import START, at
 

@@ -85,7 +85,7 @@ class TestTokens:
     def test_none(self, server: Sandbox, command: Command, tmp_path: Path) -> None:
         for token in (None, "", "  "):
             done = command("export", tmp_path / "out", *RANGE, server=server, token=token)
-            assert_refused(done, 2, "no token: set ANYREACH_TOKEN, or give --token-file")
+            assert_refused(done, 2, "no token: set ANYREACH_TOKEN, or give --token-file or --token-command")
         assert (server.requests, list(tmp_path.iterdir())) == ([], [])
 
     def test_a_personal_one_without_organization(self, server: Sandbox, command: Command, tmp_path: Path) -> None:

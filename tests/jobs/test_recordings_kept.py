@@ -14,7 +14,6 @@ import anyio
 import pyarrow.parquet as pq
 import pytest
 
-from exporter.check import media as check_of_media
 from exporter.cli.upkeep_report import describe_vacuumed, describe_verified
 from exporter.contract import DAY, END_OF_TIME
 from exporter.jobs.compact import CompactResult, compact
@@ -22,6 +21,7 @@ from exporter.jobs.vacuum import VacuumResult, vacuum
 from exporter.jobs.verify import VerifyResult, verify
 from exporter.progress import Quiet
 from exporter.sandbox import make_conversations
+from exporter.verification import media as check_of_media
 from tests.jobs.damage import flip, rewrite, truncate, with_column
 from tests.jobs.made import NOW, UNTIL, make_export, make_exports
 from tests.toolkit.recorded import audio, check_media, conversations, media, record, recordings, state_of

@@ -13,7 +13,6 @@ import anyio
 import pyarrow as pa
 import pytest
 
-from exporter.check.loss import Loss, plan_loss
 from exporter.cli.upkeep_report import describe_verified
 from exporter.contract import DAY
 from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError
@@ -25,6 +24,7 @@ from exporter.model import Change
 from exporter.parts import integrity
 from exporter.run.record import author_of
 from exporter.store.local.store import LocalStore
+from exporter.verification.loss import Loss, plan_loss
 from tests.jobs.damage import (
     Json,
     a_day_later,
@@ -458,7 +458,7 @@ class TestWhileARunIsAtWork:
             beside(commit)
             return render_manifest(state, schemas=schemas)
 
-        monkeypatch.setattr("exporter.check.inspect.render_manifest", render_and_commit)
+        monkeypatch.setattr("exporter.verification.inspect.render_manifest", render_and_commit)
         (complete / "_manifest.json").write_text("{}")
         verified = await verify(complete, now=NOW)
         assert (verified.problems, verified.writer) == ((), "a run that has ended meanwhile")

@@ -10,7 +10,6 @@ from typing import get_args
 import msgspec
 
 from exporter import errors
-from exporter.check.problems import Problem
 from exporter.cli import app
 from exporter.cli.runner import SUMMARY_KEYS
 from exporter.cli.statuses import STATUSES
@@ -18,6 +17,7 @@ from exporter.contract import MUTABLE_FILTERS, OPEN_STATUSES
 from exporter.jobs.reconcile_days import Reason
 from exporter.plan.sample import most_differing
 from exporter.sandbox import gate
+from exporter.verification.problems import Problem
 from tests.toolkit.manual import PAGES, in_code, run_shell
 
 

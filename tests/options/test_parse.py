@@ -21,6 +21,7 @@ from exporter.contract import (
     parse_timestamp,
 )
 from exporter.errors import UsageError
+from exporter.keys import is_open_to_others
 from exporter.options.credentials import load_credentials
 from exporter.options.filters import check_filter, choose_filters, parse_filter, parse_parameters
 from exporter.options.parse import choose_fields, choose_range, to_bytes
@@ -397,9 +398,27 @@ def test_a_token_file_that_others_can_read_is_refused(tmp_path: Path, mode: int)
     file = tmp_path / "token"
     file.write_text(TOKEN)
     file.chmod(mode)
+    if os.getuid() == 0:
+        os.chown(file, 65_534, 65_534)
     with pytest.raises(UsageError, match=r"others can read it; run: chmod 600 ") as caught:
         load_credentials({}, file)
     assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "is_open"),
+    [
+        (0o100600, 0, False),
+        (0o100440, 0, False),
+        (0o100640, 0, False),
+        (0o100440, 1000, True),
+        (0o100660, 0, True),
+        (0o100444, 0, True),
+        (0o100400, 1000, False),
+    ],
+)
+def test_a_group_may_read_a_secret_that_root_owns(mode: int, owner: int, is_open: bool) -> None:
+    assert is_open_to_others(mode, owner) == is_open
 
 
 def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -425,7 +444,7 @@ def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("environment", [{}, {"ANYREACH_TOKEN": ""}, {"ANYREACH_TOKEN": " \n"}])
 def test_without_a_token_nothing_starts(environment: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match=r"^no token: set ANYREACH_TOKEN, or give --token-file$"):
+    with pytest.raises(UsageError, match=r"^no token: set ANYREACH_TOKEN, or give --token-file or --token-command$"):
         load_credentials(environment)
 
 

@@ -118,6 +118,10 @@ class Throttle:
         self._page.add(seconds)
         self._pages += 1
 
+    def workers_at(self, rate: float) -> int:
+        """Returns the number of workers that can ask as fast as `rate`, by how long pages take."""
+        return max(1, ceil(min(rate * self._page.seconds * _RATE_HEADROOM, self._concurrency)))
+
     @property
     def useful_concurrency(self) -> int:
         """Returns the number of workers that can ask as fast as is allowed; `concurrency` when nothing limits them.
@@ -135,7 +139,7 @@ class Throttle:
         if rate is not None:
             load = rate * self._page.seconds
             if not load * 1.1 <= self._useful <= 2 * load + 1:
-                self._useful = max(1, ceil(min(load * _RATE_HEADROOM, self._concurrency)))
+                self._useful = self.workers_at(rate)
             most = min(most, self._useful)
         return most
 

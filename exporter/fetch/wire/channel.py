@@ -19,11 +19,14 @@ from typing import Final, Self, TypeAlias, TypeVar
 import aiohttp
 from yarl import URL
 
-from exporter.contract import BASE_URL_VARIABLE, ORGANIZATION_HEADER
+from exporter.bearer import Use
+from exporter.contract import BASE_URL_VARIABLE, ORGANIZATION_HEADER, SECOND
 from exporter.errors import (
+    AccessError,
     NoConnectionError,
     RequestRefusedError,
     SourceError,
+    TokenRenewedError,
     TooLargeError,
     UnreachableError,
     UnusableAnswerError,
@@ -33,6 +36,7 @@ from exporter.fetch.wire.answer import Answer, Presence
 from exporter.fetch.wire.body import Body, begins_like, codings_of, described
 from exporter.fetch.wire.line import Limits, Line, Silence
 from exporter.fetch.wire.refusals import age_of, clock_of, own_words, proxy_refusal, quoted, refusal, wants_slash
+from exporter.fetch.wire.token_end import token_end_in
 from exporter.route import Proxy, trust
 from exporter.settings import Credentials
 from exporter.version import __version__
@@ -78,11 +82,12 @@ class Channel:
         self._host = self._origin.host_port_subcomponent or ""
         if proxy:
             self._host += f" (through the proxy {proxy.address})"
-        self._credentials = credentials
+        self._bearer = credentials.bearer
+        self._organization = credentials.organization
         self._concurrency = concurrency
         self._limits = limits or Limits()
         self._silence = Silence(wait_seconds)
-        self._line = Line(self._origin.host or "", self._host, credentials.token, self._limits, proxy)
+        self._line = Line(self._origin.host or "", self._host, self._bearer, self._limits, proxy)
         self._ssl = trust(ca_file)
         self._session: aiohttp.ClientSession | None = None
 
@@ -139,20 +144,30 @@ class Channel:
 
     async def _once(self, url: str, take: Take[T]) -> T:
         limits = self._silence.limit(self._limits, asyncio.get_running_loop().time())
+        use = self._bearer.use()
         try:
-            return await self._get(URL(url, encoded=True), limits, take)
+            return await self._get(URL(url, encoded=True), limits, use.token, take)
         except (aiohttp.ClientError, OSError) as error:
             failure: BaseException = replace(self._line, limits=limits).translate(error)
         except (SourceError, CancelledError) as error:
             failure = error
         if not isinstance(failure, NoConnectionError | CancelledError):
             await self._silence.end()
+        if isinstance(failure, AccessError) and not failure.is_forbidden:
+            failure = await self._looked_again(failure, use)
         # Raised outside `except`, because a chained ClientResponseError would carry the request's headers, and so the
         # token. So would the variables of the functions below, which a traceback keeps; a cancellation may be the
         # context of the defect that caused it.
         raise failure.with_traceback(None)
 
-    async def _get(self, url: URL, limits: Limits, take: Take[T]) -> T:
+    async def _looked_again(self, failure: AccessError, use: Use) -> AccessError:
+        """Returns what a refusal of the token means, after a look at where it is kept."""
+        if await self._bearer.renew(use):
+            return TokenRenewedError(str(failure)).in_brief(failure.brief)
+        found = self._bearer.findings
+        return failure.with_message(f"{failure}; {found}") if found else failure
+
+    async def _get(self, url: URL, limits: Limits, token: str, take: Take[T]) -> T:
         if self._session is None:
             raise RuntimeError("the channel has not been entered")
         async with self._session.get(
@@ -161,20 +176,20 @@ class Channel:
                 total=limits.total_seconds, connect=limits.connect_seconds, sock_read=limits.stall_seconds
             ),
             allow_redirects=False,
-            headers=self._headers(),
+            headers=self._headers(token),
             proxy=self._proxy.url if self._proxy else None,
             proxy_headers=self._proxy_headers(),
         ) as response:
             return await take(response)
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self, token: str) -> dict[str, str]:
         headers = {
-            "Authorization": f"Bearer {self._credentials.token}",
+            "Authorization": f"Bearer {token}",
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
         }
-        if self._credentials.organization:
-            headers[ORGANIZATION_HEADER] = self._credentials.organization
+        if self._organization:
+            headers[ORGANIZATION_HEADER] = self._organization
         # Without a tunnel, the proxy reads the request itself.
         return headers if self._origin.scheme == "https" else headers | self._proxy_headers()
 
@@ -196,16 +211,19 @@ class Channel:
         """Returns the answer whose body begins like a JSON `what`: an array, or an object."""
         served_at, now_seconds = clock_of(response.headers.get("Date"), time.time())
         await self._refuse(response, now_seconds)
+        if (end := token_end_in(response.headers, round(now_seconds * SECOND))) is not None:
+            self._bearer.expires_at = end
         body = await self._read(response, fits)
         if not begins_like(what, body):
             came = self._quoted(described(body, _codings(response), response.headers.get("Content-Type", "")))
-            said = own_words(body[:_MAX_ERROR_BODY_BYTES], self._credentials.token)
+            said = own_words(body[:_MAX_ERROR_BODY_BYTES], self._bearer)
             raise UnusableAnswerError(
                 f"{self._host} answered {response.status} with {came} instead of a JSON {what}"
                 f"{f': {said}' if said else ''}. "
                 f"Is that the API, and not a login page or a proxy? Check {BASE_URL_VARIABLE}"
             )
-        return Answer(body, served_at, quota_of(response.headers, now_seconds), age_of(response.headers.get("Age")))
+        quota, age = quota_of(response.headers, now_seconds), age_of(response.headers.get("Age"))
+        return Answer(body, served_at, quota, age, response.content.total_bytes)
 
     async def take_presence(self, response: aiohttp.ClientResponse) -> Presence:
         """Returns whether there is something: False for 404. Its content is not read."""
@@ -223,9 +241,7 @@ class Channel:
         if response.status not in _GOOD:
             body = await self._read_error(response)
             address = str(response.url.with_query(None))
-            error = refusal(
-                address, self._host, response.status, response.headers, body, self._credentials.token, now_seconds
-            )
+            error = refusal(address, self._host, response.status, response.headers, body, self._bearer, now_seconds)
             if wants_slash(address, response.status, response.headers):
                 error = _WantsSlashError(str(error))
             raise error
@@ -259,7 +275,7 @@ class Channel:
             return b""  # the status says enough
 
     def _quoted(self, text: str) -> str:
-        return quoted(text, self._credentials.token)
+        return quoted(text, self._bearer)
 
 
 def _codings(response: aiohttp.ClientResponse) -> list[str]:

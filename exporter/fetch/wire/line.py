@@ -7,11 +7,12 @@ import errno
 import os
 import socket
 import ssl
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import aiohttp
 
+from exporter.bearer import Bearer
 from exporter.contract import BASE_URL_VARIABLE
 from exporter.errors import NoConnectionError, SourceError, UnreachableError
 from exporter.fetch.wire.refusals import proxy_refusal, quoted
@@ -62,7 +63,7 @@ class Line:
 
     host: str
     named: str
-    token: str = field(repr=False)
+    bearer: Bearer
     limits: Limits
     proxy: Proxy | None = None
 
@@ -72,14 +73,15 @@ class Line:
             case aiohttp.ClientConnectorCertificateError():
                 reason = getattr(error.certificate_error, "verify_message", "") or "not valid"
                 return SourceError(
-                    f"{self.named}: its TLS certificate cannot be verified ({quoted(reason, self.token)}). "
+                    f"{self.named}: its TLS certificate cannot be verified ({quoted(reason, self.bearer)}). "
                     "Nothing was sent. Name a private authority with --ca-file, or with SSL_CERT_FILE"
-                )
+                ).on_the_way()
             case aiohttp.ClientHttpProxyError() if self.proxy:
                 return proxy_refusal(self.proxy, self.host, error.status)
             case aiohttp.ClientConnectorError() if error.os_error.errno in (errno.EMFILE, errno.ENFILE):
                 what = f"this machine cannot open a connection ({_reason(error.os_error)})"
-                return SourceError(f"{self.named}: {what}. Raise the limit (ulimit -n), or lower --concurrency")
+                advice = "Raise the limit (ulimit -n), or lower --concurrency"
+                return SourceError(f"{self.named}: {what}. {advice}").on_the_way()
             case aiohttp.ClientConnectorDNSError() | aiohttp.ClientProxyConnectionError() if self.proxy:
                 what = "no such host" if isinstance(error, aiohttp.ClientConnectorDNSError) else "no connection"
                 return NoConnectionError(
@@ -112,7 +114,7 @@ class Line:
                 what = f"{self.named}: the answer was cut short"
                 return UnreachableError(what).in_brief(f"no whole answer from {self.named}")
             case aiohttp.ClientResponseError():
-                what = f"{self.named}: {quoted(_broken_rule(error.message), self.token)}"
+                what = f"{self.named}: {quoted(_broken_rule(error.message), self.bearer)}"
                 return UnreachableError(what).in_brief(f"no HTTP from {self.named}")
             case _:
                 what = f"{self.named}: the connection broke before the answer was whole"

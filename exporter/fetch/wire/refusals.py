@@ -8,14 +8,13 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from exporter.bearer import Bearer
 from exporter.contract import (
     BASE_URL_VARIABLE,
     CONVERSATIONS_PATH,
     HOUR,
     ORGANIZATION_VARIABLE,
-    PERSONAL_TOKEN_PREFIX,
     SECOND,
-    TOKEN_VARIABLE,
     Instant,
 )
 from exporter.errors import (
@@ -47,33 +46,33 @@ _DEPTH: Final = 5
 
 
 def refusal(
-    address: str, host: str, status: int, headers: Mapping[str, str], body: bytes, token: str, now_seconds: float
+    address: str, host: str, status: int, headers: Mapping[str, str], body: bytes, bearer: Bearer, now_seconds: float
 ) -> SourceError:
     """Returns the error that an answer with a status other than 200 stands for.
 
     `address` is what was asked, without its query, `host` is how messages name it, and `now_seconds` is the server's
     clock, if known.
     """
-    error = _refusal(address, host, status, headers, body, token, now_seconds)
+    error = _refusal(address, host, status, headers, body, bearer, now_seconds)
     is_slowed = isinstance(error, ThrottledError) and not error.may_be_outage
     return error.in_brief(f"slowed down by the API ({status})" if is_slowed else f"no page from {host} ({status})")
 
 
 def _refusal(
-    address: str, host: str, status: int, headers: Mapping[str, str], body: bytes, token: str, now_seconds: float
+    address: str, host: str, status: int, headers: Mapping[str, str], body: bytes, bearer: Bearer, now_seconds: float
 ) -> SourceError:
     if 300 <= status < 400:
         return RequestRefusedError(
-            f"{host} answered {status}, {_redirect(address, headers.get('Location', ''), token)}"
+            f"{host} answered {status}, {_redirect(address, headers.get('Location', ''), bearer)}"
         )
-    said = own_words(body, token) if status >= 400 else None
+    said = own_words(body, bearer) if status >= 400 else None
     answered = f"{host} answered {status}" + (f": {said}" if said else "")
     wait_seconds = _wait_seconds(headers, now_seconds)
     match status:
         case 401:
             what = answered if said else f"{answered}: the token is wrong, expired or revoked"
-            hint = f"check {TOKEN_VARIABLE} or --token-file"
-            if token.startswith(PERSONAL_TOKEN_PREFIX):
+            hint = f"check {bearer.source.named}"
+            if bearer.is_personal:
                 where = f"{ORGANIZATION_VARIABLE} or --org-id"
                 hint += f", and {where}: a personal token (pat_) works for the organization it names"
             return AccessError(f"{what}; {hint}")
@@ -84,7 +83,7 @@ def _refusal(
             return ThrottledError(answered, wait_seconds, status)
         case 403:
             hint = "The token needs the scope conversations:read or conversations:manage"
-            if token.startswith(PERSONAL_TOKEN_PREFIX):
+            if bearer.is_personal:
                 hint += f", and access to the organization that {ORGANIZATION_VARIABLE} or --org-id names"
             return AccessError(f"{answered}. {hint}", is_forbidden=True)
         case 404:
@@ -104,6 +103,10 @@ def _refusal(
 
 def proxy_refusal(proxy: Proxy, host: str, status: int) -> SourceError:
     """Returns the error that a proxy's own answer to `CONNECT` stands for, or its 407 to any request."""
+    return _proxy_refusal(proxy, host, status).on_the_way()
+
+
+def _proxy_refusal(proxy: Proxy, host: str, status: int) -> SourceError:
     match status:
         case 407:
             return RequestRefusedError(
@@ -121,10 +124,10 @@ def proxy_refusal(proxy: Proxy, host: str, status: int) -> SourceError:
             )
 
 
-def quoted(text: str, token: str) -> str:
-    """Returns a server's text in a form fit for a message: printable, short, without the token."""
+def quoted(text: str, bearer: Bearer) -> str:
+    """Returns a server's text in a form fit for a message: printable, short, without a token."""
     printable = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    return printable.replace(token, "(token)")[:_MAX_QUOTED_CHARACTERS].rstrip(" .")
+    return bearer.hidden(printable)[:_MAX_QUOTED_CHARACTERS].rstrip(" .")
 
 
 def http_date(text: str | None) -> Instant | None:
@@ -171,14 +174,14 @@ def _wait_seconds(headers: Mapping[str, str], now_seconds: float) -> float | Non
     return seconds
 
 
-def own_words(body: bytes, token: str) -> str | None:
+def own_words(body: bytes, bearer: Bearer) -> str | None:
     """Returns what a JSON body says of an error, fit for a message; None if it is not about one, or is not JSON."""
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
         return None
     sentences = dict.fromkeys(filter(None, (sentence.strip(" .") for sentence in _sentences(said, _DEPTH))))
-    return quoted("; ".join([*sentences][:_MOST_SENTENCES]), token) or None
+    return quoted("; ".join([*sentences][:_MOST_SENTENCES]), bearer) or None
 
 
 def _sentences(said: object, depth: int, *, is_inside: bool = False) -> Iterator[str]:
@@ -210,20 +213,20 @@ def wants_slash(address: str, status: int, headers: Mapping[str, str]) -> bool:
     return is_same and asked.path != target.path
 
 
-def _redirect(address: str, location: str, token: str) -> str:
+def _redirect(address: str, location: str, bearer: Bearer) -> str:
     """Explains what a redirect from `address` to `location` means, and what to do about it."""
     # The token is replaced first: a host is lower-cased when it is taken apart, and may be only a part of the token.
-    target = _target(address, location.replace(token, "(token)"))
+    target = _target(address, bearer.hidden(location))
     if target is None:
         return f"a redirect that does not say where to. The token is not sent on; check {BASE_URL_VARIABLE}"
     origin = f"{target.scheme}://{target.netloc.rpartition('@')[2]}"
-    said = f"a redirect to {quoted(origin + target.path, token)}. The token is not sent on; "
+    said = f"a redirect to {quoted(origin + target.path, bearer)}. The token is not sent on; "
     own = urlsplit(address)
     base, is_list, rest = (origin + target.path.rstrip("/")).rpartition(CONVERSATIONS_PATH)
     if (own.scheme, own.netloc, own.path.rstrip("/")) == (target.scheme, target.netloc, target.path.rstrip("/")):
         return f"{said}that is where it was asked: the API, or what stands before it, sends requests in a circle"
     if is_list and not rest and target.scheme == "https":
-        return f"{said}if that is the API, set {BASE_URL_VARIABLE} to {quoted(base, token)}"
+        return f"{said}if that is the API, set {BASE_URL_VARIABLE} to {quoted(base, bearer)}"
     if target.hostname == own.hostname:
         return f"{said}something there wants more than the token, such as a login. Ask the API's owner"
     return f"{said}set {BASE_URL_VARIABLE} to the API's own address"

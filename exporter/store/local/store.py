@@ -23,7 +23,7 @@ from exporter.layout import (
     staging_path,
 )
 from exporter.settings import FileMode
-from exporter.store.base import LockHolder
+from exporter.store.base import LockHolder, Trial
 from exporter.store.disk import (
     file_size,
     finish,
@@ -36,7 +36,7 @@ from exporter.store.disk import (
     replace,
     reporting,
 )
-from exporter.store.local import ground, lock
+from exporter.store.local import ground, lock, trial
 from exporter.store.location import parts_inside
 
 T = TypeVar("T")
@@ -66,6 +66,10 @@ class LocalStore:
 
     async def check(self) -> None:
         await to_thread.run_sync(ground.check, self.root)
+
+    async def try_out(self) -> tuple[Trial, ...]:
+        place = trial.place_in(self.root)
+        return await trial.try_out(LocalStore(place), place, self.root)
 
     async def prepare(self) -> None:
         # A killed run may have left a commit that a power cut would still take away, from under the next commit.

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -97,7 +96,7 @@ def _open_s3(url: Url, retries: "RetryConfig") -> "ObjectStore":
 
 def _open_gcs(url: Url, retries: "RetryConfig") -> "ObjectStore":
     config: dict[str, Any] = {}
-    if file := find_credentials(os.environ, Path.home()):
+    if file := find_credentials(os.environ):
         config["application_credentials"] = str(file)
     endpoint = os.environ.get("GOOGLE_BASE_URL")
     if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ _INSTEAD: Final = (
 )
 
 
-def find_credentials(environment: Mapping[str, str], home: Path) -> Path | None:
+def find_credentials(environment: Mapping[str, str]) -> Path | None:
     """Returns the file of credentials that Google's own libraries would use, or None if they would use others.
 
     Raises `UsageError` for one that cannot be used.
@@ -31,8 +32,8 @@ def find_credentials(environment: Mapping[str, str], home: Path) -> Path | None:
         return None
     named = environment.get(_VARIABLE)
     directory = environment.get("CLOUDSDK_CONFIG")
-    file = Path(named) if named else (Path(directory) if directory else home / ".config" / "gcloud") / _FILE
-    if not named and not file.exists():
+    file = Path(named) if named else _found_in(Path(directory or "~/.config/gcloud"))
+    if file is None:
         return None
     # A name that somebody gave is not repeated.
     where = _VARIABLE if named else str(file)
@@ -45,6 +46,14 @@ def find_credentials(environment: Mapping[str, str], home: Path) -> Path | None:
         raise UsageError(f"{where}: the credentials there are not usable: the file is not JSON") from None
     _check_kind(where, content)
     return file
+
+
+def _found_in(directory: Path) -> Path | None:
+    """Returns the file that gcloud has left in a directory; none where there is no home, or where nobody may look."""
+    with suppress(RuntimeError, OSError):
+        file = directory.expanduser() / _FILE
+        return file if file.exists() else None
+    return None
 
 
 def _check_kind(where: str, content: Any) -> None:

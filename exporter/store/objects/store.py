@@ -1,5 +1,6 @@
 """Keeps a destination in an object store: files are staged on a local disk, and uploaded when they are whole."""
 
+import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -20,14 +21,15 @@ from exporter.errors import (
 )
 from exporter.layout import COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
 from exporter.settings import FileMode
-from exporter.store.base import LockHolder
+from exporter.store.base import LockHolder, Trial, try_each
 from exporter.store.disk import file_size, free_bytes, reporting
 from exporter.store.local.scratch import Scratch
 from exporter.store.location import Url
 from exporter.store.objects.bucket import SENT_BYTES, Bucket
-from exporter.store.objects.errors import fault_of, is_passing
+from exporter.store.objects.errors import is_passing
 from exporter.store.objects.lease import LEASE_SECONDS
 from exporter.store.objects.lock import RemoteLock
+from exporter.store.objects.probe import check_conditions, check_delete, check_list, check_write
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,12 +42,6 @@ _SMALL_TRANSFERS: Final = 8
 _TRIES: Final = 20
 #: A destination may hold these before any export has begun there.
 _BEFORE_THE_LOG: Final = frozenset({LOCK, PROBE, RUNS})
-_WHY_CONDITIONS: Final = (
-    "so two runs at the same time would destroy each other's work.\n"
-    "Upgrade it to a version with conditional writes, or choose another destination"
-)
-#: No version of any object is called this.
-_NO_VERSION: Final = f'"{"0" * 32}"'
 
 
 class ObjectStore:
@@ -75,7 +71,7 @@ class ObjectStore:
 
     async def prepare(self) -> None:
         await _finished(self._check)
-        await _finished(self._probe)
+        await _finished(check_conditions, self.bucket, PROBE)
 
     async def read(self, path: str) -> bytes | None:
         found = await _finished(self.bucket.get, path)
@@ -152,6 +148,16 @@ class ObjectStore:
     async def lock_holder(self) -> LockHolder | None:
         return await _finished(self.lock.holder)
 
+    async def try_out(self) -> tuple[Trial, ...]:
+        path = f"{PRIVATE}/check-{secrets.token_hex(8)}"
+        steps = {
+            "write": check_write,
+            "create": check_conditions,
+            "list": check_list,
+            "delete": check_delete,
+        }
+        return await try_each({name: partial(_finished, step, self.bucket, path) for name, step in steps.items()})
+
     async def _uploaded(
         self, upload: Callable[[Path, str, Event], None], staged: Path, path: str, slots: anyio.Semaphore
     ) -> None:
@@ -187,43 +193,6 @@ class ObjectStore:
             self.lock.release()
         else:
             self.lock.remove()
-
-    def _probe(self) -> None:
-        """Tries the conditions, by which alone two runs tell which was first to create a commit or take the lock."""
-        try:
-            # Another run, which has begun nothing, may delete the object in between.
-            if self._heeds_conditions() or self._heeds_conditions():
-                return
-        except StoreError as error:
-            if is_passing(error):
-                raise
-            # If a write without a condition is also refused, this says why.
-            self._write_probe()
-            fault = fault_of(error)
-            raise DestinationError(
-                f"{self.location}: this store refuses writes with If-None-Match or If-Match "
-                f"({fault.said if fault else 'though nobody else writes'}), {_WHY_CONDITIONS}"
-            ) from error
-        self._write_probe()
-        raise DestinationError(f"{self.location}: this store ignores If-None-Match or If-Match, {_WHY_CONDITIONS}")
-
-    def _heeds_conditions(self) -> bool:
-        swap = self.bucket.swap
-        heeds_absence = swap(PROBE, b"1", "create") is None or swap(PROBE, b"2", "create") is None
-        return heeds_absence and swap(PROBE, b"3", {"e_tag": _NO_VERSION, "version": "1"}) is None
-
-    def _write_probe(self) -> None:
-        """Raises `DestinationError` if nothing can be written, or what was written cannot be read."""
-        try:
-            self.bucket.put(PROBE, b"", "overwrite")
-            found = self.bucket.get(PROBE)
-        except StoreError as error:
-            raise error if is_passing(error) else DestinationError(str(error)) from error
-        if found is None:
-            raise DestinationError(
-                f"{self.location / PROBE}: what was just written is not there. Check the endpoint, and what stands "
-                "before the store, such as a proxy or a login page"
-            )
 
     def _append(self, path: str, line: bytes) -> None:
         for _ in range(_TRIES):

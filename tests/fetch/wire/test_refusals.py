@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.bearer import Bearer
 from exporter.contract import SECOND, parse_timestamp
 from exporter.errors import (
     AccessError,
@@ -20,7 +21,7 @@ TOKEN = "ak_4f9d2c71e0b8"
 
 
 def refused(status: int, headers: dict[str, str], body: bytes = b"", token: str = TOKEN) -> SourceError:
-    return refusal("https://api.example/core/conversations", "api.example", status, headers, body, token, NOW)
+    return refusal("https://api.example/core/conversations", "api.example", status, headers, body, Bearer(token), NOW)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_no_header_breaks_the_reading(text: str) -> None:
 )
 def test_the_apis_own_sentence(body: object, said: str) -> None:
     error = refusal(
-        "https://api.example/core/conversations", "api.example", 400, {}, json.dumps(body).encode(), TOKEN, NOW
+        "https://api.example/core/conversations", "api.example", 400, {}, json.dumps(body).encode(), Bearer(TOKEN), NOW
     )
     assert str(error) == f"api.example answered 400: {said}"
     assert type(error) is RequestRefusedError
@@ -112,7 +113,7 @@ def test_every_status_means_something(status: int, body: bytes) -> None:
         status,
         {"Location": "?", "Retry-After": "?"},
         body,
-        TOKEN,
+        Bearer(TOKEN),
         NOW,
     )
     assert isinstance(error, SourceError)
@@ -122,9 +123,9 @@ def test_every_status_means_something(status: int, body: bytes) -> None:
 @given(st.text("a\x00 \n", max_size=20), st.text("a\x07 ", max_size=20), st.integers(0, 220))
 def test_a_quote_never_holds_the_token(before: str, after: str, padding: int) -> None:
     text = "p" * padding + before + TOKEN + after
-    assert TOKEN not in quoted(text, TOKEN)
-    assert TOKEN[:12] not in quoted(text, TOKEN)
-    assert len(quoted(text, TOKEN)) <= 200
+    assert TOKEN not in quoted(text, Bearer(TOKEN))
+    assert TOKEN[:12] not in quoted(text, Bearer(TOKEN))
+    assert len(quoted(text, Bearer(TOKEN))) <= 200
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 408, 409, 422, 425, 429, 500, 502, 503, 520, 529])
@@ -196,7 +197,7 @@ def test_a_redirect_says_where_to_and_what_to_do(location: str, says: str) -> No
 
 def test_an_upgrade_to_https_names_the_address() -> None:
     headers = {"Location": "https://api.example/core/conversations?limit=1"}
-    error = refusal("http://api.example/core/conversations", "api.example", 308, headers, b"", TOKEN, NOW)
+    error = refusal("http://api.example/core/conversations", "api.example", 308, headers, b"", Bearer(TOKEN), NOW)
     assert str(error).endswith("if that is the API, set ANYREACH_BASE_URL to https://api.example")
 
 

@@ -2,10 +2,11 @@
 
 import json
 import os
+import pwd
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
 from obstore.store import GCSStore, S3Store
@@ -309,6 +310,17 @@ def test_what_gcloud_has_left_is_found(tmp_path: Path, monkeypatch: pytest.Monke
     assert store.config["application_credentials"] == str(file)
     assert store.client_options is not None
     assert "payer" in str(store.client_options["default_headers"])
+
+
+def test_a_user_without_a_home_has_no_credentials_of_gcloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    def know_nobody(user: int) -> NoReturn:
+        raise KeyError(user)
+
+    set_all(monkeypatch, {})
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", know_nobody)
+    store = cast(GCSStore, open_bucket(Url("gs", "bucket")))
+    assert "application_credentials" not in store.config
 
 
 @pytest.mark.parametrize(

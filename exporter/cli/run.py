@@ -1,0 +1,119 @@
+"""`exporter run`: many exports of a config file, some at once."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from exporter.cli.flags import Display, flag, switch, with_options
+from exporter.cli.fleet_display import open_fleet_display
+from exporter.cli.fleet_report import describe_outcomes, fleet_figures
+from exporter.cli.log import open_log, written_to
+from exporter.cli.output import report, say
+from exporter.cli.runner import run_until_signal
+from exporter.errors import UsageError
+from exporter.options.config import find_config, load_config
+from exporter.options.option import Group
+from exporter.words import did_you_mean
+
+if TYPE_CHECKING:
+    from exporter.fleet.child import Job
+    from exporter.options.config import Config
+
+
+@with_options("log_file", "log_file_size")
+def run(
+    display: Display,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Exports of the config file, in this order.")
+    ] = None,
+    every: Annotated[bool, switch("--all", "Run every export of the file, in its order.", Group.DONE)] = False,
+    jobs: Annotated[
+        int, flag("Run at most this many at once; each takes the memory of a run.", "N", Group.READ, min=1, max=256)
+    ] = 4,
+    max_rps: Annotated[
+        float | None,
+        flag(
+            "Send each host at most this many requests a second, from all exports together. Default: the lowest that "
+            "exports at work there have, otherwise no ceiling.",
+            "X",
+            Group.READ,
+        ),
+    ] = None,
+    config: Annotated[
+        str | None,
+        flag(
+            "Read this config file. Default: EXPORTER_CONFIG, otherwise exporter.toml here or in ~/.config/exporter.",
+            "FILE",
+            Group.DONE,
+        ),
+    ] = None,
+) -> None:
+    """Bring many exports up to date, each as a process of its own that no other can harm.
+
+    Exports that ask one host share its ceiling, and those with one token share what the host allows to it.
+    """
+    if max_rps is not None and not 0 < max_rps < float("inf"):
+        raise UsageError("--max-rps: must be above 0")
+    if display.as_json and display.json_lines:
+        raise UsageError("--json and --json-lines: give only one of them")
+    if display.quiet and display.verbose:
+        raise UsageError("--quiet and --verbose: give only one of them")
+    if every == bool(names):
+        raise UsageError("run: give the names of exports, or --all" + (", and not both" if every else ""))
+    path = find_config(config, os.environ)
+    if path is None:
+        raise UsageError("there is no config file: write exporter.toml (exporter help config), or give --config")
+    known = load_config(path, os.environ)
+    chosen = _choose(names or [], known.names, every=every)
+
+    from exporter.fleet.fleet import Fleet
+
+    options = ["--config", str(path.absolute()), "--json-lines", "--progress", "none", "--log-format", "json"]
+    options += ["--verbose"] if display.verbose else []
+    options += [] if max_rps is None else ["--max-rps", repr(max_rps)]
+    log = open_log(written_to(sys.stderr), display.log_format)
+    shown = open_fleet_display(display, len(chosen), log, lambda fields: typer.echo(json.dumps(fields)))
+    fleet = Fleet([_job(known, name, options) for name in chosen], jobs, shown, os.environ)
+    try:
+        outcomes = run_until_signal(fleet.run, "stopped")
+    finally:
+        shown.close()
+    seconds = shown.state.seconds
+    figures = fleet_figures(outcomes, fleet.requests, seconds)
+    lines = list(describe_outcomes(outcomes, fleet.requests, seconds))
+    if display.quiet:
+        for each in outcomes:
+            if each.exit_status:
+                say(f"exporter: {each.name}: {each.ending}: {each.reason or 'there is a doubt'}")
+    if display.as_json:
+        typer.echo(json.dumps(figures))
+    elif display.json_lines:
+        typer.echo(json.dumps({"event": "summary", **figures}))
+    else:
+        report(lines[0] if display.quiet else "\n".join(lines))
+    raise typer.Exit(figures["status"])
+
+
+def _choose(names: Sequence[str], known: Sequence[str], *, every: bool) -> list[str]:
+    for name in names:
+        if name not in known:
+            near = did_you_mean(name, known) or f" It has {', '.join(known)}"
+            raise UsageError(f"{name}: there is no such export in the config file.{near}")
+        if list(names).count(name) > 1:
+            raise UsageError(f"{name}: is named twice")
+    return list(known) if every else list(names)
+
+
+def _job(config: "Config", name: str, options: Sequence[str]) -> "Job":
+    """Returns what runs an entry, or why nothing can."""
+    from exporter.fleet.child import Job
+
+    try:
+        command = config.entry(name).command
+    except UsageError as error:
+        return Job(name, (), problem=str(error))
+    return Job(name, (command, *options, "--", name))

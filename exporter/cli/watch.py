@@ -1,0 +1,226 @@
+"""Tells others of a run: hooks, and a file of figures. Nothing here changes how the run ends."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from exporter.errors import ExporterError
+from exporter.options.hooks import HookCommand, Hooks
+from exporter.progress import Quiet, Snapshot
+from exporter.store.location import Location
+
+if TYPE_CHECKING:
+    from exporter.cli.outcome import Call, Ending, Told
+    from exporter.jobs.metrics import RunFigures, RunState
+    from exporter.jobs.standing import Standing
+    from exporter.log.journal import RunRecord
+
+Warn: TypeAlias = Callable[[str], object]
+
+_STATES: Final[dict[str, "RunState"]] = {"success": "success", "doubt": "doubt", "held": "held"}
+
+
+class Entry(NamedTuple):
+    """Holds what the config file says about an export, as far as it is told to others."""
+
+    name: str | None = None
+    hooks: Hooks = Hooks()
+    metrics_file: Path | None = None
+    ca_file: Path | None = None
+
+
+#: What the config file says about the export that the command is for.
+current_entry: Final[ContextVar[Entry | None]] = ContextVar("current_entry", default=None)
+
+
+class ThrottleMeter(Quiet):
+    """Adds up the seconds in which nothing came because the API asked to be asked less often."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._last: Snapshot | None = None
+
+    def progress(self, snapshot: Snapshot) -> None:
+        last, self._last = self._last, snapshot
+        if last is not None and last.trouble is not None and last.trouble.throttled:
+            self.seconds += max(0.0, snapshot.seconds - last.seconds)
+
+
+@dataclass(slots=True)
+class Watch:
+    """Tells others of a run of `command`. `where` names the destination in full."""
+
+    command: str
+    destination: Location
+    where: str
+    entry: Entry
+    meter: ThrottleMeter = field(default_factory=ThrottleMeter)
+    _record: "RunRecord | None" = None
+    _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _began: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, command: str, destination: Location, metrics_file: str | None) -> "Watch":
+        """Returns the watch of a run, whose `metrics_file` comes before that of the config file. Raises `UsageError`
+        for a file that cannot be one."""
+        where = str(destination)
+        with suppress(OSError):
+            where = str(destination.absolute() if isinstance(destination, Path) else destination)
+        entry = current_entry.get() or Entry()
+        file = entry.metrics_file if metrics_file is None else Path(metrics_file)
+        if file is not None:
+            from exporter.run.metrics_file import check_metrics_file
+
+            entry = entry._replace(metrics_file=check_metrics_file(file, where))
+        return cls(command, destination, where, entry)
+
+    @property
+    def is_told(self) -> bool:
+        """Returns whether there is anybody to tell."""
+        return bool(self.entry.hooks) or self.entry.metrics_file is not None
+
+    @property
+    def name(self) -> str:
+        """Returns what the run is known by: the name in the config file, or the destination."""
+        return self.entry.name or self.where
+
+    @contextmanager
+    def noting_record(self) -> Iterator[None]:
+        """Notes what the journal says of the run that happens in the block."""
+        from exporter.run.record import ended
+
+        def note(record: "RunRecord") -> None:
+            self._record = record
+
+        token = ended.set(note)
+        try:
+            yield
+        finally:
+            ended.reset(token)
+
+    async def begin(self, warn: Warn) -> None:
+        """Tells of a run that was killed before, once, and that this one begins."""
+        from exporter.cli.outcome import told_of_killed
+        from exporter.jobs.standing import note_killed_told
+
+        standing, began = await self._standing(), self._told()
+        killed = None if standing is None else standing.killed
+        if self.entry.hooks and standing is not None and killed is not None:
+            await self._call(told_of_killed(began, killed, standing), warn)
+            with suppress(ExporterError):
+                await note_killed_told(self.destination, killed)
+        await self._call(began, warn)
+        self._write(self._figures_before(standing), standing, warn)
+
+    async def end(self, ending: "Ending", warn: Warn) -> None:
+        """Tells how the run ended."""
+        from exporter.cli.outcome import told_of_end
+
+        seconds, ended_at = time.monotonic() - self._began, datetime.now(UTC)
+        standing = await self._standing()
+        told = told_of_end(self._told(), ending, ended_at, seconds, self._record, standing)
+        # Whoever is called may read the file.
+        self._write(self._figures_after(told), standing, warn)
+        await self._call(told, warn)
+
+    def _told(self) -> "Told":
+        from exporter.cli.outcome import Told
+        from exporter.store.local.lock import host_name
+
+        return Told(
+            event="start",
+            export=self.entry.name,
+            destination=self.where,
+            command=self.command,
+            run=None,
+            started_at=self._started_at,
+            host=host_name(),
+            pid=os.getpid(),
+        )
+
+    async def _standing(self) -> "Standing | None":
+        from exporter.jobs.standing import find_standing
+
+        # There may be no export yet, or the run has failed for the same reason.
+        with suppress(ExporterError):
+            return await find_standing(self.destination)
+        return None
+
+    async def _call(self, told: "Told", warn: Warn) -> None:
+        from anyio import create_task_group
+
+        from exporter.cli.outcome import calls_of, name_of
+
+        async def call(one: "Call") -> None:
+            if reason := await self._reach(one):
+                warn(f"hook of {told.event}, {name_of(one.target)}: {reason}")
+
+        async with create_task_group() as group:
+            for one in calls_of(self.entry.hooks, told):
+                group.start_soon(call, one)
+
+    async def _reach(self, call: "Call") -> str:
+        from exporter.run.hooks import call_url, run_command
+
+        if isinstance(call.target, HookCommand):
+            return await run_command(call.target.arguments, call.content, os.environ)
+        return await call_url(
+            call.target.url,
+            call.target.method,
+            call.content,
+            os.environ,
+            content_type=call.content_type,
+            ca_file=self.entry.ca_file,
+        )
+
+    def _figures_before(self, standing: "Standing | None") -> "RunFigures":
+        from exporter.jobs.metrics import RunFigures
+
+        last = None if standing is None else standing.status.last_run
+        if last is None:
+            return RunFigures(state="running", started_at=self._started_at)
+        return RunFigures(
+            state="running",
+            started_at=self._started_at,
+            ended_at=last.ended_at,
+            exit_status=last.exit_status,
+            seconds=(last.ended_at - last.started_at).total_seconds(),
+            requests=last.requests,
+            retries=last.retries,
+            throttled=last.throttled,
+        )
+
+    def _figures_after(self, told: "Told") -> "RunFigures":
+        from exporter.jobs.metrics import RunFigures
+
+        state = "interrupted" if told.result == "interrupted" else _STATES.get(told.event, "failure")
+        return RunFigures(
+            state=state,
+            started_at=told.started_at,
+            ended_at=told.ended_at,
+            exit_status=told.exit_status,
+            seconds=told.seconds,
+            requests=told.requests,
+            retries=told.retries,
+            throttled=told.throttled,
+            throttled_seconds=self.meter.seconds,
+        )
+
+    def _write(self, run: "RunFigures", standing: "Standing | None", warn: Warn) -> None:
+        if (file := self.entry.metrics_file) is None:
+            return
+
+        from exporter.jobs.metrics import metrics_text
+        from exporter.run.metrics_file import write_metrics
+
+        text = metrics_text(self.name, run, standing, datetime.now(UTC))
+        try:
+            write_metrics(file, text)
+        except OSError as error:
+            warn(f"--metrics-file {file}: {error.strerror}")

@@ -1,0 +1,127 @@
+"""Runs many exports, some at once, each as a process of its own, whose end is its own as well."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+import anyio
+
+from exporter.errors import ExporterError, InterruptedExportError
+from exporter.fleet.child import Child, Job
+from exporter.fleet.outcome import Outcome
+from exporter.fleet.turn_server import TurnServer
+from exporter.signals import listening_in_loop
+from exporter.store.oserrors import describe
+
+_TICK_SECONDS: Final = 1.0
+
+
+class FleetObserver(Protocol):
+    """Receives what happens to the exports of a fleet. No call may block for long, and none may raise."""
+
+    def started(self, name: str) -> None:
+        """Takes the name of an export whose process has started."""
+
+    def progress(self, name: str, figures: Mapping[str, Any]) -> None:
+        """Takes the figures of an export that is at work, at most one set a second."""
+
+    def told(self, name: str, level: str, event: str, details: Mapping[str, Any]) -> None:
+        """Takes a line of an export's log: `level` is info, warning or error."""
+
+    def ended(self, outcome: Outcome, remarks: Sequence[str]) -> None:
+        """Takes how an export has ended, and lines that it printed beside its reports."""
+
+    def tick(self, requests: int) -> None:
+        """Takes the number of requests that all exports have sent, each second and after each end."""
+
+
+class Fleet:
+    """Runs jobs, at most `at_once` at a time, and tells an observer.
+
+    The first signal asks all processes to end in good order, and the second one ends them at once. Whatever happens to
+    this process, no child outlives it for longer than it takes to end in good order.
+    """
+
+    def __init__(
+        self, jobs: Iterable[Job], at_once: int, observer: FleetObserver, environment: Mapping[str, str]
+    ) -> None:
+        self._jobs: Final = list(jobs)
+        self._waiting: Final = iter(self._jobs)
+        self._at_once: Final = at_once
+        self._observer: Final = observer
+        self._environment: Final = environment
+        self._turns: Final = TurnServer()
+        self._children: dict[str, Child] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._signals = 0
+
+    async def run(self) -> list[Outcome]:
+        """Runs all jobs, and returns how each has ended, in their order."""
+        with listening_in_loop(self._signalled, heeds=True):
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._tick)
+                async with anyio.create_task_group() as workers:
+                    for _ in range(min(self._at_once, len(self._jobs))):
+                        workers.start_soon(self._work)
+                group.cancel_scope.cancel()
+        return [self._outcomes[job.name] for job in self._jobs]
+
+    @property
+    def requests(self) -> int:
+        """Returns how many requests all exports have sent."""
+        return self._turns.given
+
+    def _signalled(self) -> None:
+        self._signals += 1
+        for child in self._children.values():
+            child.stop() if self._signals == 1 else child.kill()
+
+    async def _tick(self) -> None:
+        while True:
+            self._observer.tick(self.requests)
+            await anyio.sleep(_TICK_SECONDS)
+
+    async def _work(self) -> None:
+        for job in self._waiting:
+            if self._signals:
+                interrupted = InterruptedExportError.exit_status
+                outcome = Outcome.not_started(job.name, "stopped before it began", interrupted)
+                remarks: list[str] = []
+            elif job.problem is not None:
+                outcome, remarks = Outcome.misconfigured(job.name, job.problem), []
+            else:
+                outcome, remarks = await self._run(job)
+            self._outcomes[job.name] = outcome
+            self._observer.ended(outcome, remarks)
+            self._observer.tick(self.requests)
+
+    async def _run(self, job: Job) -> tuple[Outcome, list[str]]:
+        result: dict[str, Any] = {}
+        began = time.monotonic()
+        child = self._children[job.name] = Child(job, partial(self._take, job.name, result))
+        self._observer.started(job.name)
+        try:
+            code = await child.run(self._turns, self._environment)
+        except OSError as error:
+            reason = f"no process could be started: {describe(error)}"
+            return Outcome.not_started(job.name, reason, ExporterError.exit_status), []
+        finally:
+            del self._children[job.name]
+        seconds = round(time.monotonic() - began, 3)
+        said = result.get("reason")
+        outcome = Outcome.of(job.name, code, seconds, result.get("summary"), said, stops=self._signals > 0)
+        return outcome, child.remarks.beside(said)
+
+    def _take(self, name: str, result: dict[str, Any], found: dict[str, Any]) -> None:
+        """Takes an object that an export has printed: on stdout its progress and its result, on stderr its log."""
+        match found:
+            case {"level": str(level), "event": str(event)}:
+                details = {each: found[each] for each in found if each not in ("level", "event", "timestamp")}
+                self._observer.told(name, level, event, details)
+            case {"event": "progress"}:
+                self._observer.progress(name, found)
+            case {"event": "summary"}:
+                result["summary"] = {each: found[each] for each in found if each != "event"}
+            case {"event": "failed", "reason": str(reason)}:
+                result["reason"] = reason

@@ -1,0 +1,60 @@
+"""Gives turns to child processes over connections that they have inherited."""
+
+import asyncio
+import socket
+from math import inf
+from typing import Final
+
+from exporter.fleet.turnstile import Turnstile
+from exporter.run.turn_messages import FromRun, MessageDecoder, TurnMessageError, encode
+
+_RECEIVE_BYTES: Final = 65_536
+
+
+class TurnServer:
+    """Serves the turns that a turnstile gives, by the clock of the event loop."""
+
+    def __init__(self) -> None:
+        self._turnstile = Turnstile()
+        self._writers: dict[str, asyncio.StreamWriter] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def given(self) -> int:
+        """Returns how many turns were given."""
+        return self._turnstile.given
+
+    async def serve(self, name: str, connection: socket.socket) -> None:
+        """Gives turns to the run of this name until its end of the connection is closed, or sends what is no message.
+
+        Then all turns that it held are free for others.
+        """
+        loop = asyncio.get_running_loop()
+        reader, writer = await asyncio.open_connection(sock=connection)
+        decoder: MessageDecoder[FromRun] = MessageDecoder(FromRun)  # type: ignore[arg-type]
+        self._writers[name] = writer
+        try:
+            while received := await reader.read(_RECEIVE_BYTES):
+                for message in decoder.decode(received):
+                    self._turnstile.receive(name, message, loop.time())
+                self._give()
+        except (TurnMessageError, OSError):
+            # A run without turns cannot go on: it stops as it does when this process has ended.
+            pass
+        finally:
+            del self._writers[name]
+            writer.close()
+            self._turnstile.leave(name, loop.time())
+            self._give()
+
+    def _give(self) -> None:
+        """Gives the turns whose time has come, and sets an alarm for the next."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        loop = asyncio.get_running_loop()
+        turns, wait = self._turnstile.turns(loop.time())
+        for name, turn in turns:
+            self._writers[name].write(encode(turn))
+        if wait < inf:
+            self._timer = loop.call_later(wait, self._give)

@@ -1,0 +1,175 @@
+"""Decides whose turn it is to send a request, among runs that ask the same hosts. Pure.
+
+Runs with one token share one throttle, which learns what the host allows to that token; all runs that ask one host
+share its ceiling. Whoever has waited longest goes first, and each run asks for one turn at a time, so that none waits
+behind the many workers of another.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import ceil, inf
+from typing import Final
+
+from exporter.errors import ThrottledError
+from exporter.fetch.pace.quota import Quota
+from exporter.fetch.pace.throttle import Throttle, Ticket
+from exporter.fleet.ceiling import Ceiling, Sending
+from exporter.run.turn_messages import (
+    Ask,
+    FromRun,
+    Join,
+    PageTook,
+    Passed,
+    Refused,
+    Turn,
+    TurnMessageError,
+    Withdraw,
+)
+
+#: The most workers that all runs of one token can have together.
+_MOST_WORKERS: Final = 1024
+#: A run that has not asked for this long is busy with other things, and leaves its share to others.
+_AT_WORK_SECONDS: Final = 10.0
+
+
+@dataclass(slots=True)
+class _Host:
+    """Holds what is known of an origin. `line` holds the names of the runs that wait, in their order."""
+
+    ceiling: Ceiling = field(default_factory=Ceiling)
+    throttles: dict[str, Throttle] = field(default_factory=dict)
+    line: dict[str, "_Member"] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Member:
+    """Holds a run. `waits_for` is the number of the turn that it waits for, and `open` holds its turns by number."""
+
+    joined: Join
+    host: _Host
+    throttle: Throttle
+    asked_at: float
+    waits_for: int = 0
+    open: dict[int, tuple[Ticket, Sending]] = field(default_factory=dict)
+
+
+class Turnstile:
+    """Gives turns. Times are seconds of one monotonic clock; runs are known by their names.
+
+    Whenever something was received, a run has left, or the wait that `turns` has returned is over, `turns` says which
+    turns are to be given now.
+    """
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, _Host] = {}
+        self._members: dict[str, _Member] = {}
+        #: How many turns were given.
+        self.given = 0
+
+    def receive(self, name: str, message: FromRun, now: float) -> None:
+        """Takes a message of a run. Raises `TurnMessageError` for one that makes no sense."""
+        if isinstance(message, Join):
+            self.leave(name, now)
+            self._join(name, message, now)
+            return
+        member = self._members.get(name)
+        if member is None:
+            raise TurnMessageError("a run that has not joined")
+        match message:
+            case Ask(number=number):
+                if member.waits_for or number in member.open:
+                    raise TurnMessageError("a second ask before the first one was answered")
+                member.waits_for, member.asked_at = number, now
+                member.host.line[name] = member
+            case Withdraw(number=number) if number == member.waits_for:
+                self._out_of_line(name, member)
+            case Withdraw(number=number):
+                self._settle(member, number, now)
+            case Passed(number=number, quota=quota):
+                self._settle(member, number, now, quota)
+            case Refused(number=number, status=status, retry_after_seconds=wait_seconds):
+                self._settle(member, number, now, refusal=ThrottledError("", wait_seconds, status))
+            case PageTook(seconds=seconds):
+                member.throttle.page_took(seconds)
+
+    def leave(self, name: str, now: float) -> None:
+        """Takes a run out, with all turns that it holds."""
+        member = self._members.pop(name, None)
+        if member is None:
+            return
+        self._out_of_line(name, member)
+        for number in list(member.open):
+            self._settle(member, number, now)
+        self._lower(member.host)
+
+    def turns(self, now: float) -> tuple[list[tuple[str, Turn]], float]:
+        """Gives the turns whose time has come, each to the run of this name.
+
+        Returns them, and the seconds until more may follow by themselves: infinity if only a message can bring them.
+        """
+        given: list[tuple[str, Turn]] = []
+        wait = inf
+        for host in self._hosts.values():
+            while host.line:
+                held = host.ceiling.delay_seconds(now)
+                delays = {name: max(held, member.throttle.delay_seconds(now)) for name, member in host.line.items()}
+                first = next((name for name, seconds in delays.items() if seconds <= 0), None)
+                if first is None:
+                    wait = min(wait, *delays.values())
+                    break
+                given.append((first, self._give(first, host.line[first], now)))
+        return given, wait
+
+    def _join(self, name: str, join: Join, now: float) -> None:
+        host = self._hosts.setdefault(join.origin, _Host())
+        throttle = host.throttles.setdefault(join.token, Throttle(None, _MOST_WORKERS))
+        self._members[name] = _Member(join, host, throttle, now)
+        self._lower(host)
+
+    def _lower(self, host: _Host) -> None:
+        """Sets the ceiling of a host to the lowest that a run there has."""
+        ceilings = [each.joined.max_rps for each in self._at(host) if each.joined.max_rps is not None]
+        host.ceiling.max_rps = min(ceilings, default=None)
+
+    def _give(self, name: str, member: _Member, now: float) -> Turn:
+        number = member.waits_for
+        self._out_of_line(name, member)
+        member.open[number] = (member.throttle.sent(now), member.host.ceiling.sent(now))
+        self.given += 1
+        return Turn(number=number, workers=self._workers(member, now))
+
+    def _workers(self, member: _Member, now: float) -> int:
+        """Returns how many workers of a run can use turns: its fair share of those that can altogether."""
+        host, throttle = member.host, member.throttle
+        most = throttle.useful_concurrency
+        if host.ceiling.max_rps is None:
+            sharing = [each for each in self._at(host) if each.throttle is throttle]
+        else:
+            most = min(most, throttle.workers_at(host.ceiling.max_rps))
+            sharing = list(self._at(host))
+        at_work = sum(1 for each in sharing if each.waits_for or each.open or each.asked_at >= now - _AT_WORK_SECONDS)
+        return min(member.joined.concurrency, max(1, ceil(most / at_work)))
+
+    def _at(self, host: _Host) -> Iterator[_Member]:
+        return (each for each in self._members.values() if each.host is host)
+
+    def _out_of_line(self, name: str, member: _Member) -> None:
+        member.waits_for = 0
+        member.host.line.pop(name, None)
+
+    def _settle(
+        self,
+        member: _Member,
+        number: int,
+        now: float,
+        quota: Quota | None = None,
+        refusal: ThrottledError | None = None,
+    ) -> None:
+        if number not in member.open:
+            raise TurnMessageError("a turn that was not given, or that is over")
+        ticket, sending = member.open.pop(number)
+        sending.landed_at = now
+        if refusal is None:
+            member.throttle.succeeded(ticket, now, quota)
+        else:
+            member.throttle.refused(ticket, now, refusal)

@@ -1,0 +1,284 @@
+"""Reads a config file, which names many exports (`exporter help config`): `exporter.toml`."""
+
+import os
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast, get_args
+
+from exporter import route
+from exporter.errors import UsageError
+from exporter.options.config_layers import HINTS, SPEC_KEYS, SYNC_KEYS, Command, Layer, read_layers
+from exporter.options.config_values import (
+    Variables,
+    absolute,
+    check_texts,
+    check_value,
+    is_path,
+    with_value,
+)
+from exporter.options.dialect import in_keywords
+from exporter.options.hooks import Hooks
+from exporter.options.spec import ExportSpec
+from exporter.options.toml import Document, Node, read_toml
+from exporter.store.location import Location, Url, parse_location
+from exporter.words import did_you_mean
+
+CONFIG_VARIABLE: Final = "EXPORTER_CONFIG"
+FILE_NAME: Final = "exporter.toml"
+Spec = TypeVar("Spec", bound=ExportSpec)
+
+_COMMANDS: Final = get_args(Command)
+_MOST_KEPT: Final = 1000
+#: What a sync does not take.
+_ENDS: Final = ("until", "created_before")
+#: An option that is checked together with another one is not checked while that depends on the environment.
+_CHECKED_WITH: Final = {"iceberg_catalog": "table_format"}
+#: Times depend on a zone, and are held against the clock with a lag.
+_FIRST: Final = ("timezone", "lag")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Describes one export of a config file, checked. `options` are keywords of `ExportSpec`, without the destination.
+
+    `sync` are those that `exporter sync` takes besides. No `repr` shows what came from the environment.
+    """
+
+    name: str
+    destination: str
+    command: Command
+    options: Mapping[str, Any] = field(repr=False)
+    sync: Mapping[str, Any]
+    hooks: Hooks = field(repr=False)
+    metrics_file: Path | None = None
+
+    @property
+    def spec(self) -> ExportSpec:
+        """Returns the entry as a program takes it."""
+        return ExportSpec(destination=self.destination, **self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Holds the entries of a file, by name, in the order of the file. Each is made when it is asked for, because the
+    environment may lack what another one needs."""
+
+    path: Path
+    environment: Mapping[str, str] = field(repr=False)
+    document: Document = field(repr=False)
+    layers: Mapping[str, Layer] = field(repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Returns the names of all entries."""
+        return tuple(self.layers)
+
+    def variables(self, name: str) -> Variables:
+        """Returns the variables of an entry, as the environment has them."""
+        return Variables(name, self.environment)
+
+    def entry(self, name: str, keys: Collection[str] | None = None) -> Entry:
+        """Returns an entry, or what it says under some `keys`, so that nothing else is asked of the environment.
+
+        Raises `UsageError` for a name that is none, and for a variable that is not set.
+        """
+        if name not in self.layers:
+            near = did_you_mean(name, self.layers) or f" It has {', '.join(self.layers)}"
+            raise UsageError(f"{self.path}: there is no export {name!r}.{near}")
+        layer, variables = self.layers[name].only(keys), self.variables(name)
+        options = _options(layer.keys, variables)
+        _check_spec(ExportSpec, options, layer.keys)
+        return Entry(
+            name=name,
+            destination=_destination(layer.keys["destination"], variables),
+            command=_command(layer),
+            options=options,
+            sync=_sync_options(layer),
+            hooks=Hooks.of(layer.hooks, variables.text),
+            metrics_file=_metrics_file(layer, variables),
+        )
+
+
+class _AtAnyTime(ExportSpec):
+    """Says what an entry asks for, whether or not its range has begun."""
+
+    reads_on = False
+
+
+def find_config(given: str | None, environment: Mapping[str, str]) -> Path | None:
+    """Returns the config file: the one that is `given`, that of the environment, of this directory, or of the user.
+
+    None if there is none. Raises `UsageError` for a file that was named and is not there, and for one of this
+    directory that another user could have put there.
+    """
+    if given == "":
+        raise UsageError("--config: must name a file; is the variable that it was taken from empty?")
+    for name, path in (("--config", given), (CONFIG_VARIABLE, environment.get(CONFIG_VARIABLE))):
+        if path:
+            if not os.path.lexists(path):
+                raise UsageError(f"{name} {path}: there is no such file")
+            return Path(path)
+    here = Path(FILE_NAME)
+    if os.path.lexists(here):
+        _check_owner(here)
+        return here
+    # As the specification of these directories says, a relative one is not heeded.
+    homes = (Path(environment.get("XDG_CONFIG_HOME", "")), Path(environment.get("HOME", ""), ".config"))
+    own = next((each / "exporter" / FILE_NAME for each in homes if each.is_absolute()), None)
+    return own if own is not None and os.path.lexists(own) else None
+
+
+def load_config(path: Path, environment: Mapping[str, str]) -> Config:
+    """Returns what a config file says, of which all is checked that does not depend on the environment.
+
+    Raises `UsageError`, which names line, column and key.
+    """
+    root = read_toml(path)
+    check_texts(root)
+    config = Config(path, environment, root.document, read_layers(root))
+    for name, layer in config.layers.items():
+        _check_layer(root.document, name, layer)
+    _check_apart(config)
+    return config
+
+
+def _check_owner(path: Path) -> None:
+    try:
+        owner = path.stat().st_uid
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    if owner not in (os.geteuid(), 0):
+        raise UsageError(
+            f"{path}: belongs to another user, and a config file may name commands to run. If you trust it, give "
+            f"--config {path}"
+        )
+
+
+def _check_layer(document: Document, name: str, layer: Layer) -> None:
+    if "destination" not in layer.keys:
+        where = 'destination is missing here. Give one to each export, or to all: [defaults] destination = "…/${NAME}"'
+        raise document.error(("exports", name), where)
+    command, variables = _command(layer), Variables(name, {})
+    for key in (*_ENDS, *SYNC_KEYS):
+        node = layer.keys.get(key)
+        if node is None or (key in _ENDS) != (command == "sync"):
+            continue
+        if command == "sync":
+            raise node.error(
+                f'{name} is a sync, which always reads up to now. Write command = "export", or leave it out'
+            )
+        if node.place[:2] == ("exports", name):
+            raise node.error('belongs to command = "sync", and this export has command = "export"')
+    _sync_options(layer)
+    open_keys = {key for key, node in layer.keys.items() if not variables.known_in(node)}
+    closed = {key: node for key, node in layer.keys.items() if {key, _CHECKED_WITH.get(key)}.isdisjoint(open_keys)}
+    _check_spec(_AtAnyTime, _options(closed, variables), closed)
+    if "destination" in closed:
+        _destination(closed["destination"], variables)
+
+
+def _command(layer: Layer) -> Command:
+    return cast(Command, layer.keys["command"].choice(_COMMANDS)) if "command" in layer.keys else "sync"
+
+
+def _sync_options(layer: Layer) -> dict[str, Any]:
+    if _command(layer) != "sync":
+        return {}
+    found: dict[str, Any] = {}
+    if (refilter := layer.keys.get("refilter")) is not None:
+        found["refilter"] = refilter.flag()
+    if (kept := layer.keys.get("keep_generations")) is not None:
+        found["keep_generations"] = kept.number(0, _MOST_KEPT)
+    return found
+
+
+def _options(keys: Mapping[str, Node], variables: Variables) -> dict[str, Any]:
+    """Returns keywords of `ExportSpec`, in which the variables are replaced, and paths are those of this process."""
+    options: dict[str, Any] = {}
+    for key in SPEC_KEYS:
+        if (node := keys.get(key)) is None:
+            continue
+        value = variables.value(node)
+        check_value(with_value(node, value), HINTS[key])
+        options[key] = absolute(node, value) if is_path(HINTS[key]) else value
+    return options
+
+
+def _check_spec(kind: type[Spec], options: Mapping[str, Any], keys: Mapping[str, Node]) -> None:
+    """Raises `UsageError`, at the key that is wrong, for options that `ExportSpec` does not take."""
+    if (url := options.get("base_url")) is not None:
+        try:
+            route.check_base_url(url, insecure_http=options.get("insecure_http", False))
+        except UsageError as error:
+            raise keys["base_url"].error(in_keywords(str(error)).partition(": ")[2]) from error
+    try:
+        kind(**options)
+    except UsageError:
+        given: dict[str, Any] = {}
+        for key in sorted(options, key=lambda each: each not in _FIRST):
+            given[key] = options[key]
+            try:
+                kind(**given)
+            except UsageError as error:
+                raise keys[key].error(_without_name(key, in_keywords(str(error)))) from error
+        raise
+
+
+def _without_name(key: str, message: str) -> str:
+    """Returns a message about a key without its name, which stands before it with the place."""
+    for begin in (f"{key}: ", f"{key} "):
+        if message.startswith(begin) and not message.startswith(f"{key} and "):
+            return message.removeprefix(begin)
+    return message
+
+
+def _destination(node: Node, variables: Variables) -> str:
+    text = variables.text(node)
+    try:
+        location = parse_location(text)
+    except UsageError as error:
+        raise node.error(str(error)) from error
+    return str(location) if isinstance(location, Url) else absolute(node, text)
+
+
+def _metrics_file(layer: Layer, variables: Variables) -> Path | None:
+    node = layer.keys.get("metrics_file")
+    return None if node is None else Path(absolute(node, variables.text(node)))
+
+
+def _check_apart(config: Config) -> None:
+    """Raises `UsageError` for two entries with one destination, one inside another's, or with one file of metrics.
+
+    An entry that lacks a variable of the environment is left out, because no command takes it so.
+    """
+    places: dict[str, Location] = {}
+    files: dict[str, Location] = {}
+    for name, layer in config.layers.items():
+        place = file = None
+        with suppress(UsageError):
+            place = _real(parse_location(_destination(layer.keys["destination"], config.variables(name))))
+        with suppress(UsageError):
+            file = _metrics_file(layer, config.variables(name))
+        for other, taken in places.items():
+            if place is not None and (_is_inside(place, taken) or _is_inside(taken, place)):
+                how = "the same destination as" if place == taken else "a destination inside, or around, that of"
+                raise config.document.error(("exports", name), f"has {how} exports.{other}: {taken}")
+        for other, taken in files.items():
+            if file is not None and _real(file) == taken:
+                raise config.document.error(("exports", name), f"has the same metrics_file as exports.{other}: {file}")
+        places |= {} if place is None else {name: place}
+        files |= {} if file is None else {name: _real(file)}
+
+
+def _real(location: Location) -> Location:
+    return location if isinstance(location, Url) else Path(os.path.realpath(location))
+
+
+def _is_inside(inner: Location, outer: Location) -> bool:
+    if isinstance(inner, Path) and isinstance(outer, Path):
+        return inner.is_relative_to(outer)
+    if isinstance(inner, Url) and isinstance(outer, Url):
+        return f"{inner}/".startswith(f"{outer}/")
+    return False

@@ -1,0 +1,192 @@
+"""Reads the tables of a config file, and lays them over one another: an entry over what it extends, over the defaults.
+
+Each key keeps its place in the file, so that what is wrong with it is said there.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias, get_type_hints
+
+from exporter.errors import UsageError
+from exporter.options.config_values import check_token, check_value, variables_in
+from exporter.options.hooks import Hooks
+from exporter.options.spec import OPTIONS, ExportSpec
+from exporter.options.toml import Node, Place
+from exporter.words import did_you_mean
+
+Command: TypeAlias = Literal["sync", "export"]
+#: Keys of `ExportSpec`, with those that have no flag.
+SPEC_KEYS: Final = (*OPTIONS, "token", "base_url")
+HOOKS: Final = "hooks"
+METRICS_FILE: Final = "metrics_file"
+SYNC_KEYS: Final = ("refilter", "keep_generations")
+HINTS: Final[dict[str, Any]] = {
+    **get_type_hints(ExportSpec),
+    "command": Command,
+    "refilter": bool,
+    "keep_generations": int,
+    "metrics_file": str,
+    "extends": str,
+}
+#: Keys of which one is given at most: what gives one of them replaces another below it.
+ALTERNATIVES: Final = (
+    ("since", "created_after"),
+    ("until", "created_before"),
+    ("fields", "exclude_fields"),
+    ("token", "token_file", "token_command"),
+)
+#: Words that a command line would take for a command, today or later.
+RESERVED: Final = frozenset((
+    "accept", "audit", "changes", "check", "compact", "convert", "demo", "erase", "expire", "export", "help", "keygen",
+    "plan", "policy", "protect", "reconcile", "recordings", "rekey", "report", "reread", "run", "sandbox", "schema",
+    "sql", "status", "sync", "vacuum", "verify", "version", "view",
+))  # fmt: skip
+
+_SECTIONS: Final = ("defaults", "templates", "exports", "hooks")
+_TABLES: Final = "[defaults], [templates.NAME], [exports.NAME] and [hooks]"
+_KEYS: Final = ("destination", "command", *SPEC_KEYS, *SYNC_KEYS, "metrics_file", "hooks")
+_ALWAYS: Final = ("destination", "command")
+_MOST_BASES: Final = 32
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Holds the keys of a table, or of several that lie over one another, and those of its hooks."""
+
+    keys: Mapping[str, Node] = field(default_factory=dict)
+    hooks: Mapping[str, Node] = field(default_factory=dict)
+
+    def over(self, below: "Layer") -> "Layer":
+        """Returns both: what this one has stands in place of the same below, and of what is another name for it."""
+        replaced = {each for key in self.keys for each in alternatives_of(key)}
+        kept = {key: node for key, node in below.keys.items() if key not in replaced}
+        return Layer({**kept, **self.keys}, {**below.hooks, **self.hooks})
+
+    def only(self, keys: Collection[str] | None) -> "Layer":
+        """Returns what is needed of every entry, and these keys; None means all."""
+        if keys is None:
+            return self
+        kept = {key: node for key, node in self.keys.items() if key in (*_ALWAYS, *keys)}
+        return Layer(kept, self.hooks if HOOKS in keys else {})
+
+
+def alternatives_of(key: str) -> tuple[str, ...]:
+    """Returns the keys that are not given together with this one, and itself."""
+    return next((group for group in ALTERNATIVES if key in group), (key,))
+
+
+def read_layers(root: Node) -> dict[str, Layer]:
+    """Returns all that holds for each entry, by name. Raises `UsageError` for a table or a key that is wrong by
+    itself."""
+    sections = _sections(root)
+    hooks = sections["hooks"].members() if "hooks" in sections else {}
+    Hooks.of(hooks)
+    defaults = _read_layer(sections["defaults"], has_base=False) if "defaults" in sections else Layer()
+    for key, node in defaults.hooks.items():
+        if key in hooks:
+            raise node.error("stands in [hooks] also, which means the same. Leave one of them out")
+    defaults = defaults.over(Layer(hooks=hooks))
+    templates = _read_named(sections, "templates")
+    entries = _read_named(sections, "exports")
+    if not entries:
+        raise root.error("must name an export: [exports.NAME]")
+    for name, layer in templates.items():
+        if name in entries:
+            raise root.document.error(("templates", name), "an export has this name. Give the template another one")
+        _over_its_bases(("templates", name), layer, templates, {})
+    return {
+        name: _over_its_bases(("exports", name), layer, templates, entries).over(defaults)
+        for name, layer in entries.items()
+    }
+
+
+def _sections(root: Node) -> dict[str, Node]:
+    members = root.members()
+    for key, node in members.items():
+        if key in _KEYS and key != HOOKS:
+            raise node.error("belongs to [defaults], or to one [exports.NAME]")
+        if key not in _SECTIONS:
+            near = did_you_mean(key, _SECTIONS) or f" The tables are {_TABLES}"
+            raise node.error(f"there is no such table.{near}")
+    return members
+
+
+def _read_named(sections: Mapping[str, Node], section: str) -> dict[str, Layer]:
+    tables = sections[section].members(f"tables: [{section}.NAME]") if section in sections else {}
+    for name, node in tables.items():
+        if not _NAME.fullmatch(name):
+            raise node.error("a name has up to 64 letters of ASCII, digits, - _ and ., a letter or a digit first")
+        if name in RESERVED:
+            raise node.error("a word of this program. Choose another name")
+    return {name: _read_layer(node, has_base=True) for name, node in tables.items()}
+
+
+def _read_layer(node: Node, *, has_base: bool) -> Layer:
+    known = ("extends", *_KEYS) if has_base else _KEYS
+    members = node.members()
+    for key, member in members.items():
+        if key not in known:
+            raise member.error(_no_such_key(key, member, known, node.place))
+        if key != HOOKS:
+            check_value(member, HINTS[key], is_open=any(variables_in(member)))
+    for group in ALTERNATIVES:
+        if len(given := [key for key in group if key in members]) > 1:
+            raise members[given[1]].error(f"{' and '.join(given)}: give only one of them")
+    if "token" in members:
+        check_token(members["token"])
+    hooks = members.pop(HOOKS).members() if HOOKS in members else {}
+    Hooks.of(hooks)
+    return Layer(members, hooks)
+
+
+def _no_such_key(key: str, node: Node, known: tuple[str, ...], place: Place) -> str:
+    if isinstance(node.value, dict) and len(place) > 1 and not did_you_mean(key, known):
+        return f'there is no such key. A name with a dot is written in quotes: [{place[0]}."{place[1]}.{key}"]'
+    if key == "extends":
+        return "there is nothing that [defaults] could extend"
+    # What a name of many parts begins with is what people know it by.
+    return f"there is no such key.{did_you_mean(key, known) or ' exporter help config lists the keys'}"
+
+
+def _over_its_bases(start: Place, own: Layer, templates: Mapping[str, Layer], entries: Mapping[str, Layer]) -> Layer:
+    """Returns a table over all that it extends. Raises as `_chain`."""
+    layers = [own]
+    for place, layer in _chain(start, own, templates, entries):
+        # Two exports never share a destination.
+        shared = {key: node for key, node in layer.keys.items() if key != "destination" or place[0] == "templates"}
+        layers.append(Layer(shared, layer.hooks))
+    whole = Layer()
+    for layer in reversed(layers):
+        whole = layer.over(whole)
+    return whole
+
+
+def _chain(
+    start: Place, own: Layer, templates: Mapping[str, Layer], entries: Mapping[str, Layer]
+) -> Iterator[tuple[Place, Layer]]:
+    """Yields what a table extends, and what that extends. Raises `UsageError` for a name that is none, and a cycle."""
+    chain, layer = [start], own
+    while (node := layer.keys.get("extends")) is not None:
+        name = node.text()
+        if name in templates:
+            place, layer = ("templates", name), templates[name]
+        elif name in entries:
+            place, layer = ("exports", name), entries[name]
+        else:
+            raise _unknown_base(node, name, templates, entries)
+        if place in chain:
+            names = " → ".join(str(each[1]) for each in [*chain[chain.index(place) :], place])
+            raise node.error(f"leads back to where it began: {names}")
+        chain.append(place)
+        if len(chain) > _MOST_BASES:
+            raise node.error(f"more than {_MOST_BASES} tables extend one another here")
+        yield place, layer
+
+
+def _unknown_base(node: Node, name: str, templates: Mapping[str, Layer], entries: Mapping[str, Layer]) -> UsageError:
+    names = [*templates, *entries]
+    if node.place[0] == "templates":
+        return node.error(f"there is no template {name!r}.{did_you_mean(name, templates)}".rstrip("."))
+    return node.error(f"there is no template and no export {name!r}.{did_you_mean(name, names)}".rstrip("."))

@@ -1,0 +1,166 @@
+"""Takes turns at the API from the process that started this one, which gives turns to others as well."""
+
+import socket
+import time
+from collections.abc import Callable, MutableMapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+import anyio
+
+from exporter.errors import ThrottledError, UsageError
+from exporter.fetch.pace.quota import Quota
+from exporter.fetch.pace.throttle import Ticket
+from exporter.run.turn_messages import (
+    Ask,
+    Join,
+    Message,
+    MessageDecoder,
+    PageTook,
+    Passed,
+    Refused,
+    Turn,
+    Withdraw,
+    digest_of,
+    encode,
+)
+from exporter.settings import Credentials, RunSettings
+
+#: The variable that names the descriptor of the connection. It is private to `exporter run` and its children.
+TURNS_VARIABLE: Final = "_EXPORTER_TURNS"
+#: The connection to the process that gives turns, if there is one.
+GIVEN: ContextVar[socket.socket | None] = ContextVar("given", default=None)
+
+_RECEIVE_BYTES: Final = 65_536
+#: Before the first turn, and so before anything is known.
+_FIRST_WORKERS: Final = 2
+
+
+def adopt_connection(environment: MutableMapping[str, str]) -> socket.socket | None:
+    """Returns the connection that the environment names, and takes it out, so that no other program inherits it.
+
+    Raises `UsageError` if what it names is no connection.
+    """
+    named = environment.pop(TURNS_VARIABLE, None)
+    if named is None:
+        return None
+    try:
+        connection = socket.socket(fileno=int(named))
+        connection.set_inheritable(False)
+        connection.setblocking(False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{TURNS_VARIABLE}: is set by `exporter run` alone. Unset it") from error
+    return connection
+
+
+def shared_turns(settings: RunSettings, credentials: Credentials) -> "SharedTurns | None":
+    """Returns the turns that another process gives to a run; None if there is no such process."""
+    connection = GIVEN.get()
+    if connection is None:
+        return None
+    url = urlsplit(settings.base_url)
+    join = Join(
+        origin=f"{url.scheme}://{url.netloc}",
+        token=digest_of(credentials.token),
+        concurrency=settings.concurrency,
+        max_rps=settings.max_rps,
+    )
+    return SharedTurns(connection, join, time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedTicket(Ticket):
+    """Represents a turn by the number by which it was asked for."""
+
+    number: int
+
+
+class SharedTurns:
+    """Takes the turns of this process from another one, over a connection. `clock` counts seconds.
+
+    When the other process has ended, no turn comes any more. Whoever looks after this process then stops it.
+    """
+
+    def __init__(self, connection: socket.socket, join: Join, clock: Callable[[], float]) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._decoder = MessageDecoder(Turn)
+        # The first in line asks, the others wait for their turn to ask.
+        self._line = anyio.Lock()
+        self._asked = 0
+        self._workers = _FIRST_WORKERS
+        self._concurrency = join.concurrency
+        self._unsent = encode(join)
+
+    @property
+    def useful_concurrency(self) -> int:
+        """Returns how many workers can use the share of turns that this process gets."""
+        return min(self._workers, self._concurrency)
+
+    async def take(self) -> NumberedTicket:
+        """Waits until a request may be sent."""
+        async with self._line:
+            self._asked += 1
+            number = self._asked
+            self._post(Ask(number=number))
+            try:
+                while self._unsent:
+                    await anyio.wait_writable(self._connection)
+                    self._flush()
+                turn = await self._receive(number)
+            except BaseException:
+                self._post(Withdraw(number=number))
+                raise
+            self._workers = turn.workers
+            return NumberedTicket(self._clock(), 1, number)
+
+    def succeeded(self, ticket: Ticket, quota: Quota | None = None) -> None:
+        """Notes that the request was let through, whatever came of it, and the quota that its answer states."""
+        self._post(Passed(number=_number_of(ticket), quota=quota))
+
+    def refused(self, ticket: Ticket, error: ThrottledError) -> None:
+        """Notes that the server said: too fast, or too early."""
+        number, wait_seconds = _number_of(ticket), error.retry_after_seconds
+        self._post(Refused(number=number, status=error.status, retry_after_seconds=wait_seconds))
+
+    def page_took(self, seconds: float) -> None:
+        """Notes how long a page took, from sending the request to having decoded it."""
+        self._post(PageTook(seconds=max(0.0, seconds)))
+
+    async def _receive(self, number: int) -> Turn:
+        while True:
+            try:
+                received = self._connection.recv(_RECEIVE_BYTES)
+            except BlockingIOError:
+                await anyio.wait_readable(self._connection)
+                continue
+            except OSError:
+                received = b""
+            if not received:
+                await anyio.sleep_forever()
+            # Only the latest ask can be answered here: those before it were answered or withdrawn.
+            for turn in list(self._decoder.decode(received)):
+                if turn.number == number:
+                    return turn
+
+    def _post(self, message: Message) -> None:
+        self._unsent += encode(message)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Sends what the connection takes now; the rest goes with the next message, and at the latest before a turn."""
+        try:
+            self._unsent = self._unsent[self._connection.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            # The other process has ended.
+            self._unsent = b""
+
+
+def _number_of(ticket: Ticket) -> int:
+    if not isinstance(ticket, NumberedTicket):
+        raise TypeError("a ticket of another process's turns")
+    return ticket.number

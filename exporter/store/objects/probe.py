@@ -1,0 +1,81 @@
+"""Tries what a run asks of an object store, with one object that it writes and deletes. Blocking code.
+
+Two runs tell by conditional writes alone which of them was first to create a commit or take the lock. So a store must
+show that it heeds them.
+"""
+
+from typing import Final
+
+from exporter.errors import DestinationError, StoreError
+from exporter.layout import PRIVATE
+from exporter.store.objects.bucket import Bucket
+from exporter.store.objects.errors import fault_of, is_passing
+
+_WHY_CONDITIONS: Final = (
+    "so two runs at the same time would destroy each other's work.\n"
+    "Upgrade it to a version with conditional writes, or choose another destination"
+)
+#: No version of any object is called this.
+_NO_VERSION: Final = f'"{"0" * 32}"'
+
+
+def check_conditions(bucket: Bucket, path: str) -> None:
+    """Raises `DestinationError` for a store that refuses or ignores the conditions of writes to the object at `path`,
+    and `StoreError`."""
+    try:
+        # Another run, which has begun nothing, may delete the object in between.
+        if _heeds_conditions(bucket, path) or _heeds_conditions(bucket, path):
+            return
+    except StoreError as error:
+        if is_passing(error):
+            raise
+        # If a write without a condition is also refused, this says why.
+        check_write(bucket, path)
+        fault = fault_of(error)
+        raise DestinationError(
+            f"{bucket.url}: this store refuses writes with If-None-Match or If-Match "
+            f"({fault.said if fault else 'though nobody else writes'}), {_WHY_CONDITIONS}"
+        ) from error
+    check_write(bucket, path)
+    raise DestinationError(f"{bucket.url}: this store ignores If-None-Match or If-Match, {_WHY_CONDITIONS}")
+
+
+def _heeds_conditions(bucket: Bucket, path: str) -> bool:
+    heeds_absence = bucket.swap(path, b"1", "create") is None or bucket.swap(path, b"2", "create") is None
+    return heeds_absence and bucket.swap(path, b"3", {"e_tag": _NO_VERSION, "version": "1"}) is None
+
+
+def check_write(bucket: Bucket, path: str) -> None:
+    """Raises `DestinationError` if nothing can be written, or what was written cannot be read; and `StoreError`."""
+    try:
+        bucket.put(path, b"", "overwrite")
+        found = bucket.get(path)
+    except StoreError as error:
+        raise error if is_passing(error) else DestinationError(str(error)) from error
+    if found is None:
+        raise DestinationError(
+            f"{bucket.url / path}: what was just written is not there. Check the endpoint, and what stands "
+            "before the store, such as a proxy or a login page"
+        )
+
+
+def check_list(bucket: Bucket, path: str) -> None:
+    """Raises `DestinationError` if the object at `path` is not in the list of what is there, and `StoreError`."""
+    if path not in bucket.sizes(PRIVATE):
+        raise DestinationError(
+            f"{bucket.url / path}: just written, and the store does not list it. A run would take it for missing. "
+            "Choose a store whose lists show at once what is written"
+        )
+
+
+def check_delete(bucket: Bucket, path: str) -> None:
+    """Deletes the object at `path`. Raises `StoreError`, which says that it stays, if that is refused."""
+    try:
+        bucket.delete([path])
+        is_left = bucket.size(path) is not None
+    except StoreError as error:
+        raise error.with_advice(f"{bucket.url / path} stays there. Runs must delete what they replace") from error
+    if is_left:
+        raise StoreError(
+            f"{bucket.url / path}: deleted, as the store says, and still there. Runs must delete what they replace"
+        )

@@ -1,0 +1,240 @@
+"""Others are told of runs: by commands, over HTTP, and in a file for Prometheus."""
+
+import json
+import os
+import signal
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.cli.watch import Entry, current_entry
+from exporter.contract import DAY, format_instant
+from exporter.layout import LOCK, RUNS
+from exporter.options.hooks import HookCommand, Hooks, HookUrl
+from exporter.sandbox import Behaviour, Row, make_conversations
+from exporter.store.local.lock import acquire, release
+from tests.end_to_end.conftest import Command, Serving, Spawn, when_asked
+from tests.end_to_end.records import SINCE
+from tests.toolkit.listeners import Listener, listening
+from tests.toolkit.prometheus import samples_of
+
+pytestmark = pytest.mark.usefixtures("hasty")
+
+UNTIL = SINCE + 4 * DAY
+RANGE = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL))
+
+
+@pytest.fixture
+def rows() -> list[Row]:
+    return make_conversations(60, SINCE, UNTIL, seed=3, transcripts=False, density="flat")
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with listening() as listener:
+        yield listener
+
+
+@pytest.fixture
+def configured() -> Iterator[Callable[..., None]]:
+    """Makes the config file's entry that the commands of the test are for."""
+    tokens = []
+
+    def configure(**entry: Any) -> None:
+        tokens.append(current_entry.set(Entry(**entry)))
+
+    yield configure
+    for token in reversed(tokens):
+        current_entry.reset(token)
+
+
+def all_hooks(url: str) -> Hooks:
+    events = ("on_start", "on_success", "on_failure", "on_doubt")
+    return Hooks(**{event: (HookUrl(f"{url}/{event}"),) for event in events}, ping=HookUrl(f"{url}/ping?rid=1"))
+
+
+def told(listener: Listener) -> list[tuple[str, Any]]:
+    """Returns the paths and bodies that came, and forgets them; what came at once is in order of the paths."""
+    heard, listener.heard[:] = list(listener.heard), []
+    return [(each.path, json.loads(each.body) if each.body.startswith(b"{") else each.body.decode()) for each in heard]
+
+
+def test_hooks_are_told_of_the_start_and_of_success(
+    rows: list[Row],
+    serving: Serving,
+    command: Command,
+    listener: Listener,
+    configured: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    configured(name="acme", hooks=all_hooks(listener.url))
+    assert command("export", tmp_path / "out", *RANGE, server=serving(rows)).status == 0
+    by_path = dict(told(listener))
+    assert sorted(by_path) == ["/on_start", "/on_success", "/ping/start?rid=1", "/ping?rid=1"]
+    start, success = by_path["/on_start"], by_path["/on_success"]
+    assert by_path["/ping?rid=1"] == success
+    assert (start["event"], start["export"], start["command"], start["pid"]) == ("start", "acme", "export", os.getpid())
+    assert (start["exit_status"], start["rows"], start["ended_at"]) == (None, None, None)
+    written = json.loads((tmp_path / "out" / RUNS).read_text())
+    assert success == start | {
+        "event": "success",
+        "run": written["run"],
+        "ended_at": success["ended_at"],
+        "seconds": success["seconds"],
+        "exit_status": 0,
+        "result": "success",
+        "state": "complete",
+        "generation": written["generation"],
+        "rows": 60,
+        "new_rows": 60,
+        "range_end": format_instant(UNTIL),
+        "requests": written["requests"],
+        "retries": 0,
+        "throttled": 0,
+    }
+    assert success["destination"] == str(tmp_path / "out")
+
+
+def test_hooks_are_told_of_each_way_to_fail_and_never_of_the_token(
+    rows: list[Row],
+    serving: Serving,
+    command: Command,
+    listener: Listener,
+    configured: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    server, out = serving(rows), tmp_path / "out"
+    configured(name="acme", hooks=all_hooks(listener.url))
+    # The token is missing: the run ends before it begins.
+    assert command("export", out, *RANGE, token=None).status == 2
+    ((_, failure), (_, reason)) = sorted(told(listener))
+    assert (failure["event"], failure["exit_status"], failure["result"]) == ("failure", 2, "refused")
+    assert reason == failure["reason"]
+    assert reason.startswith("no token: set ANYREACH_TOKEN")
+    assert command("export", out, *RANGE, server=server, token="ak_another-secret").status == 4
+    heard = listener.heard[:]
+    by_path = dict(told(listener))
+    assert sorted(by_path) == ["/on_failure", "/on_start", "/ping/fail?rid=1", "/ping/start?rid=1"]
+    assert (by_path["/on_failure"]["exit_status"], by_path["/on_failure"]["result"]) == (4, "denied")
+    assert not any("another-secret" in str(each) for each in heard)
+    # Another export's destination: what was asked for may be a caller's number.
+    assert command("export", out, *RANGE, server=server).status == 0
+    told(listener)
+    assert command("export", out, "--user-id", "caller-7", server=server).status == 2
+    assert "caller-7" not in str(listener.heard)
+    assert "/on_failure" in listener.paths
+
+
+def test_a_doubt_is_told_as_one_and_a_ping_counts_it_as_a_failure(
+    rows: list[Row],
+    serving: Serving,
+    command: Command,
+    listener: Listener,
+    configured: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    odd = Row(rows[0].created_at, fields={**rows[0].fields, "duration_seconds": "not a number, and a secret"})
+    bad = [odd, *rows[1:]]
+    configured(hooks=all_hooks(listener.url))
+    assert command("export", tmp_path / "out", *RANGE, server=serving(bad)).status == 3
+    by_path = dict(told(listener))
+    assert sorted(by_path) == ["/on_doubt", "/on_start", "/ping/fail?rid=1", "/ping/start?rid=1"]
+    assert by_path["/on_doubt"]["result"] == "doubt"
+    assert by_path["/ping/fail?rid=1"] == "finished, but something is in doubt: 1 doubt, 1 quarantined row"
+    assert "a secret" not in str(by_path)
+
+
+def test_a_run_that_finds_another_one_at_work_is_no_failure(
+    rows: list[Row],
+    serving: Serving,
+    command: Command,
+    listener: Listener,
+    configured: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    server, out = serving(rows), tmp_path / "out"
+    assert command("export", out, *RANGE, server=server).status == 0
+    configured(hooks=all_hooks(listener.url))
+    lock = acquire(out / LOCK, "another", SINCE)
+    try:
+        assert command("sync", out, server=server).status == 5
+    finally:
+        release(lock)
+    assert sorted(listener.paths) == ["/on_start", "/ping/log?rid=1", "/ping/start?rid=1"]
+
+
+def test_hooks_that_fail_warn_and_change_nothing(
+    rows: list[Row],
+    serving: Serving,
+    command: Command,
+    listener: Listener,
+    configured: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    listener.answer = lambda _path: (302, {"Location": "/elsewhere"})
+    failing = (HookCommand(("/bin/sh", "-c", "echo secret >&2; exit 7", "a-secret")), HookUrl(f"{listener.url}/secret"))
+    configured(hooks=Hooks(on_start=failing, on_success=(HookCommand(("/nowhere/page", "a-secret")),)))
+    done = command("export", tmp_path / "out", *RANGE, "--json", server=serving(rows))
+    assert done.status == 0
+    assert json.loads(done.out)["state"] == "complete"
+    assert "warning: hook of start, sh: ended with exit status 7" in done.err
+    assert f"warning: hook of start, {listener.url}: answered 302, a redirect, which is not followed" in done.err
+    assert "warning: hook of success, page: cannot be started: No such file or directory" in done.err
+    assert "secret" not in done.err
+    assert listener.paths == ["/secret"]
+
+
+def test_a_killed_run_is_told_by_the_next_one_and_once(
+    rows: list[Row],
+    serving: Serving,
+    spawn: Spawn,
+    command: Command,
+    listener: Listener,
+    configured: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    server, out = serving(rows, Behaviour()), tmp_path / "out"
+    running = spawn("export", out, *RANGE, "--page-size", "5", "--part-size", "1B", server=server)
+    when_asked(server, 8, lambda: os.kill(running.process.pid, signal.SIGKILL))
+    assert running.wait().status == -signal.SIGKILL
+    configured(name="acme", hooks=all_hooks(listener.url))
+    # Neither of the next runs commits anything: the killed one stays the last that did.
+    assert command("sync", out, server=server, token="ak_wrong").status == 4
+    (_, killed), (_, failed) = [each for each in told(listener) if each[0] == "/on_failure"]
+    assert (killed["result"], killed["command"], killed["exit_status"]) == ("killed", None, None)
+    assert (killed["pid"], killed["state"], killed["export"]) == (running.process.pid, "incomplete", "acme")
+    assert failed["result"] == "denied"
+    assert command("sync", out, server=server, token="ak_wrong").status == 4
+    assert [body["result"] for path, body in told(listener) if path == "/on_failure"] == ["denied"]
+    # What was noted is no record of its end: the next run that reads looks after what it left.
+    assert command("status", out, "--json", token=None).out.count('"unended_run": {') == 1
+    assert command("export", out, server=server).status == 0
+
+
+def test_metrics_are_written_however_a_run_ends(
+    rows: list[Row], serving: Serving, command: Command, tmp_path: Path
+) -> None:
+    server, out, file = serving(rows), tmp_path / "out", tmp_path / "acme.prom"
+    assert command("export", out, *RANGE, "--metrics-file", file, server=server).status == 0
+    first = samples_of(file.read_text())
+    label = ("export", str(out))
+    assert first["exporter_rows", label] == 60
+    assert first["exporter_last_exit_status", label] == 0
+    assert first["exporter_run_state", label, ("state", "success")] == 1
+    assert first["exporter_run_state", label, ("state", "running")] == 0
+    assert first["exporter_export_state", label, ("state", "complete")] == 1
+    assert first["exporter_range_end_timestamp_seconds", label] == UNTIL / 1e6
+    assert first["exporter_requests", label] > 0
+    assert first["exporter_last_success_timestamp_seconds", label] <= first["exporter_run_end_timestamp_seconds", label]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert [each.name for each in tmp_path.iterdir() if each.name != "out"] == ["acme.prom"]
+
+    assert command("sync", out, "--metrics-file", file, server=server, token="ak_wrong").status == 4
+    failed = samples_of(file.read_text())
+    assert failed["exporter_run_state", label, ("state", "failure")] == 1
+    assert failed["exporter_last_exit_status", label] == 4
+    kept = ("exporter_rows", "exporter_last_success_timestamp_seconds", "exporter_range_end_timestamp_seconds")
+    assert all(failed[name, label] == first[name, label] for name in kept)

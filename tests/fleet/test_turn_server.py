@@ -1,0 +1,117 @@
+"""Tests turns that pass between processes, over real connections."""
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from exporter.errors import ThrottledError, UsageError
+from exporter.fetch.pace.throttle import Ticket
+from exporter.fleet.turn_server import TurnServer
+from exporter.run.shared_turns import TURNS_VARIABLE, SharedTurns, adopt_connection
+from exporter.run.turn_messages import Ask, Join, MessageDecoder, Turn, TurnMessageError, digest_of, encode
+
+pytestmark = pytest.mark.anyio
+JOIN = Join(origin="https://one.test", token=digest_of("ak_one"), concurrency=3)
+
+
+@asynccontextmanager
+async def served(*names: str) -> AsyncIterator[tuple[TurnServer, list[SharedTurns], list[socket.socket]]]:
+    """Yields a server, the turns of a run of each name, and the ends of their connections."""
+    server, turns, ends = TurnServer(), [], []
+    async with anyio.create_task_group() as group:
+        for name in names:
+            ours, theirs = socket.socketpair()
+            for each in (ours, theirs):
+                each.setblocking(False)
+            group.start_soon(server.serve, name, ours)
+            ends.append(theirs)
+            turns.append(SharedTurns(theirs, JOIN, anyio.current_time))
+        with anyio.fail_after(20):
+            yield server, turns, ends
+        for each in ends:
+            each.close()
+    # Each connection has ended by itself.
+
+
+async def test_a_run_takes_its_turns_from_another_process() -> None:
+    async with served("a") as (server, (turns,), _):
+        assert turns.useful_concurrency == 2
+        first, second = await turns.take(), await turns.take()
+        with anyio.move_on_after(0.05) as waited:
+            await turns.take()
+        assert waited.cancelled_caught
+        turns.succeeded(first)
+        turns.page_took(0.1)
+        turns.refused(second, ThrottledError("too fast", 0.01))
+        # What was cancelled above holds nothing up.
+        third = await turns.take()
+        assert (third.number, server.given) == (4, 3)
+        turns.succeeded(third)
+    assert turns.useful_concurrency <= 3
+
+
+async def test_the_turns_of_a_run_that_ends_go_to_others() -> None:
+    async with served("a", "b") as (_, (first, second), (end, _end)):
+        await first.take()
+        await first.take()
+        async with anyio.create_task_group() as group:
+            group.start_soon(second.take)
+            await anyio.wait_all_tasks_blocked()
+            end.close()
+
+
+async def test_a_run_that_sends_anything_else_is_cut_off() -> None:
+    async with served("a") as (_, _turns, (end,)):
+        end.send(b"GET / HTTP/1.1\n")
+        await anyio.wait_readable(end)
+        assert end.recv(100) == b""
+
+
+async def test_without_its_server_a_run_gets_no_turn_and_fails_nowhere() -> None:
+    ours, theirs = socket.socketpair()
+    ours.close()
+    with theirs:
+        theirs.setblocking(False)
+        turns = SharedTurns(theirs, JOIN, anyio.current_time)
+        turns.page_took(1.0)
+        with anyio.move_on_after(0.05) as waited:
+            await turns.take()
+        assert waited.cancelled_caught
+        with pytest.raises(TypeError):
+            turns.succeeded(Ticket(0.0, 1))
+
+
+def test_messages_are_read_wherever_bytes_are_cut_and_never_without_end() -> None:
+    sent = encode(Turn(number=7, workers=2)) + encode(Turn(number=8, workers=1))
+    decoder = MessageDecoder(Turn)
+    found = [turn.number for one in sent for turn in decoder.decode(bytes([one]))]
+    assert found == [7, 8]
+    for wrong in (encode(Ask(number=1)), b"[\n", b"{" * 5000):
+        with pytest.raises(TurnMessageError):
+            list(MessageDecoder(Turn).decode(wrong))
+
+
+def test_a_digest_does_not_hold_its_token() -> None:
+    assert digest_of("ak_secret") == digest_of("ak_secret") != digest_of("ak_other")
+    assert "secret" not in digest_of("ak_secret")
+    assert len(digest_of("ak_secret")) == 16
+
+
+def test_the_connection_is_taken_out_of_the_environment() -> None:
+    assert adopt_connection({}) is None
+    ours, theirs = socket.socketpair()
+    os.set_inheritable(theirs.fileno(), True)
+    environment = {TURNS_VARIABLE: str(theirs.detach())}
+    with ours:
+        connection = adopt_connection(environment)
+        assert connection is not None
+        with connection:
+            assert not environment
+            assert not connection.get_inheritable()
+    for wrong in ("x", "987654"):
+        with pytest.raises(UsageError, match="exporter run"):
+            adopt_connection({TURNS_VARIABLE: wrong})

@@ -1,0 +1,261 @@
+"""A config file names many exports: what lies over what, and where each mistake in it stands."""
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.errors import UsageError
+from exporter.options.config import Entry, find_config, load_config
+from exporter.options.hooks import HookCommand
+from exporter.options.spec import ExportSpec
+from tests.toolkit.option_values import ENVIRONMENT, GOES_WITH, LITERALS, value_of
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def entry(tmp_path: Path, text: str, name: str = "acme", environment: Mapping[str, str] | None = None) -> Entry:
+    return load_config(write(tmp_path / "exporter.toml", text), environment or {}).entry(name)
+
+
+WHOLE = """\
+[defaults]
+destination = "calls/${NAME}"
+token_file = "/run/secrets/${NAME}"
+max_rps = 20
+[defaults.hooks]
+on_failure = ["page", "${NAME}"]
+ping = "https://hc.example/${HC}"
+[hooks]
+on_start = "log start"
+[templates.base]
+page_size = 500
+max_rps = 10
+[templates.voice]
+extends = "base"
+channel = "telephone"
+[templates.voice.hooks]
+on_failure = "page voice"
+[exports.acme]
+extends = "voice"
+since = 2026-01-01
+custom_metadata = { plan = "${PLAN}", price = "$$5" }
+refilter = true
+keep_generations = 3
+metrics_file = "/metrics/${NAME}.prom"
+[exports."acme.eu"]
+extends = "acme"
+command = "export"
+destination = "s3://lake/eu/"
+created_after = 2026-01-02T10:00:00
+metrics_file = "eu.prom"
+"""
+
+
+def test_an_entry_lies_over_what_it_extends_and_that_over_the_defaults(tmp_path: Path) -> None:
+    acme, europe = (entry(tmp_path, WHOLE, name, {"HC": "x-1", "PLAN": "gold"}) for name in ("acme", "acme.eu"))
+    assert acme.destination == str(tmp_path / "calls/acme")
+    assert (acme.command, acme.sync) == ("sync", {"refilter": True, "keep_generations": 3})
+    assert acme.options == {
+        "since": date(2026, 1, 1),
+        "channel": "telephone",
+        "custom_metadata": {"plan": "gold", "price": "$5"},
+        "max_rps": 10,
+        "page_size": 500,
+        "token_file": "/run/secrets/acme",
+    }
+    assert acme.metrics_file == Path("/metrics/acme.prom")
+    assert acme.hooks.on_failure == (HookCommand(("page", "voice")),)
+    assert acme.hooks.on_start == (HookCommand(("log", "start")),)
+    assert acme.hooks.ping is not None and acme.hooks.ping.url == "https://hc.example/x-1"
+    assert acme.spec == ExportSpec(destination=acme.destination, **acme.options)
+    assert (europe.destination, europe.command, europe.sync) == ("s3://lake/eu", "export", {})
+    # One name of a thing takes the place of another below it.
+    assert europe.options["created_after"] == datetime(2026, 1, 2, 10)
+    assert "since" not in europe.options
+    assert europe.metrics_file == tmp_path / "eu.prom"
+
+
+TABLES = ("defaults", "templates.base", "exports.acme")
+
+
+@pytest.mark.parametrize("name", LITERALS)
+def test_for_each_option_the_entry_is_heeded_before_its_template_and_that_before_the_defaults(
+    name: str, tmp_path: Path
+) -> None:
+    with_it = GOES_WITH.get(name, "")
+    for present in itertools.product((True, False), repeat=3):
+        text, expected = "", None
+        for table, literal, is_present in zip(TABLES, LITERALS[name][:3], present, strict=True):
+            text += f"[{table}]\n" + (f"{name} = {literal}\n" if is_present else "")
+            expected = value_of(literal) if is_present else expected
+        text += f'extends = "base"\ncommand = "export"\ndestination = "/srv/acme"\n{with_it}'
+        options = entry(tmp_path, text, environment=ENVIRONMENT).options
+        assert options.get(name) == expected, present
+
+
+BAD = [
+    tuple(block.rsplit("\n=> ", 1)) for block in (Path(__file__).parent / "bad_configs.txt").read_text().split("\n\n")
+]
+
+
+@pytest.mark.parametrize(("text", "said"), BAD, ids=[said for _, said in BAD])
+def test_a_mistake_is_named_with_its_line_column_and_key(text: str, said: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "exporter.toml", text)
+    with pytest.raises(UsageError) as error:
+        load_config(file, {}).entry("acme")
+    assert str(error.value) == f"{file}:{said.strip()}"
+
+
+def test_no_mistake_shows_a_token(tmp_path: Path) -> None:
+    shown = [said for text, said in BAD if "ak_1.secret" in text or "pat_0123456789abcdef" in text]
+    assert len(shown) == 2
+    assert not [said for said in shown if "secret" in said or "0123456789abcdef" in said]
+    acme = entry(tmp_path, ONE + 'token = "${T}"\n[hooks]\non_start = "say ${T}"', environment={"T": "ak_1.secret"})
+    assert acme.options["token"] == "ak_1.secret"
+    assert "secret" not in f"{acme} {acme.spec} {load_config(tmp_path / 'exporter.toml', {'T': 'ak_1.secret'})}"
+
+
+ONE = '[exports.acme]\ndestination = "calls"\n'
+TEXTS = st.text(st.sampled_from('a7d$${}~-_/:=,. é\n"'), max_size=6)
+SCALARS = st.booleans() | st.integers(-3, 10**20) | st.floats() | TEXTS | st.dates() | st.datetimes()
+VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(TEXTS, SCALARS, max_size=2)
+
+
+def toml_of(value: object) -> str:
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{toml_of(key)} = {toml_of(each)}" for key, each in value.items()) + "}"
+        case list():
+            return f"[{', '.join(map(toml_of, value))}]"
+        case str():
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case date():
+            return value.isoformat()
+    return str(value).lower()
+
+
+@given(st.sampled_from([*LITERALS]), VALUES)
+def test_any_value_of_any_key_is_taken_or_refused_at_its_place(
+    tmp_path_factory: pytest.TempPathFactory, key: str, value: object
+) -> None:
+    file = write(tmp_path_factory.getbasetemp() / "any.toml", f"{ONE}{key} = {toml_of(value)}")
+    try:
+        load_config(file, {}).entry("acme")
+    except UsageError as error:
+        assert re.match(rf"{re.escape(str(file))}:3:\d+: exports\.acme\.{key}", str(error)), error
+        assert "\n" not in str(error)
+
+
+def test_an_entry_does_not_stop_another_one_that_has_what_it_lacks(tmp_path: Path) -> None:
+    text = (
+        f'{ONE}[exports.beta]\ndestination = "${{ROOT}}/b"\npolicy = "${{P}}"\nsince = 2999-01-01\ntimezone = "UTC"\n'
+    )
+    assert entry(tmp_path, text, "acme").destination == str(tmp_path / "calls")
+    with pytest.raises(UsageError, match=r"exports\.beta\.since: nothing to export"):
+        entry(tmp_path, text, "beta", {"ROOT": "/srv", "P": "policy.toml"})
+    with pytest.raises(UsageError, match="the environment variable P is not set, or is empty"):
+        entry(tmp_path, text, "beta", {"ROOT": "/srv", "P": ""})
+    with pytest.raises(UsageError, match=r"there is no export 'acne'\. Did you mean acme\?"):
+        entry(tmp_path, text, "acne")
+
+
+def test_what_a_variable_holds_is_checked_at_its_place(tmp_path: Path) -> None:
+    text = f'{ONE}table_format = "${{KIND}}"\niceberg_catalog = "glue"'
+    assert entry(tmp_path, text, environment={"KIND": "iceberg"}).options["table_format"] == "iceberg"
+    with pytest.raises(UsageError, match=r':3:1: exports\.acme\.table_format: must be "delta" or "iceberg"'):
+        entry(tmp_path, text, environment={"KIND": "hudi"})
+    with pytest.raises(UsageError, match=r":4:1: exports\.acme\.iceberg_catalog: give it together with"):
+        entry(tmp_path, text, environment={"KIND": "delta"})
+
+
+def test_two_ways_to_one_directory_are_one_destination(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    text = '[exports.acme]\ndestination = "real/a"\n[exports.beta]\ndestination = "${WHERE}/a"\n'
+    with pytest.raises(UsageError, match=r":3:10: exports\.beta: has the same destination as exports\.acme"):
+        entry(tmp_path, text, environment={"WHERE": "link"})
+    assert entry(tmp_path, text, environment={}).destination == str(tmp_path / "real/a")
+    assert entry(tmp_path, text, environment={"WHERE": "other"}).destination == str(tmp_path / "real/a")
+    assert entry(tmp_path, text, environment={"WHERE": "ftp://x"}).destination == str(tmp_path / "real/a")
+
+
+def test_a_file_that_cannot_be_read_is_refused_in_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "exporter.toml"
+    with pytest.raises(UsageError, match=r"exporter\.toml: No such file or directory$"):
+        load_config(file, {})
+    file.mkdir()
+    with pytest.raises(UsageError, match=r"exporter\.toml: not a regular file$"):
+        load_config(file, {})
+    file.rmdir()
+    os.mkfifo(file)
+    with pytest.raises(UsageError, match=r"exporter\.toml: not a regular file$"):
+        load_config(file, {})
+    file.unlink()
+    file.write_bytes(b"# \xff")
+    with pytest.raises(UsageError, match=r"exporter\.toml:1:3: not UTF-8"):
+        load_config(file, {})
+    file.write_text("#" * 300_000)
+    with pytest.raises(UsageError, match=r"exporter\.toml: larger than 256 KiB"):
+        load_config(file, {})
+
+
+def test_a_file_full_of_tables_that_extend_one_another_is_refused_at_once(tmp_path: Path) -> None:
+    chain = "".join(f'[templates.t{n}]\nextends = "t{n + 1}"\n' for n in range(2000))
+    with pytest.raises(UsageError, match=r":64:1: templates\.t31\.extends: more than 32 tables extend one another"):
+        entry(tmp_path, f"{chain}[templates.t2000]\n[exports.acme]\n")
+
+
+def test_the_file_is_found_where_it_is_named_then_here_then_at_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = {"HOME": str(tmp_path / "home")}
+    own = tmp_path / "home/.config/exporter/exporter.toml"
+    other = tmp_path / "xdg/exporter/exporter.toml"
+    assert find_config(None, {}) is None
+    assert find_config(None, home) is None
+    for path in (own, other):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert find_config(None, home) == own
+    assert find_config(None, {**home, "XDG_CONFIG_HOME": "xdg"}) == own
+    assert find_config(None, {**home, "XDG_CONFIG_HOME": str(tmp_path / "xdg")}) == other
+    write(tmp_path / "exporter.toml", ONE)
+    write(tmp_path / "named.toml", ONE)
+    assert find_config(None, home) == Path("exporter.toml")
+    assert find_config(None, {**home, "EXPORTER_CONFIG": ""}) == Path("exporter.toml")
+    assert find_config(None, {**home, "EXPORTER_CONFIG": "named.toml"}) == Path("named.toml")
+    assert find_config("exporter.toml", {"EXPORTER_CONFIG": "named.toml"}) == Path("exporter.toml")
+    for named, environment, said in (
+        ("", {}, "--config: must name a file"),
+        ("none.toml", {}, r"--config none\.toml: there is no such file"),
+        (None, {"EXPORTER_CONFIG": "none.toml"}, r"EXPORTER_CONFIG none\.toml: there is no such file"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            find_config(named, environment)
+
+
+def test_a_file_of_this_directory_that_another_user_owns_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "exporter.toml", ONE)
+    owner = os.geteuid() or 12345
+    if os.geteuid() == 0:
+        os.chown("exporter.toml", owner, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(UsageError, match="belongs to another user, and a config file may name commands to run"):
+        find_config(None, {})
+    assert find_config("exporter.toml", {}) == Path("exporter.toml")
