@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from exporter import errors as errors
     from exporter import sandbox as sandbox
     from exporter.api.calls import audit as audit
+    from exporter.api.calls import check as check
     from exporter.api.calls import export as export
+    from exporter.api.calls import reconcile as reconcile
     from exporter.api.calls import recordings as recordings
     from exporter.api.calls import reread as reread
     from exporter.api.calls import schema as schema
@@ -34,12 +36,14 @@ if TYPE_CHECKING:
     from exporter.jobs.accept import AcceptResult as AcceptResult
     from exporter.jobs.audit_result import AuditResult as AuditResult
     from exporter.jobs.change_feed import ChangeFeed as ChangeFeed
+    from exporter.jobs.check_result import CheckResult as CheckResult
     from exporter.jobs.compact import CompactResult as CompactResult
     from exporter.jobs.convert import ConvertResult as ConvertResult
     from exporter.jobs.dataset import open_dataset as open_dataset
     from exporter.jobs.erase_result import EraseResult as EraseResult
     from exporter.jobs.expire import ExpireResult as ExpireResult
     from exporter.jobs.protect import ProtectResult as ProtectResult
+    from exporter.jobs.reconcile_result import ReconcileResult as ReconcileResult
     from exporter.jobs.recordings_result import RecordingsResult as RecordingsResult
     from exporter.jobs.rekey import RekeyResult as RekeyResult
     from exporter.jobs.reread import RereadResult as RereadResult
@@ -61,6 +65,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "AcceptResult": "exporter.jobs.accept",
     "AuditResult": "exporter.jobs.audit_result",
     "ChangeFeed": "exporter.jobs.change_feed",
+    "CheckResult": "exporter.jobs.check_result",
     "CompactResult": "exporter.jobs.compact",
     "ConvertResult": "exporter.jobs.convert",
     "EraseResult": "exporter.jobs.erase_result",
@@ -71,6 +76,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "Period": "exporter.coverage",
     "ProtectResult": "exporter.jobs.protect",
     "Quiet": "exporter.progress",
+    "ReconcileResult": "exporter.jobs.reconcile_result",
     "RecordingsResult": "exporter.jobs.recordings_result",
     "RekeyResult": "exporter.jobs.rekey",
     "RereadResult": "exporter.jobs.reread",
@@ -87,6 +93,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "audit": "exporter.api.calls",
     "blocking": None,
     "changes": "exporter.api.reading",
+    "check": "exporter.api.calls",
     "compact": "exporter.api.upkeep",
     "convert": "exporter.api.upkeep",
     "erase": "exporter.api.privacy",
@@ -95,6 +102,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "export": "exporter.api.calls",
     "open_dataset": "exporter.jobs.dataset",
     "protect": "exporter.api.privacy",
+    "reconcile": "exporter.api.calls",
     "recordings": "exporter.api.calls",
     "rekey": "exporter.api.privacy",
     "reread": "exporter.api.calls",

@@ -31,12 +31,14 @@ __all__ = [
     "accept",
     "audit",
     "changes",
+    "check",
     "compact",
     "convert",
     "erase",
     "expire",
     "export",
     "protect",
+    "reconcile",
     "recordings",
     "rekey",
     "reread",
@@ -73,11 +75,13 @@ def _refuse_a_loop(name: str) -> None:
 accept: Final = _plain(upkeep.accept)
 audit: Final = _plain(calls.audit)
 changes: Final = _plain(reading.changes)
+check: Final = _plain(calls.check)
 compact: Final = _plain(upkeep.compact)
 convert: Final = _plain(upkeep.convert)
 expire: Final = _plain(privacy.expire)
 erase: Final = _plain(privacy.erase)
 export: Final = _plain(calls.export)
+reconcile: Final = _plain(calls.reconcile)
 recordings: Final = _plain(calls.recordings)
 protect: Final = _plain(privacy.protect)
 rekey: Final = _plain(privacy.rekey)

@@ -29,6 +29,7 @@ END_OF_TIME: Final[Instant] = 253_402_300_800 * SECOND
 
 DEFAULT_BASE_URL: Final = "https://api.anyreach.ai"
 CONVERSATIONS_PATH: Final = "/core/conversations"
+SCOPES_PATH: Final = "/admin/members/me/scopes"
 USAGE_PATH: Final = "/admin/usage/summary"
 #: The most days that a usage summary can be asked for.
 USAGE_DAYS: Final = 366

@@ -57,6 +57,11 @@ def local_day(instant: Instant, zone: str = UTC_NAME) -> int:
     return _nearest(day, _DAYS)
 
 
+def interval_of_day(day: int, zone: str = UTC_NAME) -> Interval:
+    """Returns the instants that fall into a local day, given as a number of days since 1970."""
+    return _days(_nearest(day, _DAYS), "day", zone)[1]
+
+
 def _nearest(number: int, numbers: range) -> int:
     return max(numbers[0], min(number, numbers[-1]))
 
@@ -119,6 +124,11 @@ def _first_day(unit: int, by: PartitionBy) -> int:
         year, month = divmod(unit, 12)
         return END_OF_TIME // DAY if year > 9999 else (date(year, month + 1, 1) - _EPOCH).days
     return unit
+
+
+def day_number(day: date) -> int:
+    """Returns a date as a day since 1970."""
+    return (day - _EPOCH).days
 
 
 def date_of(day: int) -> date:

@@ -10,6 +10,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+import yaml
 from anyio.from_thread import start_blocking_portal
 
 from exporter.contract import DAY, parse_timestamp
@@ -17,10 +18,13 @@ from exporter.sandbox import TOKEN, Behaviour, ServedRequest, make_conversations
 from exporter.version import __version__
 from tests.toolkit.container import USER, Container, children_of, only_child
 from tests.toolkit.dated import undated
+from tests.toolkit.manual import PAGES
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "exporter"
 ROWS = 1500
+#: The first text in YAML is the job on Kubernetes.
+CRONJOB = yaml.safe_load(PAGES["containers"].in_language("yaml")[0])
 SINCE = parse_timestamp("2026-01-01")
 
 
@@ -80,7 +84,7 @@ def test_the_wheel_works_in_an_empty_environment(environment: Path, tmp_path: Pa
 PROBE = """
 import os
 print(os.getpid(), os.getuid(), os.environ.get("HOME"))
-for place in ("/", "/tmp", "/etc", "/run/secrets", os.environ["VIRTUAL"], "/srv/calls", "/scratch"):
+for place in ("/", "/tmp", "/etc", "/run/secrets/exporter", os.environ["VIRTUAL"], "/srv/calls", "/scratch"):
     try:
         os.close(os.open(os.path.join(place, "probe"), os.O_CREAT))
         os.unlink(os.path.join(place, "probe"))
@@ -99,15 +103,18 @@ def test_the_wheel_works_in_a_container(environment: Path, tmp_path: Path) -> No
     assert probe.stdout.splitlines() == [f"1 {USER} None", *[READ_ONLY] * 5, "/srv/calls", "/scratch"], probe.stderr
 
     rows = make_conversations(ROWS, SINCE, SINCE + 30 * DAY, density="flat", transcripts=False)
-    command = (
-        *(f"{environment}/bin/exporter", "sync", "/srv/calls", "--token-file", "/run/secrets/token"),
-        *("--page-size", "20", "--json"),
-    )
-    holders, states = set(), set()
+    (pod,) = CRONJOB["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    command = [f"{environment}/bin/exporter", *pod["args"], "--page-size", "20", "--json"]
+    at = command.index("--token-file")
+    # A process that nobody waits for would stay, because PID 1 has nobody above it.
+    by_command = [*command[:at], "--token-command", f"cat {command[at + 1]}", *command[at + 2 :]]
+    export = container.calls / "export"
+    holders: set[int] = set()
+    states: set[str] = set()
 
     def stop(_: ServedRequest) -> None:
         if len(sandbox.requests) == 60:
-            holders.add(json.loads((container.calls / "_exporter/lock").read_bytes())["pid"])
+            holders.add(json.loads((export / "_exporter/lock").read_bytes())["pid"])
             child = only_child(started)
             states.update(children_of(child).values())
             os.kill(child, signal.SIGTERM)
@@ -115,10 +122,10 @@ def test_the_wheel_works_in_a_container(environment: Path, tmp_path: Path) -> No
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(rows)) as sandbox:
         sandbox.behaviour = Behaviour(latency=0.01)
         sandbox.on_request = stop
-        with container.start(*command, ANYREACH_BASE_URL=sandbox.url) as started:
-            out, err = started.communicate(timeout=120)
+        with container.start(*by_command, ANYREACH_BASE_URL=sandbox.url) as started:
+            _, err = started.communicate(timeout=120)
         assert started.returncode == 130, err
-        kept = json.loads((container.calls / "_manifest.json").read_bytes())
+        kept = json.loads((export / "_manifest.json").read_bytes())
         assert (kept["state"], holders) == ("incomplete", {1})
         assert "Z" not in states
         assert 0 < kept["totals"]["rows"] < ROWS

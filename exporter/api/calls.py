@@ -19,8 +19,12 @@ from exporter.contract import to_datetime
 from exporter.errors import UsageError
 from exporter.jobs.audit import audit as run_audit
 from exporter.jobs.audit_result import AuditResult
+from exporter.jobs.check import check as run_check
+from exporter.jobs.check_result import CheckResult
 from exporter.jobs.dataset import table_schema
 from exporter.jobs.export import export as run_export
+from exporter.jobs.reconcile import reconcile as run_reconcile
+from exporter.jobs.reconcile_result import ReconcileResult
 from exporter.jobs.recordings import recordings as run_recordings
 from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.reread import RereadResult
@@ -36,6 +40,7 @@ from exporter.jobs.sync import sync as run_sync
 from exporter.model import CONVERSATIONS, TABLES, TURNS
 from exporter.options.dialect import for_caller
 from exporter.options.parse import choose_fields, parse_share
+from exporter.options.preparation import prepare
 from exporter.options.recordings import choose_retried, to_retention
 from exporter.options.spec import ExportSpec
 from exporter.options.times import to_age
@@ -45,7 +50,7 @@ from exporter.run.observer_guard import observed
 from exporter.settings import Selection
 from exporter.store.location import Location, parse_location
 from exporter.words import did_you_mean
-from exporter.zones import UTC_NAME
+from exporter.zones import UTC_NAME, check_zone
 
 T = TypeVar("T")
 
@@ -133,6 +138,30 @@ async def audit(
         raise UsageError("delete: give it together with repair")
     job = partial(run_audit, now=wall_clock(), share=share, repair=repair, delete=delete)
     return await _call(job, spec, observer)
+
+
+@checked
+async def check(spec: ExportSpec) -> CheckResult:
+    """Tries everything that an export of `spec` would need, as `exporter check` does, and leaves nothing behind.
+
+    The result has a finding for each thing, and the `exit_status` that the export would end with: what is wrong with
+    the API, the token or the destination is not raised. Raises `UsageError` for a spec without a destination.
+    """
+    return await run_check(destination_of(spec), prepare(spec, os.environ))
+
+
+@checked
+async def reconcile(
+    spec: ExportSpec, *, days_in: str | None = None, observer: Observer | None = None
+) -> ReconcileResult:
+    """Compares `spec.destination` with the platform's own totals, day by day, as `exporter reconcile` does.
+
+    The days of the totals may be those of UTC, of the export's time zone, or of the zone `days_in`. Only `since`,
+    `until`, and as whom count in the spec. No exception says that a day differs: look at `exit_status`, or at
+    `unexplained`. Raises `AccessError` if the token lacks `billing:manage`; everything else is as for `export`.
+    """
+    zone = None if days_in is None else check_zone(days_in, "days_in")
+    return await _call(partial(run_reconcile, now=wall_clock(), days_in=zone), spec, observer)
 
 
 @checked

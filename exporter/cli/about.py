@@ -102,6 +102,17 @@ ABOUT: Final[dict[str, About]] = {
             ),
         ),
     ),
+    "check": About(
+        section=Section.EXPORT,
+        topic="check",
+        examples=(
+            ("See whether a first export would have all that it needs", "exporter check calls"),
+            (
+                "The same in a bucket, with the options of the export, for a program",
+                "exporter check s3://bucket/calls --policy policy.toml --json",
+            ),
+        ),
+    ),
     "status": About(
         section=Section.EXPORT,
         topic="resume",
@@ -124,6 +135,17 @@ ABOUT: Final[dict[str, About]] = {
         examples=(
             ("Compare a tenth of the export with the API", "exporter audit calls --sample 10%"),
             ("Fetch what differs in last month's part", "exporter audit calls --since last-month --repair"),
+        ),
+    ),
+    "reconcile": About(
+        section=Section.CHECK,
+        topic="reconcile",
+        examples=(
+            ("Compare all days with what the platform counts and bills", "exporter reconcile calls"),
+            (
+                "Last month, day by day",
+                "exporter reconcile calls --since last-month --until this-month --all-days",
+            ),
         ),
     ),
     "accept": About(

@@ -94,6 +94,12 @@ async def is_told(store: Store, run: str) -> bool:
     return False
 
 
+async def read_runs(store: Store) -> list[RunRecord]:
+    """Returns the runs that have a whole line, in the order of their lines; none without a journal. Raises
+    `StoreError`."""
+    return list(_read_backwards(await store.read(RUNS) or b""))[::-1]
+
+
 async def has_ended(store: Store, run: str) -> bool:
     """Returns whether a line is that of `run`, or nobody can tell because no line can be read."""
     try:

@@ -89,6 +89,8 @@ class Reader:
         self._granted_rows, self._most_rows = 0, MAX_PAGE_SIZE
         self._whole_rows = 0
         self._whole_bytes = 0
+        #: The bytes of the pages as they came.
+        self.wire_bytes = 0
         # A decoder learns as it goes, so that only one thread at a time may use it.
         self._decoding = CapacityLimiter(1)
         self._singles = Singles(self._ask_one, self._decoded, self._attempts, budget)
@@ -263,6 +265,7 @@ class Reader:
 
     async def _read(self, request: PageRequest, room: Room) -> PageReading:
         sent, answer = await self._attempt(lambda: self._source.get_page(request, room.fits))
+        self.wire_bytes += answer.wire_bytes
         elapsed = round((self.clock() - sent.at) * SECOND)
         served = None if answer.served_at is None else answer.served_at + answer.age
         told = ClockSample(sent.at, wall_clock() - elapsed, served, elapsed)

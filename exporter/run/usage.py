@@ -15,7 +15,7 @@ from exporter.clock import wall_clock
 from exporter.contract import DAY, USAGE_DAYS, USAGE_PATH, Instant, format_instant
 from exporter.coverage import Interval
 from exporter.errors import AccessError, RequestRefusedError, UnusableAnswerError
-from exporter.partitions import date_of
+from exporter.partitions import date_of, day_number
 from exporter.pipeline.reader import Reader
 
 #: The days of a request that are believed: all but the first and the last.
@@ -67,6 +67,11 @@ class UsageSummary(msgspec.Struct, frozen=True, kw_only=True):
     total: Usage
     days: tuple[UsageDay, ...] | None
 
+    def holds(self, day: date) -> bool:
+        """Returns whether all of a day was asked for, whatever the ends mean and in any time zone."""
+        start = day_number(day) * DAY
+        return self.asked.start + DAY <= start and start + 2 * DAY <= self.asked.end
+
     @property
     def is_whole(self) -> bool:
         """Returns whether the days add up to the total, so that a day that is not listed had no conversation."""
@@ -80,11 +85,10 @@ async def usage_between(reader: Reader, since: Instant, until: Instant) -> tuple
     token lacks `billing:manage`, `UnusableAnswerError` if the answer is not such a summary, has no list of days or
     leaves some out, and `SourceError` like any request.
     """
-    found: dict[date, UsageDay] = {}
-    for summary in await read_usage(reader, since, until):
-        if summary.days is None or not summary.is_whole:
-            raise UnusableAnswerError("the usage summary does not list all days that its total counts")
-        found |= {day.day: day for day in summary.days}
+    summaries = await read_usage(reader, since, until)
+    if not all(summary.is_whole for summary in summaries):
+        raise UnusableAnswerError("the usage summary does not list all days that its total counts")
+    found = merged(summaries)
     first, last = date_of(since // DAY), date_of((until - 1) // DAY)
     return tuple(found[day] for day in sorted(found) if first <= day <= last)
 
@@ -95,6 +99,14 @@ async def read_usage(reader: Reader, since: Instant, until: Instant) -> tuple[Us
     They may overlap. Raises as `usage_between`, except for what days an answer lists.
     """
     return tuple([await _read(reader, asked) for asked in questions(since, until, wall_clock())])
+
+
+def merged(summaries: Iterable[UsageSummary]) -> dict[date, UsageDay]:
+    """Returns the days of several answers. One that is at an end of an answer is taken from the one that holds it."""
+    found: dict[date, UsageDay] = {}
+    for summary in summaries:
+        found |= {day.day: day for day in summary.days or () if day.day not in found or summary.holds(day.day)}
+    return found
 
 
 def questions(since: Instant, until: Instant, now: Instant) -> Iterator[Interval]:

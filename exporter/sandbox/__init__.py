@@ -14,7 +14,8 @@ from exporter.sandbox.gate import (
 from exporter.sandbox.media import MEDIA_FAULTS, MediaBehaviour, MediaFault, media_from_options
 from exporter.sandbox.media_host import MediaHost, MediaRequest
 from exporter.sandbox.rows import Row
-from exporter.sandbox.server import Sandbox, ServedAnswer, ServedRequest, run_sandbox, serve
+from exporter.sandbox.server import Sandbox, ServedAnswer, ServedRequest
+from exporter.sandbox.service import run_sandbox, serve
 
 __all__ = [
     "DENSITIES",

@@ -127,6 +127,10 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     date: Literal["steady", "first", "jumping", "frozen", "malformed", "absent"] = "steady"
     date_ahead: float = 0.0
 
+    #: The scopes of the token are told (`served`, or as `objects`), refused with 403 or 500, unknown with 404, a page
+    #: for people, or written in another way.
+    scopes: Literal["served", "objects", "forbidden", "failing", "absent", "html", "odd"] = "served"
+
     #: Whether the usage summary is served, refused with 403, or unknown.
     usage: Literal["served", "forbidden", "absent"] = "served"
     #: Which of `from` and `to` count: the first, both or none; by day, both or the first.

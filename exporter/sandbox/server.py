@@ -3,28 +3,26 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from aiohttp import web
 
-from exporter.contract import CONVERSATIONS_PATH, USAGE_PATH, Instant
+from exporter.contract import SCOPES_PATH, USAGE_PATH, Instant
 from exporter.sandbox import gate
 from exporter.sandbox.behaviour import Behaviour, Fault
-from exporter.sandbox.clock import date_header, system_clock
+from exporter.sandbox.clock import date_header
 from exporter.sandbox.faults import answer
 from exporter.sandbox.filters import BadParameterError, parse_query
 from exporter.sandbox.gate import Refusal, TokenBucket
 from exporter.sandbox.listing import Listing
-from exporter.sandbox.loopback import HOST, listen
-from exporter.sandbox.media import MediaBehaviour
 from exporter.sandbox.media_host import MediaHost
 from exporter.sandbox.pages import count_rows, cut_at_random, page_of
 from exporter.sandbox.render import Renderer, View
 from exporter.sandbox.rows import Row
+from exporter.sandbox.scopes import member_scopes
 from exporter.sandbox.usage import usage_summary
 
 _MAX_SEEN = 100_000
@@ -173,7 +171,9 @@ class Sandbox:
                 await asyncio.sleep(behaviour.latency)
             rng = random.Random(behaviour.seed << 32 | position)
             fault = _choose_fault(behaviour, position, rng)
-            if request.path == USAGE_PATH:
+            if request.path == SCOPES_PATH:
+                body = member_scopes(request.headers, behaviour)
+            elif request.path == USAGE_PATH:
                 rows, now = self._listing, self._clock()
                 body = usage_summary(rows, rows.deleted.values(), request.query, request.headers, behaviour, now)
             else:
@@ -260,53 +260,3 @@ def _choose_fault(behaviour: Behaviour, position: int, rng: random.Random) -> Fa
         scripted = behaviour.script[position - 1]
         return None if scripted == "ok" else scripted
     return rng.choice(behaviour.faults) if rng.random() < behaviour.fault_rate else None
-
-
-@asynccontextmanager
-async def serve(
-    rows: Iterable[Row],
-    behaviour: Behaviour | None = None,
-    *,
-    port: int = 0,
-    clock: Callable[[], Instant] = system_clock,
-    media: MediaBehaviour | MediaHost | None = None,
-    others: Mapping[str, Iterable[Row]] = MappingProxyType({}),
-) -> AsyncIterator[Sandbox]:
-    """Serves `rows` on loopback while the block runs; port 0 takes a free one.
-
-    With `media`, the recordings are served as well, from a port of their own that is free. `others` are the rows of
-    further organizations, by their ids.
-
-    Raises `ExporterError` if the port cannot be opened.
-    """
-    host = MediaHost(media, clock=clock) if isinstance(media, MediaBehaviour) else media
-    sandbox = Sandbox(rows, behaviour or Behaviour(), clock, media=host, others=others)
-    application = web.Application()
-    application.router.add_get(CONVERSATIONS_PATH, sandbox.handle)
-    application.router.add_get(CONVERSATIONS_PATH + "/{id}", sandbox.handle)
-    application.router.add_get(USAGE_PATH, sandbox.handle)
-    application.on_response_prepare.append(sandbox.date)
-    async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(listen(application, port))
-        if host is not None:
-            await stack.enter_async_context(host.serve())
-        sandbox.url = f"http://{HOST}:{opened}"
-        yield sandbox
-
-
-async def run_sandbox(
-    rows: Iterable[Row],
-    behaviour: Behaviour | None = None,
-    *,
-    port: int,
-    on_ready: Callable[[Sandbox], None],
-    media: MediaBehaviour | None = None,
-    others: Mapping[str, Iterable[Row]] = MappingProxyType({}),
-) -> None:
-    """Serves `rows` until cancelled. `on_ready` is called with the server once requests are answered.
-
-    Raises `ExporterError` if the port cannot be opened.
-    """
-    async with serve(rows, behaviour, port=port, media=media, others=others) as sandbox:
-        on_ready(sandbox)
-        await asyncio.Event().wait()

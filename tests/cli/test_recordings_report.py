@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.cli import advice
+from exporter.cli import command_line
 from exporter.cli.recordings_report import describe_recordings
 from exporter.jobs.recordings_result import RecordingsResult
 from exporter.options.option import Group
@@ -68,7 +68,7 @@ TYPED = (
     ids=["all were tried", "another was not"],
 )
 def test_the_advice_tries_what_is_left(failed: int, kept: str) -> None:
-    with advice.remembering():
-        advice._typed.set(("recordings", tuple(advice._Typed(*each) for each in TYPED)))
+    with command_line.remembering():
+        command_line._line.set(("recordings", tuple(command_line.Typed(*each) for each in TYPED)))
         lines = told(failed=failed, again=2, new_reasons={"failed": {"attempts": 2}})
     assert lines[-1] == f"    exporter recordings calls {kept}"

@@ -23,7 +23,7 @@ from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import make_conversations
 from exporter.sandbox.clock import system_clock
-from exporter.sandbox.server import serve
+from exporter.sandbox.service import serve
 from exporter.settings import Credentials, PartitionBy, RunSettings, Selection
 from tests.end_to_end.export_directory import ExportDirectory, assert_same
 from tests.end_to_end.records import SINCE, UNTIL, records

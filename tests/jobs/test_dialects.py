@@ -25,7 +25,7 @@ from exporter.model import ALL_TABLES, TableFormat
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import make_conversations
-from exporter.sandbox.server import serve
+from exporter.sandbox.service import serve
 from exporter.settings import WAREHOUSES, Credentials, PartitionBy, RunSettings, Selection, WarehouseDialect
 from exporter.store.location import Url
 from exporter.store.objects.amazon import find_address

@@ -38,7 +38,7 @@ HANDLERS = [program for program in PROGRAMS if "web.run_app" in program]
 #: Programs whose requirements are larger than everything else, or that are tested elsewhere.
 ELSEWHERE = re.compile(
     r"pyspark|import dlt|web\.run_app|deltalake|scan_delta|pyiceberg|AESGCM|copy\.duckdb"
-    r"|^(?:import|from) (?:airflow|dagster)",
+    r"|^(?:import|from) (?:airflow|dagster|prefect)",
     re.M,
 )
 RUN_HERE = [program for program in PROGRAMS if not ELSEWHERE.search(program)]
@@ -192,11 +192,11 @@ def test_programs(program: str, demo: Path, api: str) -> None:
 def test_every_kind_of_snippet_is_looked_at() -> None:
     languages = {language for page in ALL for language, _ in page.snippets}
     programs = {"sh", "sql", "python", "ipython", "java"}
-    assert languages == programs | {"ini", "json", "crontab", "mermaid", "toml", "text", "yaml"}
+    assert languages == programs | {"ini", "json", "crontab", "mermaid", "toml", "text", "yaml", "dockerfile", "promql"}
     statements = [text for text in snippets_in("sql", TOGETHER) if text not in (*QUERIES, *WAREHOUSE)]
     # The two short queries of the README and of its first page are beside the ten others.
     assert (len(QUERIES), len(statements), len(snippets_in("ini")), len(snippets_in("crontab"))) == (12, 2, 3, 1)
-    assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 12)
+    assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 13)
     (spark,) = [program for program in PROGRAMS if "pyspark" in program]
     ast.parse(spark)
     libraries = {"polars", "pandas", "pyarrow", "hashlib"}

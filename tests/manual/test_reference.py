@@ -48,6 +48,7 @@ def test_the_names_of_the_library() -> None:
         "Recordings",
         "Reread",
         "Audit",
+        "Check",
         "Accept",
         "Verify",
         "Compact",

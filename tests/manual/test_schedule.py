@@ -1,6 +1,6 @@
 """The manual's examples for schedulers run the same command, and act on its exit statuses."""
 
-import ast
+import inspect
 import re
 import shlex
 import shutil
@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from exporter import errors
 from exporter.contract import ORGANIZATION_VARIABLE
-from tests.toolkit.manual import PAGES, PROGRAMS, README, defaults_in, help_of, names_in, run_shell, snippets_in
+from exporter.jobs import metrics
+from exporter.options.config import load_config
+from exporter.sandbox import TOKEN
+from tests.toolkit.manual import PAGES, README, defaults_in, help_of, in_code, names_in, run_shell, snippets_in
 from tests.toolkit.programs import find_program
 
-#: Programs whose requirements are larger than everything else: they are parsed, not run.
-SCHEDULED = [
-    program for program in PROGRAMS if re.search(r"^(?:import|from) (?:airflow|dagster)", program, re.MULTILINE)
-]
-#: The command of every scheduler in the manual, without the last word if nobody reads the summary.
-SYNC = ["/opt/exporter/bin/exporter", "sync", "/srv/calls", "--token-file", "/etc/exporter/token", "--json"]
+PAGE = PAGES["schedule"]
+UNITS = PAGE.in_language("ini")
+#: The command of cron.
+SYNC = ["/opt/exporter/bin/exporter", "sync", "/srv/calls", "--token-file", "/etc/exporter/token"]
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def installed(tmp_path: Path) -> Path:
 def test_the_crontab(installed: Path) -> None:
     (crontab,) = snippets_in("crontab")
     assert crontab in README.text
-    assert crontab in PAGES["schedule"].text
+    assert crontab in PAGE.text
     variable, line = crontab.splitlines()
     assert variable == f"{ORGANIZATION_VARIABLE}=YOUR_ORGANIZATION"
     *when, command = line.split(maxsplit=5)
@@ -48,7 +48,7 @@ def test_the_crontab(installed: Path) -> None:
     ]
     assert said == ["", "exporter: exit status 3\n"]
     assert (installed / "calls").read_text().splitlines() == [
-        shlex.join([*SYNC[1:-1], "--quiet", "--log-file", f"{installed}/exporter.log"])
+        shlex.join([*SYNC[1:], "--quiet", "--log-file", f"{installed}/exporter.log"])
     ] * 2
 
 
@@ -58,39 +58,57 @@ def test_the_units(installed: Path) -> None:
     (installed / "lib").symlink_to("usr/lib")
     units = installed / "etc/systemd/system"
     units.mkdir(parents=True)
-    names = re.findall(r"`/etc/systemd/system/(exporter[\w-]*\.\w+)`", PAGES["schedule"].prose)
+    names = re.findall(r"`/etc/systemd/system/(exporter[\w-]*\.\w+)`", PAGE.prose)
     assert names == ["exporter.service", "exporter.timer", "exporter-recordings.service"]
-    written = snippets_in("ini")
-    for name, text in zip(names, written, strict=True):
+    for name, text in zip(names, UNITS, strict=True):
         (units / name).write_text(text)
     done = subprocess.run(
         [analyze, "verify", f"--root={installed}", *names], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
-    (command,) = re.findall(r"^ExecStart=(.*)$", written[0], re.MULTILINE)
-    assert shlex.split(command) == SYNC[:-1]
-    (when,) = re.findall(r"^OnCalendar=(.*)$", written[1], re.MULTILINE)
+    (when,) = re.findall(r"^OnCalendar=(.*)$", UNITS[1], re.MULTILINE)
     assert subprocess.run([analyze, "calendar", when], capture_output=True, check=False).returncode == 0
 
 
-def test_what_the_schedulers_run() -> None:
-    assert len(SCHEDULED) == 2
-    for program in SCHEDULED:
-        compile(program, "schedule.md", "exec")
-        (command,) = re.findall(r"^SYNC = (.*)$", program, re.MULTILINE)
-        assert ast.literal_eval(command) == SYNC
-        statuses = {int(status) for status in re.findall(r"returncode in \((.*)\)", program)[0].split(",")}
-        assert statuses == {
-            errors.UsageError.exit_status,
-            3,
-            errors.AccessError.exit_status,
-            errors.DamagedPartError.exit_status,
-        }
-    assert names_in(" ".join(SYNC)) <= {name for names in defaults_in(help_of("sync")) for name in names}
+def test_every_night(api: str, tmp_path: Path) -> None:
+    """Runs the command of the unit with the config file, both as written, except that all lies below a directory."""
+    (command,) = re.findall(r"^ExecStart=/opt/exporter/bin/(.*)$", UNITS[0], re.MULTILINE)
+    (writable,) = re.findall(r"^ReadWritePaths=(.*)$", UNITS[0], re.MULTILINE)
+    config = load_config(write_config(tmp_path), {})
+    assert list(config.names) == ["acme", "globex"]
+    entry = config.entry("acme")
+    written = [Path(place) for place in (entry.destination, str(entry.metrics_file))]
+    assert [f"/{path.relative_to(tmp_path).parent}" for path in written] == writable.split()
+    for name in config.names:
+        token = tmp_path / "etc/exporter/tokens" / name
+        token.parent.mkdir(exist_ok=True)
+        token.write_text(TOKEN)
+        token.chmod(0o600)
+    done = run_shell(command.replace("/etc", f"{tmp_path}/etc"), tmp_path, ANYREACH_BASE_URL=api)
+    assert done.returncode == 0, done.stderr
+    assert "2 exports: 2 complete" in done.stdout
+    (check,) = [each for each in in_code(PAGE.section("Every night")) if each.startswith("exporter status acme")]
+    assert run_shell(check.replace("/etc", f"{tmp_path}/etc"), tmp_path).returncode == 0
+
+
+def write_config(directory: Path) -> Path:
+    (text,) = PAGE.in_language("toml")
+    (name,) = re.findall(r"`/(etc/exporter/exporter\.toml)`", PAGE.prose)
+    file = directory / str(name)
+    file.parent.mkdir(parents=True)
+    file.write_text(text.replace('= "/', f'= "{directory}/'))
+    (directory / "var/lib/node_exporter").mkdir(parents=True)
+    return file
+
+
+def test_the_queries_name_figures_that_there_are() -> None:
+    figures = set(re.findall(r'"(exporter_\w+)"', inspect.getsource(metrics)))
+    queried = {name for query in PAGE.in_language("promql") for name in re.findall(r"exporter_\w+", query)}
+    assert queried == {"exporter_range_end_timestamp_seconds", "exporter_last_exit_status"} <= figures
 
 
 def test_the_nightly_routine() -> None:
-    for command, *_ in PAGES["schedule"].table_headed("command"):
+    for command, *_ in PAGE.table_headed("command"):
         _, name, *arguments = shlex.split(command.strip("`"))
         known = {option for names in defaults_in(help_of(name)) for option in names}
         assert names_in(" ".join(arguments)) <= known, command

@@ -18,7 +18,7 @@ from tests.toolkit.programs import find_program
 USER: Final = 1_000_730_000
 VOLUME_GROUP: Final = 54_321
 
-#: The first argument is an empty directory; then come the directories of the image, `--`, the volume, `--`, the command.
+#: Takes an empty directory, the directories of the image, `--`, the directory of the volumes, `--`, and the command.
 _START: Final = r"""
 set -eu
 root=$1; shift
@@ -28,7 +28,7 @@ for path in /usr /lib /lib64 /bin /sbin; do
   if [ -L "$path" ]; then ln -s "$(readlink "$path")" "$root$path"; elif [ -d "$path" ]; then show "$path"; fi
 done
 while [ "$1" != -- ]; do show "$1"; shift; done; shift
-mkdir -p "$root/proc" "$root/dev" "$root/etc" "$root/tmp" "$root/srv/calls" "$root/scratch" "$root/run/secrets"
+mkdir -p "$root/proc" "$root/dev" "$root/etc" "$root/tmp" "$root/srv/calls" "$root/scratch" "$root/run/secrets/exporter"
 chmod 1777 "$root/tmp"
 mount -t proc proc "$root/proc"
 for device in null zero random urandom; do
@@ -36,7 +36,7 @@ for device in null zero random urandom; do
 done
 mount --bind "$1/calls" "$root/srv/calls"
 mount --bind "$1/scratch" "$root/scratch"
-mount --bind "$1/secrets" "$root/run/secrets"; mount -o remount,bind,ro "$root/run/secrets"; shift 2
+mount --bind "$1/secrets" "$root/run/secrets/exporter"; mount -o remount,bind,ro "$root/run/secrets/exporter"; shift 2
 mount -o remount,ro "$root"
 exec chroot "$root" setpriv --reuid "$USER_ID" --regid 0 --groups "$GROUP_ID" \
   --bounding-set=-all --inh-caps=-all --no-new-privs "$@"
@@ -45,7 +45,8 @@ exec chroot "$root" setpriv --reuid "$USER_ID" --regid 0 --groups "$GROUP_ID" \
 
 @dataclass(frozen=True)
 class Container:
-    """Starts programs of `environment`, with volumes at `/srv/calls` and `/scratch`, and secrets at `/run/secrets`.
+    """Starts programs of `environment`, with volumes at `/srv/calls` and `/scratch`, and secrets in
+    `/run/secrets/exporter`.
 
     The volumes belong to root and to a group that the program is in, as Kubernetes mounts them with `fsGroup`.
     """
@@ -82,11 +83,11 @@ class Container:
 
     def start(self, *command: str, **variables: str) -> "subprocess.Popen[str]":
         """Starts a program, whose environment holds nothing but these variables, PATH and TMPDIR."""
-        image = [sys.base_prefix, self.environment]
+        image = (sys.base_prefix, str(self.environment))
         return subprocess.Popen(
             [
                 *("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _START, "sh"),
-                *(self.directory / "root", *image, "--", self.directory, "--", *command),
+                *(str(self.directory / "root"), *image, "--", str(self.directory), "--", *command),
             ],
             env={
                 "PATH": f"{self.environment}/bin:{os.environ['PATH']}",

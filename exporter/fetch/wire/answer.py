@@ -12,12 +12,14 @@ class Answer:
 
     `served_at` is the server's clock, None when it sent no usable `Date`. `quota` is how many more requests are
     welcome, if the headers say. `age` is how long ago, in microseconds, a cache says that the server answered.
+    `wire_bytes` is the size of the body as it came, packed or not.
     """
 
     body: bytes
     served_at: Instant | None
     quota: Quota | None = None
     age: int = 0
+    wire_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

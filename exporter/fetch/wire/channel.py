@@ -222,7 +222,8 @@ class Channel:
                 f"{f': {said}' if said else ''}. "
                 f"Is that the API, and not a login page or a proxy? Check {BASE_URL_VARIABLE}"
             )
-        return Answer(body, served_at, quota_of(response.headers, now_seconds), age_of(response.headers.get("Age")))
+        quota, age = quota_of(response.headers, now_seconds), age_of(response.headers.get("Age"))
+        return Answer(body, served_at, quota, age, response.content.total_bytes)
 
     async def take_presence(self, response: aiohttp.ClientResponse) -> Presence:
         """Returns whether there is something: False for 404. Its content is not read."""

@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,8 @@ async def try_out(store: Store, place: Path, root: Path) -> tuple[Trial, ...]:
         trials = await try_each({name: steps.named(step) for name, step in known.items()})
     finally:
         with CancelScope(shield=True):
-            await store.release_lock()
+            with suppress(StoreError):  # the lock ends with its file
+                await store.release_lock()
             is_left = await to_thread.run_sync(_take_away, place)
     if is_left:
         left = StoreError(f"{place}: cannot be deleted, and stays there. Runs must delete what they replace")

@@ -1,0 +1,290 @@
+"""`exporter plan` says what a run would do, from at most 20 requests. It writes nothing, and takes no lock.
+
+Whether the summary of usage may be read, and what the pages show, decides what its figures rest on: rows are counted if
+a few pages show them all, taken from the summary where no filter makes it another list, and estimated otherwise.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Final, Literal
+
+from exporter.contract import BEGINNING, DAY, EPOCH, MAX_PAGE_SIZE, Instant
+from exporter.coverage import Coverage, Interval
+from exporter.errors import AccessError, RequestRefusedError, UnusableAnswerError
+from exporter.jobs.plan_result import PaceFrom, PlannedPartition, PlanResult, RowsFrom, SizesFrom
+from exporter.jobs.plan_sample import Sampler, Sizes
+from exporter.lake.follow import check_place, settle_table_format
+from exporter.log.commits import load_state
+from exporter.log.journal import read_runs
+from exporter.log.recordings import count_recordings
+from exporter.log.state import State
+from exporter.model import PageRequest
+from exporter.partitions import day_number, key_of, partition_of
+from exporter.pipeline.hydration import Hydrator
+from exporter.pipeline.probe import Opening
+from exporter.pipeline.reader import Reader
+from exporter.plan import probes
+from exporter.plan.clock import row_times
+from exporter.plan.forecast import PILOTS, Forecast
+from exporter.plan.survey import Profile
+from exporter.run.clocks import settle_time
+from exporter.run.connect import open_reader
+from exporter.run.context import RunContext
+from exporter.run.organization import check_organization
+from exporter.run.protection import settle_policy, tables_of
+from exporter.run.reconcile import check_file_mode, in_stored_zone, known_end, settle_range, settle_request
+from exporter.run.usage import usage_between
+from exporter.settings import Request, Selection
+from exporter.store.location import Location
+from exporter.store.open import open_store
+
+#: The plan asks no more than this, except again where an answer failed.
+MOST_QUESTIONS: Final = 20
+#: Where a list begins that has no start is looked for among these many days back.
+_DAYS_BACK: Final = (1, 7, 30, 91, 182, 365, 730, 1460, 3650)
+#: A request of the usage summary has at most a year, and each costs a question.
+_MOST_USAGE: Final = 3 * 364 * DAY
+#: A run asks this many questions before it reads, and this many more for each window.
+_OPENING_REQUESTS: Final = 5
+_REQUESTS_OF_WINDOW: Final = 2
+#: An earlier run tells the pace if it made this many requests.
+_TELLING_REQUESTS: Final = 50
+#: Stored rows tell what one takes if there are so many.
+_TELLING_ROWS: Final = 1000
+#: Two counts of the platform, and the export, may differ by this share.
+_USAGE_ERROR: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Says which run is planned: its command, the range that it leads to, and what it reads of that."""
+
+    command: Literal["export", "sync"]
+    range: Interval
+    missing: Coverage
+
+
+async def plan(destination: Location, asked: Selection, context: RunContext) -> PlanResult:
+    """Returns what an export would do, or a sync if everything that is asked for was read.
+
+    Raises `ExporterError` as that run would before it touches anything.
+    """
+    check_file_mode(asked, destination)
+    check_place(asked.table_format, destination)
+    async with open_store(destination) as store:
+        await store.check()
+        found = await load_state(store)
+        runs = await read_runs(store)
+    asked = in_stored_zone(found, asked)
+    policy = settle_policy(found, asked, destination, context.keys)
+    request = settle_request(found, asked, destination)
+    settle_table_format(found, asked, destination)
+    tables = tables_of(request, policy, context.keys)
+    paces = [
+        run.requests / seconds
+        for run in runs
+        if run.command in ("export", "sync")
+        and run.requests >= _TELLING_REQUESTS
+        and (seconds := (run.ended_at - run.started_at).total_seconds()) > 0
+    ]
+    async with open_reader(request, context) as reader:
+        latest = await _find_latest(reader, known_end(found, asked), context)
+        await check_organization(reader, found, context.credentials.organization)
+        wanted = _choose(found, asked, latest)
+        changed = await _count_changed(reader, found, wanted, context)
+        hydrator = Hydrator.of(reader, request, context.settings, found.hydrated_fields)
+        sampler = Sampler(reader, request, tables, context.settings.page_size, hydrator)
+        forecast, rows_from = await _forecast(reader, sampler, wanted.missing, request)
+        questions = reader.counters.requests
+    return _planned(
+        found, asked, request, context, wanted, forecast, rows_from, changed, sampler.sizes, paces, questions
+    )
+
+
+async def _find_latest(reader: Reader, until: Instant | None, context: RunContext) -> Instant:
+    """Returns the end of a range that has none of its own. Raises `UsageError` if no clock can be believed."""
+    rows = (await reader.look(probes.newest(until))).page.rows
+    opening = Opening(newest=row_times(rows.created_at, rows.updated_at))
+    reader.now = settle_time(reader, opening, until, context)
+    return reader.now.end(context.lag)
+
+
+def _choose(found: State, asked: Selection, latest: Instant) -> _Wanted:
+    range_ = settle_range(found, asked, latest)
+    missing = Coverage([range_]) - found.coverage
+    if missing:
+        return _Wanted("export", range_, missing)
+    range_ = Interval(range_.start, max(range_.end, latest))
+    return _Wanted("sync", range_, Coverage([range_]) - found.coverage)
+
+
+async def _count_changed(reader: Reader, found: State, wanted: _Wanted, context: RunContext) -> tuple[int, bool]:
+    """Returns how many stored rows have changed since they were read, and whether a page had no room for more."""
+    if wanted.command == "export" or found.read_since is None:
+        return 0, False
+    since = found.read_since - context.lag
+    request = PageRequest(
+        MAX_PAGE_SIZE, created_before=found.coverage.intervals[-1].end - 1, updated_after=since, ids_only=True
+    )
+    page = (await reader.look(request)).page
+    rows = sum(at is None or at >= since for at in page.rows.updated_at)
+    return rows, rows >= page.limit
+
+
+async def _forecast(reader: Reader, sampler: Sampler, missing: Coverage, request: Request) -> tuple[Forecast, RowsFrom]:
+    if not missing:
+        return Forecast(0, 0, 0, Profile()), "count"
+    start, end = missing.intervals[0].start, missing.intervals[-1].end
+    if start <= BEGINNING:
+        missing -= Coverage([Interval(BEGINNING, await _find_start(reader, end))])
+        start = missing.intervals[0].start
+    usage = None
+    if not request.filters and DAY <= end - start <= _MOST_USAGE:
+        usage = await _forecast_by_usage(reader, missing)
+    left = MOST_QUESTIONS - reader.counters.requests
+    # Where the summary counts, pages only tell what rows take.
+    found = await sampler.survey(missing, left if usage is None else min(left, PILOTS))
+    if found.low == found.high:
+        return found, "count"
+    return (found, "sample") if usage is None else (usage, "usage")
+
+
+async def _find_start(reader: Reader, end: Instant) -> Instant:
+    """Returns an instant before which there is nothing, out of a few."""
+    low, high = 0, len(_DAYS_BACK)
+    while low < high:
+        middle = (low + high) // 2
+        page = (await reader.look(probes.anything_before(end - _DAYS_BACK[middle] * DAY))).page
+        low, high = (middle + 1, high) if page else (low, middle)
+    return max(EPOCH, end - _DAYS_BACK[low] * DAY) if low < len(_DAYS_BACK) else EPOCH
+
+
+async def _forecast_by_usage(reader: Reader, missing: Coverage) -> Forecast | None:
+    """Returns how many rows there are by the usage summary; None if this token may not read it, or it says nothing."""
+    try:
+        days = await usage_between(reader, missing.intervals[0].start, missing.intervals[-1].end)
+    except (AccessError, RequestRefusedError, UnusableAnswerError):
+        return None
+    gaps, doubtful = list[tuple[Interval, float]](), 0.0
+    for day in days:
+        start = day_number(day.day) * DAY
+        whole = Interval(start, start + DAY)
+        for part in Coverage([whole]) & missing:
+            rows = day.total * (part.end - part.start) / DAY
+            gaps.append((part, rows))
+            doubtful += min(rows, day.total - rows)
+    rows = sum(part[1] for part in gaps)
+    error = doubtful + _USAGE_ERROR * rows
+    return Forecast(rows, max(0.0, rows - error), rows + error, Profile((), tuple(gaps)))
+
+
+def _planned(
+    found: State,
+    asked: Selection,
+    request: Request,
+    context: RunContext,
+    wanted: _Wanted,
+    forecast: Forecast,
+    rows_from: RowsFrom,
+    changed: tuple[int, bool],
+    sizes: Sizes,
+    paces: list[float],
+    questions: int,
+) -> PlanResult:
+    settings, rows = context.settings, forecast.rows
+    row_bytes, file_bytes, sizes_from = _stored_sizes(found, sizes)
+    partitions = tuple(_partitions(forecast, wanted.missing, request, row_bytes, settings.target_part_bytes))
+    files = sum(partition.files for partition in partitions)
+    page_rows = sizes.page_rows if rows > sizes.page_rows > 0 else settings.page_size
+    windows = min(settings.concurrency, ceil(rows / page_rows)) if rows >= 1 else 0
+    by_id = round(rows * sizes.lacking / max(1, sizes.rows))
+    pages = ceil(rows / page_rows) + ceil(changed[0] / page_rows)
+    requests = _OPENING_REQUESTS + pages + _REQUESTS_OF_WINDOW * windows + by_id
+    pace, pace_from = _pace(context, sizes, paces)
+    work_seconds = rows * sizes.encode_seconds / max(1, sizes.rows)
+    recordings, recording_bytes = _recordings(found, asked, rows, sizes)
+    return PlanResult(
+        command=wanted.command,
+        range_start=wanted.range.period.start,
+        range_end=wanted.range.period.end,
+        missing=tuple(interval.period for interval in wanted.missing),
+        rows=round(rows),
+        rows_low=round(forecast.low),
+        rows_high=round(forecast.high),
+        rows_from=rows_from,
+        changed=changed[0],
+        changed_is_least=changed[1],
+        requests=requests,
+        requests_by_id=by_id,
+        wire_bytes=round((rows + changed[0]) * sizes.wire_bytes / max(1, sizes.rows)),
+        bytes=round(rows * row_bytes + files * file_bytes),
+        sizes_from=sizes_from,
+        files=files * len(request.tables),
+        partitions=partitions,
+        partition_by=request.partition_by,
+        seconds=round(max(requests / pace, work_seconds), 3),
+        requests_per_second=round(pace, 3),
+        pace_from=pace_from,
+        recordings=recordings,
+        recording_bytes=recording_bytes,
+        questions=questions,
+        notes=tuple(_notes(sizes, rows, asked, recordings)),
+    )
+
+
+def _stored_sizes(found: State, sizes: Sizes) -> tuple[float, float, SizesFrom]:
+    """Returns how many bytes a row takes at rest, how many more a file takes, and what tells so."""
+    totals = found.totals
+    if totals.rows >= _TELLING_ROWS:
+        return totals.bytes / totals.rows, 0.0, "files"
+    if not sizes.rows:
+        return 0.0, 0.0, "nothing"
+    return sizes.stored_bytes / sizes.rows, sizes.file_bytes, "sample"
+
+
+def _partitions(
+    forecast: Forecast, missing: Coverage, request: Request, row_bytes: float, part_bytes: int
+) -> Iterator[PlannedPartition]:
+    rows_of: dict[str, float] = {}
+    for gap in missing:
+        instant = max(gap.start, EPOCH)
+        while instant < gap.end:
+            key, interval = partition_of(instant, request.partition_by, request.timezone)
+            end = gap.end if interval is None else min(gap.end, interval.end)
+            name = key.get(key_of(request.partition_by) or "", "")
+            rows_of[name] = rows_of.get(name, 0.0) + forecast.rows_in(Interval(instant, end))
+            instant = end
+    for name, rows in rows_of.items():
+        if rows >= 0.5:
+            yield PlannedPartition(name=name, rows=round(rows), files=max(1, ceil(rows * row_bytes / part_bytes)))
+
+
+def _pace(context: RunContext, sizes: Sizes, paces: list[float]) -> tuple[float, PaceFrom]:
+    """Returns the requests a second that can be expected."""
+    settings, learned = context.settings, paces[-1] if paces else None
+    trips = sizes.round_trips
+    measured = settings.concurrency * len(trips) / sum(trips) if sum(trips) > 0 else float(settings.concurrency)
+    pace: float
+    source: PaceFrom
+    pace, source = (measured, "round trips") if learned is None else (learned, "earlier run")
+    if settings.max_rps is not None and settings.max_rps <= pace:
+        return settings.max_rps, "max-rps"
+    return pace, source
+
+
+def _recordings(found: State, asked: Selection, rows: float, sizes: Sizes) -> tuple[int | None, int | None]:
+    keeps = found.keeps_recordings if asked.recordings is None else asked.recordings
+    if not keeps or not sizes.with_field:
+        return None, None
+    number = round(rows * sizes.recorded / sizes.rows)
+    stored = count_recordings(found)
+    size = round(number * stored.media_bytes / stored.stored) if stored.stored else None
+    return number, size
+
+
+def _notes(sizes: Sizes, rows: float, asked: Selection, recordings: int | None) -> Iterator[str]:
+    if rows >= 1 and not sizes.rows:
+        yield "no page came with rows, so that their size is not known"
+    if asked.recordings and recordings is None and rows >= 1:
+        yield "the rows do not say which conversations have a recording"
