@@ -10,14 +10,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
 from exporter.cli.command_line import typed_names
-from exporter.cli.watch import Entry as Told
-from exporter.cli.watch import current_entry as told_entry
 from exporter.errors import UsageError
 from exporter.options.config import Entry, find_config, load_config
 from exporter.options.config_layers import HOOKS, METRICS_FILE, SYNC_KEYS, alternatives_of
@@ -159,11 +156,8 @@ def _check_end(command: str, entry: Entry) -> None:
 
 @contextmanager
 def _choosing(entry: Entry, file: str | None) -> Iterator[None]:
-    ca_file = entry.options.get("ca_file")
-    told = Told(entry.name, entry.hooks, entry.metrics_file, None if ca_file is None else Path(ca_file))
-    tokens = _chosen.set(_Chosen(entry, file)), told_entry.set(told)
+    token = _chosen.set(_Chosen(entry, file))
     try:
         yield
     finally:
-        _chosen.reset(tokens[0])
-        told_entry.reset(tokens[1])
+        _chosen.reset(token)
