@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from exporter.api.calls import audit as audit
     from exporter.api.calls import check as check
     from exporter.api.calls import export as export
+    from exporter.api.calls import reconcile as reconcile
     from exporter.api.calls import recordings as recordings
     from exporter.api.calls import reread as reread
     from exporter.api.calls import schema as schema
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from exporter.jobs.erase_result import EraseResult as EraseResult
     from exporter.jobs.expire import ExpireResult as ExpireResult
     from exporter.jobs.protect import ProtectResult as ProtectResult
+    from exporter.jobs.reconcile_result import ReconcileResult as ReconcileResult
     from exporter.jobs.recordings_result import RecordingsResult as RecordingsResult
     from exporter.jobs.rekey import RekeyResult as RekeyResult
     from exporter.jobs.reread import RereadResult as RereadResult
@@ -74,6 +76,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "Period": "exporter.coverage",
     "ProtectResult": "exporter.jobs.protect",
     "Quiet": "exporter.progress",
+    "ReconcileResult": "exporter.jobs.reconcile_result",
     "RecordingsResult": "exporter.jobs.recordings_result",
     "RekeyResult": "exporter.jobs.rekey",
     "RereadResult": "exporter.jobs.reread",
@@ -99,6 +102,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "export": "exporter.api.calls",
     "open_dataset": "exporter.jobs.dataset",
     "protect": "exporter.api.privacy",
+    "reconcile": "exporter.api.calls",
     "recordings": "exporter.api.calls",
     "rekey": "exporter.api.privacy",
     "reread": "exporter.api.calls",

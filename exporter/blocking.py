@@ -38,6 +38,7 @@ __all__ = [
     "expire",
     "export",
     "protect",
+    "reconcile",
     "recordings",
     "rekey",
     "reread",
@@ -80,6 +81,7 @@ convert: Final = _plain(upkeep.convert)
 expire: Final = _plain(privacy.expire)
 erase: Final = _plain(privacy.erase)
 export: Final = _plain(calls.export)
+reconcile: Final = _plain(calls.reconcile)
 recordings: Final = _plain(calls.recordings)
 protect: Final = _plain(privacy.protect)
 rekey: Final = _plain(privacy.rekey)

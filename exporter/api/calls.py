@@ -23,6 +23,8 @@ from exporter.jobs.check import check as run_check
 from exporter.jobs.check_result import CheckResult
 from exporter.jobs.dataset import table_schema
 from exporter.jobs.export import export as run_export
+from exporter.jobs.reconcile import reconcile as run_reconcile
+from exporter.jobs.reconcile_result import ReconcileResult
 from exporter.jobs.recordings import recordings as run_recordings
 from exporter.jobs.recordings_result import RecordingsResult
 from exporter.jobs.reread import RereadResult
@@ -48,7 +50,7 @@ from exporter.run.observer_guard import observed
 from exporter.settings import Selection
 from exporter.store.location import Location, parse_location
 from exporter.words import did_you_mean
-from exporter.zones import UTC_NAME
+from exporter.zones import UTC_NAME, check_zone
 
 T = TypeVar("T")
 
@@ -146,6 +148,20 @@ async def check(spec: ExportSpec) -> CheckResult:
     the API, the token or the destination is not raised. Raises `UsageError` for a spec without a destination.
     """
     return await run_check(destination_of(spec), prepare(spec, os.environ))
+
+
+@checked
+async def reconcile(
+    spec: ExportSpec, *, days_in: str | None = None, observer: Observer | None = None
+) -> ReconcileResult:
+    """Compares `spec.destination` with the platform's own totals, day by day, as `exporter reconcile` does.
+
+    The days of the totals may be those of UTC, of the export's time zone, or of the zone `days_in`. Only `since`,
+    `until`, and as whom count in the spec. No exception says that a day differs: look at `exit_status`, or at
+    `unexplained`. Raises `AccessError` if the token lacks `billing:manage`; everything else is as for `export`.
+    """
+    zone = None if days_in is None else check_zone(days_in, "days_in")
+    return await _call(partial(run_reconcile, now=wall_clock(), days_in=zone), spec, observer)
 
 
 @checked

@@ -137,6 +137,17 @@ ABOUT: Final[dict[str, About]] = {
             ("Fetch what differs in last month's part", "exporter audit calls --since last-month --repair"),
         ),
     ),
+    "reconcile": About(
+        section=Section.CHECK,
+        topic="reconcile",
+        examples=(
+            ("Compare all days with what the platform counts and bills", "exporter reconcile calls"),
+            (
+                "Last month, day by day",
+                "exporter reconcile calls --since last-month --until this-month --all-days",
+            ),
+        ),
+    ),
     "accept": About(
         section=Section.CHECK,
         topic="accept",

@@ -9,7 +9,7 @@ from exporter.options.option import Group
 from exporter.store.location import Location, quoted
 
 #: Commands that ask the API, so that how and as whom one asks matters to all of them.
-_ASKING: Final = ("export", "sync", "audit", "reread", "recordings")
+_ASKING: Final = ("export", "sync", "audit", "reread", "reconcile", "recordings")
 _HOW: Final = (Group.CONNECTION, Group.READ)
 #: What is to be read again lies where the log says, and not only where a run has read.
 _BOUNDS: Final = ("since", "until", "created_after", "created_before")

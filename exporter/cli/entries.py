@@ -10,11 +10,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
 from exporter.cli.command_line import typed_names
+from exporter.cli.watch import Entry as Told
+from exporter.cli.watch import current_entry as told_entry
 from exporter.errors import UsageError
 from exporter.options.config import Entry, find_config, load_config
 from exporter.options.config_layers import HOOKS, METRICS_FILE, SYNC_KEYS, alternatives_of
@@ -28,12 +31,11 @@ Command: TypeAlias = Callable[..., None]
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 #: Options of single commands that an entry gives also.
 _OF_COMMANDS: Final = (*SYNC_KEYS, "recording_retention")
-#: What commands that take a token find in an entry besides their options, and what those that report as a run does.
+#: What commands that take a token find in an entry besides their options.
 _WITHOUT_FLAG: Final = ("token", "base_url")
-_OF_RUNS: Final = (HOOKS, METRICS_FILE)
 #: What an entry says of its dataset, and not of what one command reads again in it.
 _BOUNDS: Final = ("since", "until", "created_after", "created_before")
-
+#: What a sync does not take, and an export may have.
 _ENDS: Final = ("until", "created_before")
 
 ConfigFile = Annotated[
@@ -72,7 +74,9 @@ def taking_names(command: Command) -> Command:
     """Returns a command that also takes the name of an entry in place of its destination, and has `--config`."""
     parameters = list(inspect.signature(command).parameters.values())
     known = {each.name for each in parameters}
-    keys = known.union(_WITHOUT_FLAG if "token_file" in known else (), _OF_RUNS if "progress" in known else ())
+    keys = known.union(
+        _ENDS, _WITHOUT_FLAG if "token_file" in known else (), (HOOKS, METRICS_FILE) if METRICS_FILE in known else ()
+    )
 
     @wraps(command)
     def run(config: str | None = None, **given: Any) -> None:
@@ -150,8 +154,11 @@ def _check_end(command: str, entry: Entry) -> None:
 
 @contextmanager
 def _choosing(entry: Entry, file: str | None) -> Iterator[None]:
-    token = _chosen.set(_Chosen(entry, file))
+    ca_file = entry.options.get("ca_file")
+    told = Told(entry.name, entry.hooks, entry.metrics_file, None if ca_file is None else Path(ca_file))
+    tokens = _chosen.set(_Chosen(entry, file)), told_entry.set(told)
     try:
         yield
     finally:
-        _chosen.reset(token)
+        _chosen.reset(tokens[0])
+        told_entry.reset(tokens[1])

@@ -133,7 +133,9 @@ def _top_lines(group: TyperGroup, context: Any) -> Iterator[str]:
     yield from _section("Options", [_row(each) for each in group.get_params(context)])
     yield from _examples(_TOP_EXAMPLES)
     yield from _section("Learn more", _LEARN_MORE)
-    yield from _wrap(f"The token is read from {contract.TOKEN_VARIABLE} or --token-file, never from an argument.")
+    yield from _wrap(
+        f"The token is read from {contract.TOKEN_VARIABLE}, --token-file or --token-command, never from an argument."
+    )
 
 
 def _group_of(parameter: Any) -> str | None:

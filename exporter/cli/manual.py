@@ -38,7 +38,6 @@ ALIASES: Final[dict[str, tuple[str, str]]] = {
     "redaction": ("policy", "Patterns"),
     "retention": ("expire", ""),
     "times": ("options", "Times"),
-    "token": ("start", "Export from the API"),
     "unproven": ("exit-statuses", "Status 3 of an export or a sync"),
     "variables": ("options", "Environment variables"),
 }

@@ -45,7 +45,11 @@ def run(
     ] = None,
     config: Annotated[
         str | None,
-        flag("Read this config file.", "FILE", Group.CONNECTION),
+        flag(
+            "Read this config file. Default: EXPORTER_CONFIG, otherwise exporter.toml here or in ~/.config/exporter.",
+            "FILE",
+            Group.DONE,
+        ),
     ] = None,
 ) -> None:
     """Bring many exports up to date, each as a process of its own that no other can harm.
@@ -58,6 +62,8 @@ def run(
         raise UsageError("--json and --json-lines: give only one of them")
     if display.quiet and display.verbose:
         raise UsageError("--quiet and --verbose: give only one of them")
+    if every == bool(names):
+        raise UsageError("run: give the names of exports, or --all" + (", and not both" if every else ""))
     path = find_config(config, os.environ)
     if path is None:
         raise UsageError("there is no config file: write exporter.toml (exporter help config), or give --config")
@@ -93,8 +99,6 @@ def run(
 
 
 def _choose(names: Sequence[str], known: Sequence[str], *, every: bool) -> list[str]:
-    if every == bool(names):
-        raise UsageError("give the names of exports, or --all" + (", and not both" if every else ""))
     for name in names:
         if name not in known:
             near = did_you_mean(name, known) or f" It has {', '.join(known)}"

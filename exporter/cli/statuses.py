@@ -104,6 +104,15 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         6: "something differs, and was not repaired; or a file is damaged",
         130: "interrupted: run again to start over",
     },
+    "reconcile": {
+        0: "the platform's totals are what is here, except for differences that facts of the export explain",
+        1: "the API or the destination failed, or the API has no usage summary",
+        2: "the command line or the key is wrong, or DEST holds no export",
+        3: "a day differs, and nothing that the export knows explains it",
+        4: "the token was refused, or lacks the scope billing:manage",
+        6: _DAMAGE,
+        130: "interrupted: run again to start over",
+    },
     "accept": {0: "every doubt is accepted, or there is none", **_UPKEEP},
     "erase": {
         0: "erased, and proven; or nothing held the values",

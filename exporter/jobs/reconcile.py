@@ -110,7 +110,7 @@ def _days_asked(state: State, asked: Selection, destination: Location, now: Inst
         raise UsageError(f"nothing to compare: {destination} {missed_by(range_, asked)}")
     ((start, end),) = ((one.start, min(one.end, now)) for one in bounds)
     if start == BEGINNING:
-        start = min(state.oldest_row or end, end - _BEFORE)
+        start = min(state.oldest_row or end, end - _BEFORE) // DAY * DAY
     if start >= end:
         raise UsageError("nothing to compare: all of that is still to come, by this machine's clock")
     return Interval(start, end)

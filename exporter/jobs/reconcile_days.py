@@ -176,6 +176,8 @@ def _compare_day(question: Question, reading: Reading, day: int, here: Figures, 
         differing = tuple(name for name, pair in figures.items() if pair.here)[:1]
         return ComparedDay(day=date_of(day), figures=figures, differing=differing)
     differing = tuple(name for name, pair in figures.items() if pair.missing)
+    if not differing:
+        return ComparedDay(day=date_of(day), figures=figures)
     when = interval_of_day(day, reading.zone)
     if reading.moment == "ended":
         when = Interval(when.start - _LONGEST, when.end)

@@ -14,7 +14,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -40,8 +40,8 @@ class _End:
     """Holds what a command has printed and said, and the status that it ended with."""
 
     status: int
-    printed: bytes
-    said: bytes
+    printed: bytes = field(repr=False)
+    said: bytes = field(repr=False)
 
 
 def split_command(given: str | Sequence[str]) -> tuple[str, ...]:

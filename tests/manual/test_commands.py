@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
@@ -13,6 +14,7 @@ from exporter.cli import app
 from exporter.cli.runner import SUMMARY_KEYS
 from exporter.cli.statuses import STATUSES
 from exporter.contract import MUTABLE_FILTERS, OPEN_STATUSES
+from exporter.jobs.reconcile_days import Reason
 from exporter.plan.sample import most_differing
 from exporter.sandbox import gate
 from exporter.verification.problems import Problem
@@ -63,6 +65,19 @@ def test_auditing(api: str, tmp_path: Path) -> None:
     assert f"({at_most / windows:.1%})" in example
     statuses = {int(status) for status, _ in page.table_headed("status of an audit")}
     assert statuses == STATUSES["audit"].keys() - {errors.InterruptedExportError.exit_status}
+
+
+def test_reconciling(api: str, tmp_path: Path) -> None:
+    page = PAGES["reconcile"]
+    variables = {"ANYREACH_TOKEN": gate.TOKEN, "ANYREACH_BASE_URL": api}
+    assert run_shell("exporter export calls", tmp_path, **variables).returncode == 0
+    done = run_shell("exporter reconcile calls --json", tmp_path, **variables)
+    figures = json.loads(done.stdout)
+    assert done.returncode == 0 and figures["explained"]
+    assert set(page.keys_of_json("a comparison")) == set(keys_of(figures))
+    assert [in_code(reason)[0] for reason, *_ in page.table_headed("reason")] == list(get_args(Reason))
+    statuses = {int(status) for status, _ in page.table_headed("status of a comparison")}
+    assert statuses == STATUSES["reconcile"].keys() - {errors.InterruptedExportError.exit_status}
 
 
 def test_reading_again(api: str, tmp_path: Path) -> None:

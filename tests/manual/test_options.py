@@ -36,6 +36,7 @@ def beside(command: str) -> set[frozenset[str]]:
             "demo",
             "status",
             "verify",
+            "reconcile",
             "accept",
             "changes",
             "erase",

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.contract import DAY, HOUR, USAGE_DAYS, USAGE_PATH, parse_timestamp
@@ -78,6 +78,7 @@ async def test_a_list_that_leaves_days_out_is_not_believed(daily: Any) -> None:
         await days_by(Behaviour(usage_daily=daily))
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2000), st.integers(1, 900 * 24), st.integers(-3, 3))
 def test_each_day_lies_inside_a_question_that_is_not_too_long(day: int, hours: int, behind: int) -> None:
     since = SINCE + day * DAY + HOUR

@@ -1,0 +1,86 @@
+"""Only one source may give the token, and one that was typed takes the place of a stored one."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.bearer import TokenSource
+from exporter.errors import UsageError
+from exporter.keys import read_private
+from exporter.options.credentials import TOKEN_OPTIONS, load_credentials, without_replaced
+from exporter.options.spec import ExportSpec
+from exporter.settings import Credentials
+
+VALUES = st.fixed_dictionaries(
+    {}, optional={name: st.just("x") for name in (*TOKEN_OPTIONS, "org_id", "since", "max_rps")}
+)
+
+
+@given(VALUES, st.sets(st.sampled_from((*TOKEN_OPTIONS, "org_id"))))
+def test_a_source_that_is_given_drops_the_others(options: dict[str, str], typed: set[str]) -> None:
+    left = without_replaced(options, typed)
+    assert left.items() <= options.items()
+    dropped = options.keys() - left.keys()
+    assert dropped == (options.keys() & set(TOKEN_OPTIONS) if typed & set(TOKEN_OPTIONS) else set())
+
+
+def test_the_token_is_what_a_command_prints() -> None:
+    credentials = load_credentials({"ANYREACH_TOKEN": "ak_environment"}, token_command="echo ak_printed")
+    assert credentials == Credentials("ak_printed")
+    assert ExportSpec(token_command=["echo", "ak_printed"]).resolve({}).credentials == credentials
+
+
+def test_an_environment_cannot_be_read_again_and_the_others_can(tmp_path: Path) -> None:
+    kept = tmp_path / "token"
+    kept.write_text("ak_kept")
+    kept.chmod(0o600)
+
+    def source(**sources: object) -> TokenSource:
+        return load_credentials({"ANYREACH_TOKEN": "ak_x"}, **sources).bearer.source  # type: ignore[arg-type]
+
+    assert source() == source(token="ak_given") == TokenSource("ANYREACH_TOKEN or --token-file", None)
+    file, command = source(token_file=str(kept)), source(token_command=f"cat {kept}")
+    assert (file.named, command.named) == (f"--token-file {kept}", "--token-command")
+    kept.write_text("ak_next")
+    assert [each.read(threading.Event()) for each in (file, command) if each.read] == ["ak_next"] * 2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"token": "ak_x", "token_file": "x"}, "token and token_file: give only one of them"),
+        ({"token_file": "x", "token_command": "x"}, "token_file and token_command: give only one of them"),
+        ({"token": "ak_x", "token_command": "x"}, "token and token_command: give only one of them"),
+        ({"token_command": "'"}, "token_command: cannot be split into arguments: no closing quotation"),
+        ({"token_command": 3}, "token_command: must be a list of names or a text, not int"),
+        ({"token_command": ["cat", 3]}, "token_command: each of several must be a text, not int"),
+    ],
+)
+def test_sources_that_a_program_cannot_give(given: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        ExportSpec(**given)  # type: ignore[arg-type]
+    assert str(raised.value) == message
+
+
+def test_a_token_that_needs_an_organization_needs_it_from_every_source() -> None:
+    with pytest.raises(UsageError, match="needs its organization"):
+        load_credentials({}, token_command="echo pat_x")
+    assert load_credentials({}, organization="org_1", token_command="echo pat_x") == Credentials("pat_x", "org_1")
+
+
+def test_a_file_of_somebody_else_may_be_shared_with_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "token"
+    file.write_text("ak_x")
+    file.chmod(0o440)
+    with pytest.raises(UsageError, match="others can read it"):
+        read_private(file, "--token-file", "token")
+    owner = file.stat().st_uid
+    monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    assert read_private(file, "--token-file", "token") == "ak_x"
+    for mode in (0o460, 0o444, 0o450):
+        file.chmod(mode)
+        with pytest.raises(UsageError, match="others can read it"):
+            read_private(file, "--token-file", "token")
