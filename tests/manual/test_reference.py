@@ -49,6 +49,7 @@ def test_the_names_of_the_library() -> None:
         "Reread",
         "Audit",
         "Check",
+        "Plan",
         "Accept",
         "Verify",
         "Compact",
