@@ -51,6 +51,7 @@ def test_the_names_of_the_library() -> None:
         "Audit",
         "Reconcile",
         "Check",
+        "Plan",
         "Accept",
         "Verify",
         "Compact",
