@@ -113,6 +113,14 @@ ABOUT: Final[dict[str, About]] = {
             ),
         ),
     ),
+    "plan": About(
+        section=Section.EXPORT,
+        topic="plan",
+        examples=(
+            ("What an export of everything would take", "exporter plan calls"),
+            ("At 5 requests a second, with recordings", "exporter plan calls --since 2026-01 --max-rps 5 --recordings"),
+        ),
+    ),
     "status": About(
         section=Section.EXPORT,
         topic="resume",

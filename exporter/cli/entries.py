@@ -30,6 +30,8 @@ _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _OF_COMMANDS: Final = (*SYNC_KEYS, "recording_retention")
 #: What commands that take a token find in an entry besides their options.
 _WITHOUT_FLAG: Final = ("token", "base_url")
+#: Commands that tell nobody of themselves, and look at whom a run would tell.
+_LIKE_A_RUN: Final = ("check",)
 #: What an entry says of its dataset, and not of what one command reads again in it.
 _BOUNDS: Final = ("since", "until", "created_after", "created_before")
 #: What a sync does not take, and an export may have.
@@ -71,13 +73,15 @@ def taking_names(command: Command) -> Command:
     """Returns a command that also takes the name of an entry in place of its destination, and has `--config`."""
     parameters = list(inspect.signature(command).parameters.values())
     known = {each.name for each in parameters}
-    keys = known.union(
-        _ENDS, _WITHOUT_FLAG if "token_file" in known else (), (HOOKS, METRICS_FILE) if METRICS_FILE in known else ()
-    )
+    tells = METRICS_FILE in known or command.__name__ in _LIKE_A_RUN
+    keys = known.union(_ENDS, _WITHOUT_FLAG if "token_file" in known else (), (HOOKS, METRICS_FILE) if tells else ())
 
     @wraps(command)
     def run(config: str | None = None, **given: Any) -> None:
-        entry = None if given["destination"] is None else find_entry(given["destination"], config, keys)
+        word = given["destination"]
+        entry = None if word is None else find_entry(word, config, keys)
+        if CONFIG in known:
+            given[CONFIG] = config
         if entry is None:
             command(**given)
             return
@@ -90,8 +94,9 @@ def taking_names(command: Command) -> Command:
             command(**given)
 
     shown = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
-    run.__signature__ = inspect.Signature([*shown, _PARAMETER])  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in (*shown, _PARAMETER)}
+    shown += [] if CONFIG in known else [_PARAMETER]
+    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in shown}
     return run
 
 

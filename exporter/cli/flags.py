@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import wraps
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, get_type_hints
 
 import typer
 
@@ -31,8 +31,14 @@ def switch(name: str, text: str, group: Group | None = None) -> Any:
     return typer.Option(name, help=text, rich_help_panel=group)
 
 
-Destination = Annotated[str, typer.Argument(metavar="DEST", help="A directory, or a URL: s3://, gs:// or az://.")]
-Existing = Annotated[str, typer.Argument(metavar="DEST", help="The directory, or the URL, of an export.")]
+EXISTING: Final = "The directory, the URL, or the name in a config file, of an export."
+Destination = Annotated[
+    str,
+    typer.Argument(
+        metavar="DEST", help="A directory, a URL (s3://, gs://, az://), or the name of an export in a config file."
+    ),
+]
+Existing = Annotated[str, typer.Argument(metavar="DEST", help=EXISTING)]
 Rows = Annotated[int, flag("Make up this many conversations.", "N", Group.MADE_UP, min=1, max=10_000_000)]
 Days = Annotated[int, flag("Spread them over this many days.", "N", Group.MADE_UP, min=1, max=3650)]
 OneObject = Annotated[bool, switch("--json", "Print one JSON object in place of lines for people.", Group.OUTPUT)]

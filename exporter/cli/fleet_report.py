@@ -22,7 +22,7 @@ def describe_outcomes(outcomes: Sequence[Outcome], requests: int, seconds: float
     yield from _table([_cells_of(each) for each in outcomes])
     for each in outcomes:
         if each.exit_status:
-            first, *others = (each.reason or _doubt(each)).splitlines()
+            first, *others = (each.reason or f"exporter status {each.name} says why").splitlines()
             yield f"  {each.name}: {each.ending} ({each.exit_status}): {first}"
             yield from (f"    {line}" for line in others)
 
@@ -38,10 +38,6 @@ def fleet_figures(outcomes: Sequence[Outcome], requests: int, seconds: float) ->
         "seconds": round(seconds, 3),
         "exports": [outcome_figures(each) for each in outcomes],
     }
-
-
-def _doubt(outcome: Outcome) -> str:
-    return f"exporter status {outcome.name} says what is in doubt"
 
 
 def _number(outcome: Outcome, key: str) -> int:

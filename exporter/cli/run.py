@@ -88,7 +88,7 @@ def run(
     if display.quiet:
         for each in outcomes:
             if each.exit_status:
-                say(f"exporter: {each.name}: {each.ending}: {each.reason or 'there is a doubt'}")
+                say(f"exporter: {each.name}: {each.ending}: {each.reason or f'exporter status {each.name} says why'}")
     if display.as_json:
         typer.echo(json.dumps(figures))
     elif display.json_lines:

@@ -2,9 +2,9 @@
 
 Requests that leave evenly do not arrive evenly: one that is held up on its way meets those that follow it, and for a
 moment a server sees more than left. So a window of requests (about a second's worth) ends when the first of them *has
-come back*, and not when it was sent; one that takes long counts as arrived after a twentieth of the window. Thus the
+come back*, and not when it was sent; one that takes long counts as arrived after a thirtieth of the window. Thus the
 host sees no more than the ceiling in any window as long as requests arrive within that time, and the rate is at least
-95 % of the ceiling however long answers take.
+96 % of the ceiling however long answers take.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from typing import Final
 
 #: The most requests that one window is made of.
 _MOST_IN_WINDOW: Final = 1000
-_LATE: Final = 1 / 20
+_LATE: Final = 1 / 30
 _NEGLIGIBLE_SECONDS: Final = 1e-6
 
 

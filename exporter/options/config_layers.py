@@ -43,9 +43,9 @@ RESERVED: Final = frozenset((
     "sql", "status", "sync", "vacuum", "verify", "version", "view",
 ))  # fmt: skip
 
-_SECTIONS: Final = ("defaults", "templates", "exports", "hooks")
+SECTIONS: Final = ("defaults", "templates", "exports", "hooks")
 _TABLES: Final = "[defaults], [templates.NAME], [exports.NAME] and [hooks]"
-_KEYS: Final = ("destination", "command", *SPEC_KEYS, *SYNC_KEYS, "metrics_file", "hooks")
+KEYS: Final = ("destination", "command", *SPEC_KEYS, *SYNC_KEYS, "metrics_file", "hooks")
 _ALWAYS: Final = ("destination", "command")
 _MOST_BASES: Final = 32
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -105,10 +105,10 @@ def read_layers(root: Node) -> dict[str, Layer]:
 def _sections(root: Node) -> dict[str, Node]:
     members = root.members()
     for key, node in members.items():
-        if key in _KEYS and key != HOOKS:
+        if key in KEYS and key != HOOKS:
             raise node.error("belongs to [defaults], or to one [exports.NAME]")
-        if key not in _SECTIONS:
-            near = did_you_mean(key, _SECTIONS) or f" The tables are {_TABLES}"
+        if key not in SECTIONS:
+            near = did_you_mean(key, SECTIONS) or f" The tables are {_TABLES}"
             raise node.error(f"there is no such table.{near}")
     return members
 
@@ -124,7 +124,7 @@ def _read_named(sections: Mapping[str, Node], section: str) -> dict[str, Layer]:
 
 
 def _read_layer(node: Node, *, has_base: bool) -> Layer:
-    known = ("extends", *_KEYS) if has_base else _KEYS
+    known = ("extends", *KEYS) if has_base else KEYS
     members = node.members()
     for key, member in members.items():
         if key not in known:

@@ -213,10 +213,14 @@ class Reader:
         Returns None if this API has nothing there. A refusal is believed at once: such a path may be refused to any
         token. Raises `SourceError`.
         """
-        ask = partial(self._attempt, partial(self._source.get_object, path, parameters, _MOST_OBJECT_BYTES.__ge__))
+
+        async def ask() -> Any | None:
+            fits = _MOST_OBJECT_BYTES.__ge__
+            _, answer = await self._attempt(lambda: self._source.get_object(path, parameters, fits))
+            return None if isinstance(answer, Presence) else object_in(answer.body)
+
         with self._attempts.advising():
-            _, answer = await (self._attempts.pursue(ask, trusts=True) if is_vital else ask())
-        return None if isinstance(answer, Presence) else object_in(answer.body)
+            return await (self._attempts.pursue(ask, trusts=True) if is_vital else ask())
 
     async def hold(self, size_bytes: int) -> Room:
         """Takes room for rows that came by id, even if there is none: pages wait until it is released."""

@@ -131,7 +131,7 @@ def test_a_report_is_a_table_and_names_what_is_not_complete() -> None:
         "  globex: refused (4): 401: the token was refused",
         "    Make another one",
         "  initech: killed (1): killed by SIGKILL; run again to resume",
-        "  umbrella: in doubt (3): exporter status umbrella says what is in doubt",
+        "  umbrella: in doubt (3): exporter status umbrella says why",
     ]
 
 

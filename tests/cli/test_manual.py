@@ -88,7 +88,7 @@ def test_help_of_a_command_is_its_options_and_then_its_page(pages: Path, capsys:
     assert capsys.readouterr().out == f"{options}\n{SYNC}"
     # A command whose page has another name; this manual does not have it.
     assert main(["help", "status"]) == 0
-    assert capsys.readouterr().out.startswith("Usage: exporter status DEST [OPTIONS]\n")
+    assert capsys.readouterr().out.startswith("Usage: exporter status [DEST] [OPTIONS]\n")
 
 
 def test_the_whole_manual(pages: Path, capsys: pytest.CaptureFixture[str]) -> None:

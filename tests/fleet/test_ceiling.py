@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from exporter.fleet.ceiling import Ceiling, Sending
 
 #: How long requests take to arrive, as a share of the window.
-LATE = st.lists(st.floats(0, 1 / 20), min_size=60, max_size=60)
+LATE = st.lists(st.floats(0, 1 / 30), min_size=60, max_size=60)
 
 
 def sent_as_soon_as_allowed(max_rps: float, late: list[float], seconds: float) -> list[tuple[float, float]]:
@@ -38,9 +38,9 @@ def test_no_window_holds_more_requests_than_the_ceiling(max_rps: float, late: li
 
 
 @given(late=LATE, seconds=st.sampled_from([0.0, 0.02, 3.0]))
-def test_the_rate_is_within_a_twentieth_of_the_ceiling(late: list[float], seconds: float) -> None:
+def test_the_rate_is_within_a_twenty_fifth_of_the_ceiling(late: list[float], seconds: float) -> None:
     sent = [at for at, _ in sent_as_soon_as_allowed(20.0, late, seconds)]
-    assert (len(sent) - 1) / (sent[-1] - sent[0]) >= 0.95 * 20
+    assert (len(sent) - 1) / (sent[-1] - sent[0]) >= 0.96 * 20
 
 
 def test_without_a_ceiling_nothing_waits_and_one_that_comes_counts_what_was_sent() -> None:
@@ -49,4 +49,4 @@ def test_without_a_ceiling_nothing_waits_and_one_that_comes_counts_what_was_sent
         assert ceiling.delay_seconds(1.0) == 0
         ceiling.sent(1.0)
     ceiling.max_rps = 2.0
-    assert ceiling.delay_seconds(1.0) == pytest.approx(1.05)
+    assert ceiling.delay_seconds(1.0) == pytest.approx(1 + 1 / 30)

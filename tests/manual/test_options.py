@@ -19,8 +19,16 @@ OF_EXPORTS_ALONE = {names_in("--policy"), names_in("--expire")}
 FROM_CONCURRENCY_ON = set(OF_AN_EXPORT[OF_AN_EXPORT.index(names_in("--concurrency")) :])
 
 
+CONFIG = names_in("--config")
+
+
+def defaults_of(command: str) -> dict[frozenset[str], str]:
+    """Returns the options of a command, except the one that is said once of all that have a destination."""
+    return {names: default for names, default in defaults_in(help_of(command)).items() if names != CONFIG}
+
+
 def help_names(command: str) -> set[frozenset[str]]:
-    return set(defaults_in(help_of(command)))
+    return set(defaults_of(command))
 
 
 def beside(command: str) -> set[frozenset[str]]:
@@ -34,6 +42,7 @@ def beside(command: str) -> set[frozenset[str]]:
         *(
             "export",
             "demo",
+            "run",
             "status",
             "verify",
             "reconcile",
@@ -53,7 +62,7 @@ def test_options(command: str) -> None:
     page, section = (PAGES["sandbox"], "Options") if command == "sandbox" else (OPTIONS, command)
     rows = page.table_headed("option", section)
     described = {names_in(option.partition("/")[0]): default.replace("`", "") for option, _, default in rows}
-    actual = defaults_in(help_of(command))
+    actual = defaults_of(command)
     assert described.keys() == actual.keys()
     assert {names: described[names] for names, default in actual.items() if default} == {
         names: default for names, default in actual.items() if default
@@ -90,6 +99,15 @@ def test_options_of_the_other_commands() -> None:
     completion = {frozenset({"--install-completion"}), frozenset({"--show-completion"})}
     assert completion <= set(map(names_in, in_code(OPTIONS.section("Help and completion"))))
     assert defaults_in(help_of("")).keys() - completion == {frozenset({"--version"}), frozenset({"--help", "-h"})}
+
+
+def test_the_option_of_all_commands_with_a_destination() -> None:
+    said = " ".join(OPTIONS.section("The config file").split())
+    assert "Every command that takes DEST, except `exporter demo`, also takes" in said
+    rows = OPTIONS.table_headed("option", "The config file")
+    assert [names_in(option) for option, *_ in rows] == [CONFIG]
+    assert CONFIG in defaults_in(help_of("vacuum"))
+    assert CONFIG not in defaults_in(help_of("demo"))
 
 
 def test_choices_and_the_summary() -> None:

@@ -1,0 +1,93 @@
+"""Tests `exporter run` as a program: a config file, real processes, one result."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from anyio import to_thread
+
+from exporter.contract import DAY, parse_timestamp
+from exporter.sandbox import TOKEN, Sandbox, make_conversations, serve
+
+pytestmark = pytest.mark.anyio
+UNTIL = parse_timestamp("2026-02-10T00:00:00Z")
+CONFIG = """
+[defaults]
+destination = "out/${{NAME}}"
+base_url = "{url}"
+since = 2026-02-01
+[exports.acme]
+token = "${{ACME}}"
+command = "export"
+until = 2026-02-10
+[exports.globex]
+token = "${{GLOBEX}}"
+[exports.initech]
+token = "${{INITECH}}"
+"""
+
+
+@asynccontextmanager
+async def configured(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    async with serve(make_conversations(30, UNTIL - DAY, UNTIL, transcripts=False)) as sandbox:
+        (tmp_path / "exporter.toml").write_text(CONFIG.format(url=sandbox.url))
+        yield sandbox
+
+
+def exporter(directory: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "exporter", "run", *arguments],
+        cwd=directory,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+async def test_each_export_has_an_end_of_its_own_and_the_run_the_worst_of_them(tmp_path: Path) -> None:
+    async with configured(tmp_path) as sandbox:
+        secrets = {"ACME": TOKEN, "GLOBEX": "ak_never.issued"}
+        done = await to_thread.run_sync(lambda: exporter(tmp_path, "--all", "--json", **secrets))
+        asked = sandbox.count
+    found = json.loads(done.stdout)
+    assert done.returncode == found["status"] == 4
+    endings = {each["name"]: (each["ending"], each["exit_status"]) for each in found["exports"]}
+    assert endings == {"acme": ("complete", 0), "globex": ("refused", 4), "initech": ("misconfigured", 2)}
+    acme, globex, initech = found["exports"]
+    assert acme["summary"]["rows"] == found["rows"] == 30
+    assert "401" in globex["reason"]
+    assert "exporter.toml:13:1: exports.initech.token" in initech["reason"]
+    assert found["requests"] == asked
+    assert (tmp_path / "out" / "acme" / "_SUCCESS").exists()
+    for line in ("globex: refused: ", "initech: misconfigured: ", "acme: complete"):
+        assert line in done.stderr
+    assert not [secret for secret in secrets.values() if secret in done.stdout + done.stderr]
+
+
+async def test_a_run_of_names_is_a_table_for_people(tmp_path: Path) -> None:
+    async with configured(tmp_path):
+        done = await to_thread.run_sync(lambda: exporter(tmp_path, "acme", ACME=TOKEN))
+    assert done.returncode == 0, done.stderr
+    head, columns, row = done.stdout.splitlines()
+    assert head.startswith("1 export: 1 complete; ")
+    assert columns.split() == ["name", "result", "rows", "new", "requests", "seconds"]
+    assert row.split()[:4] == ["acme", "complete", "30", "30"]
+
+
+async def test_names_are_checked_before_anything_runs(tmp_path: Path) -> None:
+    async with configured(tmp_path) as sandbox:
+        for names, reason in (
+            (("acme", "acmee"), "acmee: there is no such export in the config file. Did you mean acme?"),
+            (("acme", "globex", "acme"), "acme: is named twice"),
+        ):
+            done = await to_thread.run_sync(partial(exporter, tmp_path, *names, ACME=TOKEN))
+            assert done.returncode == 2
+            assert reason in done.stderr
+        assert sandbox.count == 0
