@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from exporter.cli.entries import current_entry
-from exporter.errors import ExporterError
+from exporter.errors import ExporterError, UsageError
 from exporter.options.hooks import HookCommand, Hooks
 from exporter.progress import Quiet, Snapshot
 from exporter.store.location import Location
@@ -63,15 +63,18 @@ class Watch:
         with suppress(OSError):
             where = str(destination.absolute() if isinstance(destination, Path) else destination)
         entry = current_entry()
-        file = entry.metrics_file if entry and metrics_file is None else metrics_file and Path(metrics_file)
-        if file:
+        given = None if entry is None else entry.metrics_file
+        if metrics_file == "":
+            raise UsageError("--metrics-file: must name a file; is the variable that it was taken from empty?")
+        if metrics_file is not None:
+            given = Path(metrics_file)
+        if given is not None:
             from exporter.run.metrics_file import check_metrics_file
 
-            file = check_metrics_file(file, where)
+            given = check_metrics_file(given, where)
         if entry is None:
-            return cls(command, destination, where, metrics_file=file or None)
-        ca_file = entry.options.get("ca_file")
-        return cls(command, destination, where, entry.name, entry.hooks, file or None, ca_file)
+            return cls(command, destination, where, metrics_file=given)
+        return cls(command, destination, where, entry.name, entry.hooks, given, entry.options.get("ca_file"))
 
     @property
     def is_told(self) -> bool:

@@ -271,3 +271,20 @@ def test_a_file_that_cannot_be_written_is_a_warning(
     inside = tmp_path / "out" / "acme.prom"
     assert command("sync", tmp_path / "out", "--metrics-file", inside, token=None).status == 2
     assert not inside.exists()
+
+
+def test_a_run_is_running_in_the_file_until_it_is_interrupted(
+    rows: list[Row], serving: Serving, spawn: Spawn, tmp_path: Path
+) -> None:
+    server, out, file = serving(rows), tmp_path / "out", tmp_path / "acme.prom"
+    label, seen = ("export", str(out)), list[str]()
+    running = spawn("export", out, *RANGE, "--page-size", "5", "--metrics-file", file, server=server)
+
+    def interrupt() -> None:
+        seen.append(file.read_text())
+        os.kill(running.process.pid, signal.SIGTERM)
+
+    when_asked(server, 6, interrupt)
+    assert running.wait().status == 130
+    assert samples_of(seen[0])["exporter_run_state", label, ("state", "running")] == 1
+    assert samples_of(file.read_text())["exporter_run_state", label, ("state", "interrupted")] == 1
