@@ -11,7 +11,6 @@ from exporter.log.state import State
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.role import check_owner, check_stored_owner, sees
-from exporter.plan.clock import choose_opinion
 from exporter.run.clocks import settle_time
 from exporter.run.connect import ask_first, open_reader
 from exporter.run.context import RunContext
@@ -20,6 +19,7 @@ from exporter.run.organization import served_organizations
 from exporter.run.prepared import Prepared
 from exporter.run.reconcile import has_sensitive_fields, in_stored_zone, known_end, settle_range
 from exporter.run.token_end import near_end
+from exporter.schedule.clock import choose_opinion
 from exporter.settings import Credentials, Request, RunSettings
 from exporter.words import format_seconds
 

@@ -24,10 +24,6 @@ from exporter.partitions import day_number, key_of, partition_of
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader
-from exporter.plan import probes
-from exporter.plan.clock import row_times
-from exporter.plan.forecast import PILOTS, Forecast
-from exporter.plan.survey import Profile
 from exporter.run.clocks import settle_time
 from exporter.run.connect import open_reader
 from exporter.run.context import RunContext
@@ -35,6 +31,10 @@ from exporter.run.organization import check_organization
 from exporter.run.protection import settle_policy, tables_of
 from exporter.run.reconcile import check_file_mode, in_stored_zone, known_end, settle_range, settle_request
 from exporter.run.usage import usage_between
+from exporter.schedule import probes
+from exporter.schedule.clock import row_times
+from exporter.schedule.forecast import PILOTS, Forecast
+from exporter.schedule.survey import Profile
 from exporter.settings import Request, Selection
 from exporter.store.location import Location
 from exporter.store.open import open_store

@@ -28,8 +28,8 @@ from exporter.pipeline.single import Absence, Singles
 from exporter.pipeline.source import PageReading as PageReading
 from exporter.pipeline.source import Source, object_in
 from exporter.pipeline.turns import OwnTurns, Turns
-from exporter.plan.clock import ClockSample, Now, settle
 from exporter.progress import Observer, Trouble
+from exporter.schedule.clock import ClockSample, Now, settle
 from exporter.words import format_size
 
 #: A request that has had no answer for this long is told of.

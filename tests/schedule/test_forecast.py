@@ -12,8 +12,8 @@ import pytest
 
 from exporter.contract import DAY, SECOND, Instant
 from exporter.coverage import Coverage, Interval
-from exporter.plan.forecast import CONFIDENCE, Forecast, Question, Shown, forecast
 from exporter.sandbox.density import Density, spread
+from exporter.schedule.forecast import CONFIDENCE, Forecast, Question, Shown, forecast
 
 PAGE: Final = 100
 QUESTIONS: Final = 17

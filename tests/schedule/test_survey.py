@@ -2,7 +2,7 @@
 
 from exporter.contract import DAY, HOUR
 from exporter.coverage import Coverage, Interval
-from exporter.plan.survey import Profile, Survey
+from exporter.schedule.survey import Profile, Survey
 
 T0 = 20_000 * DAY
 WANTED = Coverage([Interval(T0, T0 + 28 * DAY)])

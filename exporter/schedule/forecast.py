@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval
-from exporter.plan.survey import Profile, Survey
+from exporter.schedule.survey import Profile, Survey
 
 #: An interval holds the truth at least this often.
 CONFIDENCE: Final = 0.9
