@@ -127,7 +127,6 @@ ABOUT: Final[dict[str, About]] = {
         examples=(
             ("What is there, what is missing, and who is at work", "exporter status calls"),
             ("Fail if it is incomplete, in doubt or older than a day", "exporter status calls --max-age 26h"),
-            ("The same of every export of a config file", "exporter status --all --max-age 26h"),
         ),
     ),
     "verify": About(
