@@ -12,7 +12,7 @@ from exporter.cli.canvas import Canvas, cells
 from exporter.cli.flags import Display
 from exporter.cli.log import Level, Log, key_values
 from exporter.cli.screen import bar_line, can_draw, clock_of
-from exporter.fleet.fleet import FleetObserver
+from exporter.fleet.observer import FleetObserver
 from exporter.fleet.outcome import Outcome
 
 _RECENT_SECONDS: Final = 10.0

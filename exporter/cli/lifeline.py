@@ -6,7 +6,7 @@ import signal
 import threading
 from socket import socket
 
-from exporter.run.shared_turns import GIVEN, adopt_connection
+from exporter.run.turn_messages import TURNS_VARIABLE
 
 
 def follow_parent() -> None:
@@ -14,6 +14,11 @@ def follow_parent() -> None:
 
     Nobody but `exporter run` puts one there. Raises `UsageError` if what the environment names is no connection.
     """
+    if TURNS_VARIABLE not in os.environ:
+        return
+
+    from exporter.run.shared_turns import GIVEN, adopt_connection
+
     connection = adopt_connection(os.environ)
     if connection is not None:
         GIVEN.set(connection)

@@ -14,7 +14,7 @@ import anyio
 
 from exporter.fleet.child_output import Lines, Remarks, object_in
 from exporter.fleet.turn_server import TurnServer
-from exporter.run.shared_turns import TURNS_VARIABLE
+from exporter.run.turn_messages import TURNS_VARIABLE
 
 _READ_BYTES: Final = 65_536
 #: What a child has started may hold its output open after its end; that is not waited for any longer.

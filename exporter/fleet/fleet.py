@@ -1,39 +1,21 @@
 """Runs many exports, some at once, each as a process of its own, whose end is its own as well."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import anyio
 
 from exporter.errors import ExporterError, InterruptedExportError
 from exporter.fleet.child import Child, Job
+from exporter.fleet.observer import FleetObserver
 from exporter.fleet.outcome import Outcome
 from exporter.fleet.turn_server import TurnServer
 from exporter.signals import listening_in_loop
 from exporter.store.oserrors import describe
 
 _TICK_SECONDS: Final = 1.0
-
-
-class FleetObserver(Protocol):
-    """Receives what happens to the exports of a fleet. No call may block for long, and none may raise."""
-
-    def started(self, name: str) -> None:
-        """Takes the name of an export whose process has started."""
-
-    def progress(self, name: str, figures: Mapping[str, Any]) -> None:
-        """Takes the figures of an export that is at work, at most one set a second."""
-
-    def told(self, name: str, level: str, event: str, details: Mapping[str, Any]) -> None:
-        """Takes a line of an export's log: `level` is info, warning or error."""
-
-    def ended(self, outcome: Outcome, remarks: Sequence[str]) -> None:
-        """Takes how an export has ended, and lines that it printed beside its reports."""
-
-    def tick(self, requests: int) -> None:
-        """Takes the number of requests that all exports have sent, each second and after each end."""
 
 
 class Fleet:

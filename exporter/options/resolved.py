@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from exporter.keys import Keys
 from exporter.progress import Observer
 from exporter.run.context import RunContext
-from exporter.run.shared_turns import shared_turns
 from exporter.settings import Credentials, RunSettings, Selection
 
 
@@ -20,5 +19,7 @@ class Resolved:
 
     def context(self, observer: Observer) -> RunContext:
         """Returns the context of a run that tells `observer` of its progress."""
+        from exporter.run.shared_turns import shared_turns
+
         turns = shared_turns(self.settings, self.credentials)
         return RunContext(self.settings, self.credentials, observer, keys=self.keys, turns=turns)

@@ -3,12 +3,15 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from exporter.contract import SECOND
 from exporter.keys import Keys
-from exporter.pipeline.turns import Turns
 from exporter.progress import Observer
 from exporter.settings import Credentials, RunSettings
+
+if TYPE_CHECKING:
+    from exporter.pipeline.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class RunContext:
     observer: Observer
     clock: Callable[[], float] = time.monotonic
     keys: Keys = field(default_factory=Keys)
-    turns: Turns | None = None
+    turns: "Turns | None" = None
 
     @property
     def lag(self) -> int:

@@ -14,6 +14,7 @@ from exporter.errors import ThrottledError, UsageError
 from exporter.fetch.pace.quota import Quota
 from exporter.fetch.pace.throttle import Ticket
 from exporter.run.turn_messages import (
+    TURNS_VARIABLE,
     Ask,
     Join,
     Message,
@@ -28,8 +29,6 @@ from exporter.run.turn_messages import (
 )
 from exporter.settings import Credentials, RunSettings
 
-#: The variable that names the descriptor of the connection. It is private to `exporter run` and its children.
-TURNS_VARIABLE: Final = "_EXPORTER_TURNS"
 #: The connection to the process that gives turns, if there is one.
 GIVEN: ContextVar[socket.socket | None] = ContextVar("given", default=None)
 

@@ -12,6 +12,8 @@ import msgspec
 
 from exporter.fetch.pace.quota import Quota
 
+#: The variable that names the descriptor of the connection. It is private to `exporter run` and its children.
+TURNS_VARIABLE: Final = "_EXPORTER_TURNS"
 MessageT = TypeVar("MessageT")
 Number: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]

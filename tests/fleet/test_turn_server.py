@@ -11,8 +11,17 @@ import pytest
 from exporter.errors import ThrottledError, UsageError
 from exporter.fetch.pace.throttle import Ticket
 from exporter.fleet.turn_server import TurnServer
-from exporter.run.shared_turns import TURNS_VARIABLE, SharedTurns, adopt_connection
-from exporter.run.turn_messages import Ask, Join, MessageDecoder, Turn, TurnMessageError, digest_of, encode
+from exporter.run.shared_turns import SharedTurns, adopt_connection
+from exporter.run.turn_messages import (
+    TURNS_VARIABLE,
+    Ask,
+    Join,
+    MessageDecoder,
+    Turn,
+    TurnMessageError,
+    digest_of,
+    encode,
+)
 
 pytestmark = pytest.mark.anyio
 JOIN = Join(origin="https://one.test", token=digest_of("ak_one"), concurrency=3)
