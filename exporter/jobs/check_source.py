@@ -173,7 +173,7 @@ async def find_scopes(reader: Reader) -> frozenset[str] | None:
     answer = None
     with anyio.move_on_after(_PATIENCE_SECONDS):
         try:
-            answer = await reader.object_at(SCOPES_PATH, {}, is_vital=False)
+            answer = await reader.objects.at(SCOPES_PATH, {}, is_vital=False)
         except SourceError:
             return None
     return scopes_in(answer)
