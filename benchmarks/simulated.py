@@ -34,7 +34,7 @@ class Result(msgspec.Struct, frozen=True):
 
 def measure(size: Size, _work: Path) -> Result:
     # Imported here, because real walks need all of the exporter, which must not be loaded before memory is measured.
-    from tests.plan.simulator import DENSITIES, T0, density, jitter, simulate
+    from tests.schedule.simulator import DENSITIES, T0, density, jitter, simulate
 
     cases = []
     for name in DENSITIES:

@@ -23,7 +23,7 @@ from exporter.encode.decode import Decoder
 from exporter.fetch.walk.walk import Walk
 from exporter.fetch.wire.client import Client
 from exporter.parts.writer import PartWriter
-from exporter.plan.scheduler import Scheduler
+from exporter.schedule.scheduler import Scheduler
 
 _CLASSES = {"steer": (Walk, Scheduler), "decode": (Decoder,), "encode": (Encoder,), "write": (PartWriter,)}
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from exporter.api.calls import audit as audit
     from exporter.api.calls import check as check
     from exporter.api.calls import export as export
+    from exporter.api.calls import plan as plan
     from exporter.api.calls import reconcile as reconcile
     from exporter.api.calls import recordings as recordings
     from exporter.api.calls import reread as reread
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from exporter.jobs.dataset import open_dataset as open_dataset
     from exporter.jobs.erase_result import EraseResult as EraseResult
     from exporter.jobs.expire import ExpireResult as ExpireResult
+    from exporter.jobs.plan_result import PlanResult as PlanResult
     from exporter.jobs.protect import ProtectResult as ProtectResult
     from exporter.jobs.reconcile_result import ReconcileResult as ReconcileResult
     from exporter.jobs.recordings_result import RecordingsResult as RecordingsResult
@@ -75,6 +77,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "ExporterError": "exporter.errors",
     "Observer": "exporter.progress",
     "Period": "exporter.coverage",
+    "PlanResult": "exporter.jobs.plan_result",
     "ProtectResult": "exporter.jobs.protect",
     "Quiet": "exporter.progress",
     "ReconcileResult": "exporter.jobs.reconcile_result",
@@ -103,6 +106,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "export": "exporter.api.calls",
     "load_config": "exporter.api.config",
     "open_dataset": "exporter.jobs.dataset",
+    "plan": "exporter.api.calls",
     "protect": "exporter.api.privacy",
     "reconcile": "exporter.api.calls",
     "recordings": "exporter.api.calls",

@@ -5,9 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-import anyio
-from anyio import to_thread
-
 from exporter.contract import PERSONAL_TOKEN_PREFIX, TOKEN_VARIABLE, Instant
 from exporter.errors import UsageError
 
@@ -46,7 +43,7 @@ class Bearer:
         self.findings = ""
         self._tokens = [token]
         self._readings = 0
-        self._turn = anyio.Lock()
+        self._turn = threading.Lock()
 
     @property
     def token(self) -> str:
@@ -68,28 +65,24 @@ class Bearer:
             text = text.replace(token, "(token)")
         return text
 
-    async def renew(self, refused: Use) -> bool:
-        """Returns whether there is another token than the one that the API has refused, read now if need be.
+    def renew(self, refused: Use, stopped: threading.Event) -> bool:
+        """Returns whether there is another token than the one that the API has refused, read now if need be. Blocks,
+        but not for long after `stopped` is set.
 
         All requests that were sent before a reading began share what it found, however many of them are refused.
         """
-        if self.source.read is None:
-            return False
-        async with self._turn:
-            if self.token == refused.token and self._readings == refused.readings:
+        with self._turn:
+            if self.source.read and self.token == refused.token and self._readings == refused.readings:
                 self._readings += 1
-                await self._read(self.source.read)
+                self._read(self.source.read, stopped)
         return self.token != refused.token
 
-    async def _read(self, read: ReadToken) -> None:
-        stopped = threading.Event()
+    def _read(self, read: ReadToken, stopped: threading.Event) -> None:
         try:
-            token = await to_thread.run_sync(read, stopped, abandon_on_cancel=True)
+            token = read(stopped)
         except UsageError as error:
             self.findings = f"reading the token again failed: {error}"
             return
-        finally:
-            stopped.set()
         if token == self.token:
             self.findings = f"{self.source.named} still gives the same token"
             return

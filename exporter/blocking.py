@@ -37,6 +37,7 @@ __all__ = [
     "erase",
     "expire",
     "export",
+    "plan",
     "protect",
     "reconcile",
     "recordings",
@@ -83,6 +84,7 @@ erase: Final = _plain(privacy.erase)
 export: Final = _plain(calls.export)
 reconcile: Final = _plain(calls.reconcile)
 recordings: Final = _plain(calls.recordings)
+plan: Final = _plain(calls.plan)
 protect: Final = _plain(privacy.protect)
 rekey: Final = _plain(privacy.rekey)
 reread: Final = _plain(calls.reread)

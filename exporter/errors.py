@@ -75,8 +75,7 @@ class ProtectionError(DestinationError):
 
 
 class ChangesGoneError(DestinationError):
-    """The changes since a generation, or up to another one, are no longer known; none were given. Those from generation
-    0, which are all rows, always are."""
+    """The changes between two generations are no longer known; those from 0, which are all rows, always are."""
 
 
 class DestinationLockedError(ExporterError):
@@ -124,8 +123,7 @@ class AccessError(RefusedError):
 
 
 class TokenRenewedError(AccessError):
-    """The token was refused, and where it is kept there is another one by now: the same request is worth repeating at
-    once."""
+    """The token was refused, and there is another one by now: the same request is worth repeating at once."""
 
 
 class RequestRefusedError(RefusedError):
@@ -212,9 +210,7 @@ class DamagedPartError(StoreError):
     exit_status = 6
 
     def __init__(self, path: object, what: str, destination: str, kind: DamageKind = "sha256") -> None:
-        self.path = path
-        self.what = what
-        self.kind = kind
+        self.path, self.what, self.kind = path, what, kind
         super().__init__(
             f"{path}: {what}\n"
             f"exporter verify {destination} --repair takes it out of the export; then run the same command again"
@@ -225,8 +221,7 @@ class UnreadableFileError(StoreError):
     """A file cannot be opened, read or decoded here and now. This is not damage: its bytes may be those written."""
 
     def __init__(self, path: object, what: str) -> None:
-        self.path = path
-        self.what = what
+        self.path, self.what = path, what
         super().__init__(
             f"{path}: cannot be read here and now: {what}\n"
             "That says nothing about its bytes, and nothing was done to it. Once it can be read, run again",
@@ -265,8 +260,7 @@ class ForeignTableError(StoreError):
             "Restore the version before that, or delete the table's log so that the next run makes it again. Then move "
             "the files away that others have left: exporter verify names them"
         )
-        self.where = where
-        self.what = what
+        self.where, self.what = where, what
 
 
 class OvertakenError(StoreError):

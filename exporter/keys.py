@@ -138,7 +138,9 @@ def read_private(path: Path, option: str, what: str) -> str:
             if not stat.S_ISREG(status.st_mode):
                 raise UsageError(f"{option} {path}: not a regular file")
             if is_open_to_others(status.st_mode, status.st_uid):
-                raise UsageError(f"{option} {path}: others can read it; run: chmod 600 {path}")
+                may_change = os.geteuid() in (0, status.st_uid)
+                advice = f"run: chmod 600 {path}" if may_change else "mount it with mode 0400, or 0440 if root owns it"
+                raise UsageError(f"{option} {path}: others can read it; {advice}")
             text = file.read(_MOST_BYTES).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"

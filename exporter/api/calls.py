@@ -23,6 +23,8 @@ from exporter.jobs.check import check as run_check
 from exporter.jobs.check_result import CheckResult
 from exporter.jobs.dataset import table_schema
 from exporter.jobs.export import export as run_export
+from exporter.jobs.plan import plan as run_plan
+from exporter.jobs.plan_result import PlanResult
 from exporter.jobs.reconcile import reconcile as run_reconcile
 from exporter.jobs.reconcile_result import ReconcileResult
 from exporter.jobs.recordings import recordings as run_recordings
@@ -147,7 +149,9 @@ async def check(spec: ExportSpec) -> CheckResult:
     The result has a finding for each thing, and the `exit_status` that the export would end with: what is wrong with
     the API, the token or the destination is not raised. Raises `UsageError` for a spec without a destination.
     """
-    return await run_check(destination_of(spec), prepare(spec, os.environ))
+    # A command that prints the token may take its time.
+    prepared = await to_thread.run_sync(prepare, spec, os.environ)
+    return await run_check(destination_of(spec), prepared)
 
 
 @checked
@@ -162,6 +166,16 @@ async def reconcile(
     """
     zone = None if days_in is None else check_zone(days_in, "days_in")
     return await _call(partial(run_reconcile, now=wall_clock(), days_in=zone), spec, observer)
+
+
+@checked
+async def plan(spec: ExportSpec, *, observer: Observer | None = None) -> PlanResult:
+    """Returns what a run at `spec.destination` would read and write, and how long it would take, as `exporter plan`
+    does.
+
+    It asks the API at most 20 questions, and writes nothing. Everything else is as for `export`.
+    """
+    return await _call(run_plan, spec, observer)
 
 
 @checked

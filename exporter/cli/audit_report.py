@@ -8,7 +8,7 @@ import msgspec
 
 from exporter.cli.advice import advise
 from exporter.cli.times import by_start, describe_time, period_figures, span_for_people
-from exporter.plan.differences import KINDS
+from exporter.schedule.differences import KINDS
 from exporter.store.location import Location
 from exporter.words import count_of
 from exporter.zones import UTC_NAME

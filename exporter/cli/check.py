@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from exporter.cli.entries import current_entry
 from exporter.cli.flags import Destination, OneObject, with_options
 from exporter.cli.output import report
 from exporter.cli.runner import run_until_signal, show
+from exporter.options.hooks import HookCommand, Hooks
 from exporter.options.preparation import prepare
 from exporter.options.spec import ExportSpec
 from exporter.store.location import parse_location
@@ -35,9 +37,15 @@ def check(destination: Destination, spec: ExportSpec, as_json: OneObject = False
         if not as_json:
             report("\n".join(described(finding)))
 
-    result = run_until_signal(lambda: run_check(target, prepared, tell), "stopped; nothing was changed")
+    programs = _programs(entry.hooks) if (entry := current_entry()) else ()
+    result = run_until_signal(lambda: run_check(target, prepared, tell, programs), "stopped; nothing was changed")
     show([_verdict(result)], figures_of(result), as_json=as_json)
     raise typer.Exit(result.exit_status)
+
+
+def _programs(hooks: Hooks) -> tuple[str, ...]:
+    targets = (*hooks.on_start, *hooks.on_success, *hooks.on_failure, *hooks.on_doubt)
+    return tuple(each.arguments[0] for each in targets if isinstance(each, HookCommand))
 
 
 def described(finding: "Finding") -> list[str]:

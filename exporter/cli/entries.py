@@ -10,14 +10,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
 from exporter.cli.command_line import typed_names
-from exporter.cli.watch import Entry as Told
-from exporter.cli.watch import current_entry as told_entry
 from exporter.errors import UsageError
 from exporter.options.config import Entry, find_config, load_config
 from exporter.options.config_layers import HOOKS, METRICS_FILE, SYNC_KEYS, alternatives_of
@@ -33,6 +30,8 @@ _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _OF_COMMANDS: Final = (*SYNC_KEYS, "recording_retention")
 #: What commands that take a token find in an entry besides their options.
 _WITHOUT_FLAG: Final = ("token", "base_url")
+#: Commands that tell nobody of themselves, and look at whom a run would tell.
+_LIKE_A_RUN: Final = ("check",)
 #: What an entry says of its dataset, and not of what one command reads again in it.
 _BOUNDS: Final = ("since", "until", "created_after", "created_before")
 #: What a sync does not take, and an export may have.
@@ -74,11 +73,8 @@ def taking_names(command: Command) -> Command:
     """Returns a command that also takes the name of an entry in place of its destination, and has `--config`."""
     parameters = list(inspect.signature(command).parameters.values())
     known = {each.name for each in parameters}
-    keys = known.union(
-        _ENDS,
-        _WITHOUT_FLAG if "token_file" in known else (),
-        (HOOKS, METRICS_FILE) if METRICS_FILE in known or command.__name__ == "check" else (),
-    )
+    tells = METRICS_FILE in known or command.__name__ in _LIKE_A_RUN
+    keys = known.union(_ENDS, _WITHOUT_FLAG if "token_file" in known else (), (HOOKS, METRICS_FILE) if tells else ())
 
     @wraps(command)
     def run(config: str | None = None, **given: Any) -> None:
@@ -160,11 +156,8 @@ def _check_end(command: str, entry: Entry) -> None:
 
 @contextmanager
 def _choosing(entry: Entry, file: str | None) -> Iterator[None]:
-    ca_file = entry.options.get("ca_file")
-    told = Told(entry.name, entry.hooks, entry.metrics_file, None if ca_file is None else Path(ca_file))
-    tokens = _chosen.set(_Chosen(entry, file)), told_entry.set(told)
+    token = _chosen.set(_Chosen(entry, file))
     try:
         yield
     finally:
-        _chosen.reset(tokens[0])
-        told_entry.reset(tokens[1])
+        _chosen.reset(token)

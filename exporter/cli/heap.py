@@ -16,8 +16,8 @@ _ARENAS: Final = 2
 #: Rows and turns come and go by the thousand, and hold no cycles: looking for cycles after every 700 objects took a
 #: twentieth of an export with turns.
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
-#: To these, blocks of row groups come back all the time: mapping each anew doubled what a conversion takes, and saved a
-#: fifth of its memory.
+#: To these, blocks of row groups come back all the time: a new mapping for each doubled what a conversion takes, and
+#: saved a fifth of its memory.
 _DECODERS: Final = ("changes", "convert")
 #: Arrow's own pool keeps what was freed, apart for each thread. Parquet's pages come from the pool that Arrow picks
 #: while it loads, whatever `pyarrow.set_memory_pool` says later.

@@ -10,7 +10,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from exporter import contract
 from exporter.cli import usage
-from exporter.cli.about import ABOUT, Section
+from exporter.cli.about import ABOUT
+from exporter.cli.about_kind import Section
 from exporter.cli.command_line import remember
 from exporter.cli.manual import read_table
 from exporter.cli.statuses import STATUSES

@@ -78,6 +78,14 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         6: _DAMAGE,
         130: "interrupted: nothing was changed",
     },
+    "plan": {
+        0: "planned",
+        1: "the API or the destination failed",
+        2: _USAGE,
+        4: _TOKEN,
+        6: "the log is damaged",
+        130: "interrupted: run again to start over",
+    },
     "status": {
         0: "shown; with --check: complete, and proven or accepted",
         1: "DEST cannot be read; with --check: not complete, or older than --max-age",

@@ -4,13 +4,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from exporter.errors import ExporterError
+from exporter.cli.entries import current_entry
+from exporter.errors import ExporterError, UsageError
 from exporter.options.hooks import HookCommand, Hooks
 from exporter.progress import Quiet, Snapshot
 from exporter.store.location import Location
@@ -24,19 +24,6 @@ if TYPE_CHECKING:
 Warn: TypeAlias = Callable[[str], object]
 
 _STATES: Final[dict[str, "RunState"]] = {"success": "success", "doubt": "doubt", "held": "held"}
-
-
-class Entry(NamedTuple):
-    """Holds what the config file says about an export, as far as it is told to others."""
-
-    name: str | None = None
-    hooks: Hooks = Hooks()
-    metrics_file: Path | None = None
-    ca_file: Path | None = None
-
-
-#: What the config file says about the export that the command is for.
-current_entry: Final[ContextVar[Entry | None]] = ContextVar("current_entry", default=None)
 
 
 class ThrottleMeter(Quiet):
@@ -59,7 +46,10 @@ class Watch:
     command: str
     destination: Location
     where: str
-    entry: Entry
+    export: str | None = None
+    hooks: Hooks = field(default_factory=Hooks)
+    metrics_file: Path | None = None
+    ca_file: str | None = None
     meter: ThrottleMeter = field(default_factory=ThrottleMeter)
     _record: "RunRecord | None" = None
     _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -72,23 +62,29 @@ class Watch:
         where = str(destination)
         with suppress(OSError):
             where = str(destination.absolute() if isinstance(destination, Path) else destination)
-        entry = current_entry.get() or Entry()
-        file = entry.metrics_file if metrics_file is None else Path(metrics_file)
-        if file is not None:
+        entry = current_entry()
+        given = None if entry is None else entry.metrics_file
+        if metrics_file == "":
+            raise UsageError("--metrics-file: must name a file; is the variable that it was taken from empty?")
+        if metrics_file is not None:
+            given = Path(metrics_file)
+        if given is not None:
             from exporter.run.metrics_file import check_metrics_file
 
-            entry = entry._replace(metrics_file=check_metrics_file(file, where))
-        return cls(command, destination, where, entry)
+            given = check_metrics_file(given, where)
+        if entry is None:
+            return cls(command, destination, where, metrics_file=given)
+        return cls(command, destination, where, entry.name, entry.hooks, given, entry.options.get("ca_file"))
 
     @property
     def is_told(self) -> bool:
         """Returns whether there is anybody to tell."""
-        return bool(self.entry.hooks) or self.entry.metrics_file is not None
+        return bool(self.hooks) or self.metrics_file is not None
 
     @property
     def name(self) -> str:
         """Returns what the run is known by: the name in the config file, or the destination."""
-        return self.entry.name or self.where
+        return self.export or self.where
 
     @contextmanager
     def noting_record(self) -> Iterator[None]:
@@ -111,12 +107,13 @@ class Watch:
 
         standing, began = await self._standing(), self._told()
         killed = None if standing is None else standing.killed
-        if self.entry.hooks and standing is not None and killed is not None:
+        if self.hooks and standing is not None and killed is not None:
             await self._call(told_of_killed(began, killed, standing), warn)
             with suppress(ExporterError):
                 await note_killed_told(self.destination, killed)
         await self._call(began, warn)
-        self._write(self._figures_before(standing), standing, warn)
+        # If it cannot be written, the end says so, once.
+        self._write(self._figures_before(standing), standing, lambda _reason: None)
 
     async def end(self, ending: "Ending", warn: Warn) -> None:
         """Tells how the run ended."""
@@ -135,7 +132,7 @@ class Watch:
 
         return Told(
             event="start",
-            export=self.entry.name,
+            export=self.export,
             destination=self.where,
             command=self.command,
             run=None,
@@ -162,7 +159,7 @@ class Watch:
                 warn(f"hook of {told.event}, {name_of(one.target)}: {reason}")
 
         async with create_task_group() as group:
-            for one in calls_of(self.entry.hooks, told):
+            for one in calls_of(self.hooks, told):
                 group.start_soon(call, one)
 
     async def _reach(self, call: "Call") -> str:
@@ -176,7 +173,7 @@ class Watch:
             call.content,
             os.environ,
             content_type=call.content_type,
-            ca_file=self.entry.ca_file,
+            ca_file=None if self.ca_file is None else Path(self.ca_file),
         )
 
     def _figures_before(self, standing: "Standing | None") -> "RunFigures":
@@ -213,7 +210,7 @@ class Watch:
         )
 
     def _write(self, run: "RunFigures", standing: "Standing | None", warn: Warn) -> None:
-        if (file := self.entry.metrics_file) is None:
+        if (file := self.metrics_file) is None:
             return
 
         from exporter.jobs.metrics import metrics_text

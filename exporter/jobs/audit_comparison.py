@@ -25,14 +25,14 @@ from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.role import Guard
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.spool_sink import Spool, SpoolSink
-from exporter.plan.clock import DOUBT, is_to_come, trusted_since
-from exporter.plan.homes import Homes
-from exporter.plan.sample import choose_windows, cut_windows
 from exporter.run.connect import Connection
 from exporter.run.protection import tables_of
 from exporter.run.reconcile import between, in_stored_zone, missed_by, stored_export
 from exporter.run.record import new_run
 from exporter.run.session import schedule
+from exporter.schedule.clock import DOUBT, is_to_come, trusted_since
+from exporter.schedule.homes import Homes
+from exporter.schedule.sample import choose_windows, cut_windows
 from exporter.settings import Request, Selection
 from exporter.store.base import Store
 from exporter.store.local.scratch import private_place, temporary_directory

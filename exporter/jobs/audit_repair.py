@@ -18,13 +18,13 @@ from exporter.pipeline.comparison import Differences
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
-from exporter.plan.clock import Now
 from exporter.run.claim import Claim
 from exporter.run.connect import connected, mention_withheld
 from exporter.run.context import RunContext
 from exporter.run.finish import is_in_order, put_in_order, seal
 from exporter.run.record import Run
 from exporter.run.session import Session
+from exporter.schedule.clock import Now
 from exporter.tasks import for_each
 
 

@@ -12,8 +12,8 @@ from exporter.jobs.doubts import Doubt
 from exporter.log.state import StateName
 from exporter.partitions import date_of
 from exporter.pipeline.comparison import Differences
-from exporter.plan.differences import Kind
-from exporter.plan.sample import CONFIDENCE, most_differing
+from exporter.schedule.differences import Kind
+from exporter.schedule.sample import CONFIDENCE, most_differing
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):

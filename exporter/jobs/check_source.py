@@ -11,7 +11,6 @@ from exporter.log.state import State
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.role import check_owner, check_stored_owner, sees
-from exporter.plan.clock import choose_opinion
 from exporter.run.clocks import settle_time
 from exporter.run.connect import ask_first, open_reader
 from exporter.run.context import RunContext
@@ -19,10 +18,12 @@ from exporter.run.filter_trial import try_filters
 from exporter.run.organization import served_organizations
 from exporter.run.prepared import Prepared
 from exporter.run.reconcile import has_sensitive_fields, in_stored_zone, known_end, settle_range
+from exporter.run.token_end import near_end
+from exporter.schedule.clock import choose_opinion
 from exporter.settings import Credentials, Request, RunSettings
 from exporter.words import format_seconds
 
-_BEHIND_THE_API: Final = ("clock", "range", "filters", "organization", "scopes")
+_BEHIND_THE_API: Final = ("clock", "expiry", "range", "filters", "organization", "scopes")
 _SENSITIVE: Final = frozenset(field.name for field in FIELDS if field.sensitive)
 _READS_SENSITIVE: Final = "conversations:read_sensitive"
 #: An API that has no such path may also leave the question without an answer.
@@ -39,7 +40,7 @@ async def check_source(findings: Findings, prepared: Prepared, state: State, req
         settings = prepared.settings.get()
         told.what = _way(settings)
     with findings.about("token") as told:
-        told.what = _described(prepared.credentials.get(), prepared.token_source)
+        told.what = _described(prepared.credentials.get())
     for needed in ("address", "token"):
         if findings.is_wrong(needed):
             findings.not_tried(("connection", "api", *_BEHIND_THE_API), needed)
@@ -92,8 +93,9 @@ async def _check_api(findings: Findings, reader: Reader, questions: _Questions) 
         reader.now = opening.now = settle_time(reader, opening, until, context)
         _tell_clock(told, reader, questions.warnings)
     if findings.is_wrong("clock"):
-        findings.not_tried(("range", "filters"), "clock")
+        findings.not_tried(("expiry", "range", "filters"), "clock")
     else:
+        _check_expiry(findings, context.credentials, opening)
         _check_range(findings, questions, opening)
         await _check_filters(findings, reader, questions, opening)
     with findings.about("organization") as told:
@@ -114,6 +116,14 @@ def _tell_clock(told: Told, reader: Reader, warnings: Warnings) -> None:
         told.warn("\n".join(said))
     elif ahead is not None:
         told.what = f"this machine's and the API's differ by {format_seconds(abs(ahead) / SECOND)} at least"
+
+
+def _check_expiry(findings: Findings, credentials: Credentials, opening: Opening) -> None:
+    with findings.about("expiry") as told:
+        end = credentials.bearer.expires_at
+        told.what = "the API names no end of the token" if end is None else f"the token ends at {format_instant(end)}"
+        if words := near_end(credentials.bearer, opening.now.instant):
+            told.warn(words)
 
 
 def _check_range(findings: Findings, questions: _Questions, opening: Opening) -> None:
@@ -163,7 +173,7 @@ async def find_scopes(reader: Reader) -> frozenset[str] | None:
     answer = None
     with anyio.move_on_after(_PATIENCE_SECONDS):
         try:
-            answer = await reader.object_at(SCOPES_PATH, {}, is_vital=False)
+            answer = await reader.objects.at(SCOPES_PATH, {}, is_vital=False)
         except SourceError:
             return None
     return scopes_in(answer)
@@ -196,7 +206,7 @@ def _connected(settings: RunSettings) -> str:
     return "made, with TLS" + ("" if settings.ca_file is None else f" and the authorities in {settings.ca_file}")
 
 
-def _described(credentials: Credentials, source: str) -> str:
+def _described(credentials: Credentials) -> str:
     kind = "a personal token" if credentials.token.startswith(PERSONAL_TOKEN_PREFIX) else "a key of an organization"
     organization = f", for {credentials.organization}" if credentials.organization else ""
-    return f"{kind}, from {source}{organization}"
+    return f"{kind}, from {credentials.bearer.source.named}{organization}"

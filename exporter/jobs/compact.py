@@ -10,7 +10,6 @@ from exporter.log.commits import load_state
 from exporter.log.state import State, StateName, state_name
 from exporter.pipeline.compaction import MERGED_AT_ONCE
 from exporter.pipeline.recording_parts import choose_joins
-from exporter.plan.compaction import choose_merges
 from exporter.progress import Observer
 from exporter.run.claim import holding
 from exporter.run.encryption import find_cipher
@@ -18,6 +17,7 @@ from exporter.run.finish import check_whole, is_in_order, put_in_order
 from exporter.run.protection import stored_tables
 from exporter.run.reconcile import stored_export
 from exporter.run.record import Run, recorded
+from exporter.schedule.compaction import choose_merges
 from exporter.settings import RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location

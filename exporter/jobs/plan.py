@@ -24,10 +24,6 @@ from exporter.partitions import day_number, key_of, partition_of
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader
-from exporter.plan import probes
-from exporter.plan.clock import row_times
-from exporter.plan.forecast import PILOTS, Forecast
-from exporter.plan.survey import Profile
 from exporter.run.clocks import settle_time
 from exporter.run.connect import open_reader
 from exporter.run.context import RunContext
@@ -35,6 +31,10 @@ from exporter.run.organization import check_organization
 from exporter.run.protection import settle_policy, tables_of
 from exporter.run.reconcile import check_file_mode, in_stored_zone, known_end, settle_range, settle_request
 from exporter.run.usage import usage_between
+from exporter.schedule import probes
+from exporter.schedule.clock import row_times
+from exporter.schedule.forecast import PILOTS, Forecast
+from exporter.schedule.survey import Profile
 from exporter.settings import Request, Selection
 from exporter.store.location import Location
 from exporter.store.open import open_store
@@ -47,7 +47,7 @@ _DAYS_BACK: Final = (1, 7, 30, 91, 182, 365, 730, 1460, 3650)
 _MOST_USAGE: Final = 3 * 364 * DAY
 #: A run asks this many questions before it reads, and this many more for each window.
 _OPENING_REQUESTS: Final = 5
-_REQUESTS_OF_WINDOW: Final = 2
+_REQUESTS_OF_WINDOW: Final = 1.5
 #: An earlier run tells the pace if it made this many requests.
 _TELLING_REQUESTS: Final = 50
 #: Stored rows tell what one takes if there are so many.
@@ -200,7 +200,7 @@ def _planned(
     windows = min(settings.concurrency, ceil(rows / page_rows)) if rows >= 1 else 0
     by_id = round(rows * sizes.lacking / max(1, sizes.rows))
     pages = ceil(rows / page_rows) + ceil(changed[0] / page_rows)
-    requests = _OPENING_REQUESTS + pages + _REQUESTS_OF_WINDOW * windows + by_id
+    requests = _OPENING_REQUESTS + pages + round(_REQUESTS_OF_WINDOW * windows) + by_id
     pace, pace_from = _pace(context, sizes, paces)
     work_seconds = rows * sizes.encode_seconds / max(1, sizes.rows)
     recordings, recording_bytes = _recordings(found, asked, rows, sizes)

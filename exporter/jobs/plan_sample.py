@@ -18,7 +18,7 @@ from exporter.model import CONVERSATIONS, TURNS, PageRequest, Rows
 from exporter.parts.writer import size_of_part
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.reader import Reader
-from exporter.plan.forecast import PILOTS, Forecast, Question, Shown, forecast
+from exporter.schedule.forecast import PILOTS, Forecast, Question, Shown, forecast
 from exporter.settings import Request
 
 _LENGTH: Final = "duration"

@@ -10,7 +10,7 @@ from typing import Final
 
 from anyio import to_thread
 
-from exporter.contract import BEGINNING, DAY, Instant
+from exporter.contract import BEGINNING, DAY, EPOCH, Instant
 from exporter.coverage import Coverage, Interval
 from exporter.errors import StoreError, UsageError
 from exporter.jobs.reconcile_days import Facts, Question, compare
@@ -111,6 +111,8 @@ def _days_asked(state: State, asked: Selection, destination: Location, now: Inst
     ((start, end),) = ((one.start, min(one.end, now)) for one in bounds)
     if start == BEGINNING:
         start = min(state.oldest_row or end, end - _BEFORE) // DAY * DAY
+    # Earlier than that there was no conversation, and each year is a request.
+    start = max(start, EPOCH)
     if start >= end:
         raise UsageError("nothing to compare: all of that is still to come, by this machine's clock")
     return Interval(start, end)

@@ -29,8 +29,6 @@ from exporter.pipeline.quarantine_merge import nameless_times
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
-from exporter.plan.homes import Homes
-from exporter.plan.rereads import density_of, windows_around
 from exporter.run.claim import Claim, holding
 from exporter.run.clocks import is_ahead, updates_since
 from exporter.run.connect import connected, find_stored, mention_withheld, open_reader
@@ -49,6 +47,8 @@ from exporter.run.record import Run, recorded
 from exporter.run.recordings_tap import tapped
 from exporter.run.repeats import Doubts, settle
 from exporter.run.session import Session, begin
+from exporter.schedule.homes import Homes
+from exporter.schedule.rereads import density_of, windows_around
 from exporter.settings import Filters, Request, Selection
 from exporter.store.location import Location
 from exporter.store.open import open_store

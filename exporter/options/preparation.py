@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from exporter.contract import TOKEN_VARIABLE
 from exporter.errors import UsageError
 from exporter.options.dialect import for_caller
 from exporter.options.spec import ExportSpec
@@ -28,7 +27,6 @@ def prepare(spec: ExportSpec, environment: Mapping[str, str]) -> Prepared:
         credentials=credentials,
         keys=spec.keys(environment),
         policy_error=asked.error,
-        token_source=_source(spec),
     )
 
 
@@ -37,9 +35,3 @@ def _given(make: Callable[[], T]) -> Given[T]:
         return Given(make())
     except UsageError as error:
         return Given(error=error)
-
-
-def _source(spec: ExportSpec) -> str:
-    if spec.token is not None:
-        return "the spec"
-    return TOKEN_VARIABLE if spec.token_file is None else str(spec.token_file)

@@ -70,8 +70,7 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
     that is stored at the destination, or in UTC, unless it is given. `until` is excluded, `created_before` is included.
     Durations are seconds, or texts such as `5m`. `status=["completed", "failed"]` is any of several values, which
     `direction`, `channel` and `agent_id` also take. `filters` are those of `--filter`. `part_size` and
-    `memory` are bytes, or texts such as `256MiB`. `token_command` is a list of arguments, or a text of them, as for a
-    shell. A stream needs no `destination`.
+    `memory` are bytes, or texts such as `256MiB`. `token_command` is arguments. A stream needs no `destination`.
 
     `token`, `org_id` and `base_url` are those of the environment (`ANYREACH_TOKEN`, `ANYREACH_ORG_ID`,
     `ANYREACH_BASE_URL`) unless they are given; the environment is read when the spec is used. Neither `repr` nor `str`

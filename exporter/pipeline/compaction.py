@@ -16,8 +16,8 @@ from exporter.parts.integrity import as_written
 from exporter.parts.reader import copy_rows
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.part_stage import PartStage
-from exporter.plan.compaction import choose_merges
 from exporter.progress import Observer
+from exporter.schedule.compaction import choose_merges
 from exporter.tasks import for_each
 
 #: About this much is stored twice at a time: sources that were merged are deleted before more are merged.

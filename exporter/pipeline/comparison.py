@@ -23,9 +23,9 @@ from exporter.parts.versions import read_versions, versions_in
 from exporter.pipeline.quarantine_files import read_lines
 from exporter.pipeline.quarantine_merge import nameless_times
 from exporter.pipeline.spool_sink import Spool
-from exporter.plan.differences import KINDS, Difference, Kind, LastRead, Versions, find_differences, join_some
-from exporter.plan.homes import Home
-from exporter.plan.rereads import density_of, windows_around
+from exporter.schedule.differences import KINDS, Difference, Kind, LastRead, Versions, find_differences, join_some
+from exporter.schedule.homes import Home
+from exporter.schedule.rereads import density_of, windows_around
 from exporter.store.base import Store
 from exporter.zones import UTC_NAME
 

@@ -21,7 +21,7 @@ from exporter.pipeline.admission import Admission
 from exporter.pipeline.memory import Room, Shares
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.single import Absence
-from exporter.plan.hydration import Look, Served, askable, decide, is_over, left_out, piece_end, sample
+from exporter.schedule.hydration import Look, Served, askable, decide, is_over, left_out, piece_end, sample
 from exporter.settings import Request, RunSettings
 from exporter.tasks import for_each
 

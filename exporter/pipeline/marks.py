@@ -12,7 +12,7 @@ from exporter.parts.merge import MergePlan, count_rest
 from exporter.parts.nulls import Nulls
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.spool_sink import SpooledPart, count_absent
-from exporter.plan.homes import Home
+from exporter.schedule.homes import Home
 
 #: The number of rows served without a field, by field, and of those without any sensitive one, as in `DataFile`.
 Marks: TypeAlias = tuple[Mapping[str, int], int]

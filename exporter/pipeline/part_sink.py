@@ -22,7 +22,7 @@ from exporter.pipeline.role import Guard
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import MISFIT_BYTES
 from exporter.pipeline.table_parts import StagedPart, TablesWriter
-from exporter.plan.homes import Place
+from exporter.schedule.homes import Place
 
 #: A part is closed after this long even if it is small, so that a kill costs at most this much reading.
 _OPEN_SECONDS: Final = 60.0

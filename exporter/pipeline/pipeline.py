@@ -32,7 +32,7 @@ from exporter.pipeline.memory import Room
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import Sink, WindowSink, placed
-from exporter.plan.scheduler import Scheduler
+from exporter.schedule.scheduler import Scheduler
 from exporter.settings import RunSettings
 from exporter.signals import listening_in_loop
 from exporter.trace import count, span

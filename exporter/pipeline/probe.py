@@ -13,8 +13,8 @@ from exporter.errors import RequestRefusedError, UnplacedError
 from exporter.fetch.walk.approach import close_question
 from exporter.model import Page, PageRequest, Rows
 from exporter.pipeline.reader import Reader
-from exporter.plan import probes
-from exporter.plan.clock import Now, needs_another, row_times
+from exporter.schedule import probes
+from exporter.schedule.clock import Now, needs_another, row_times
 from exporter.tasks import for_each
 
 #: The margins to try, in microseconds. A change of a zone's clocks turns an hour into two; a day is more than either.

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace as dataclass_replace
 from functools import partial
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from msgspec.structs import replace
@@ -22,20 +22,19 @@ from exporter.fetch.wire.answer import Answer, Presence
 from exporter.model import Counters, PageRequest, Values
 from exporter.pipeline.attempts import Attempts
 from exporter.pipeline.memory import ByteBudget, Room
+from exporter.pipeline.objects import Objects
 from exporter.pipeline.placement import when
 from exporter.pipeline.report import Report
 from exporter.pipeline.single import Absence, Singles
 from exporter.pipeline.source import PageReading as PageReading
-from exporter.pipeline.source import Source, object_in
+from exporter.pipeline.source import Source
 from exporter.pipeline.turns import OwnTurns, Turns
-from exporter.plan.clock import ClockSample, Now, settle
 from exporter.progress import Observer, Trouble
+from exporter.schedule.clock import ClockSample, Now, settle
 from exporter.words import format_size
 
 #: A request that has had no answer for this long is told of.
 _SILENCE_SECONDS: Final = 5.0
-#: The most that is taken of an answer beside the list.
-_MOST_OBJECT_BYTES: Final = 8 * 1024**2
 AnswerT = TypeVar("AnswerT", bound=Answer | Presence)
 
 
@@ -93,6 +92,8 @@ class Reader:
         self.wire_bytes = 0
         # A decoder learns as it goes, so that only one thread at a time may use it.
         self._decoding = CapacityLimiter(1)
+        #: What the API tells beside the list.
+        self.objects: Final = Objects(self._ask_object, self._attempts)
         self._singles = Singles(self._ask_one, self._decoded, self._attempts, budget)
 
     @property
@@ -206,17 +207,10 @@ class Reader:
     async def _ask_one(self, identity: str, fits: Callable[[int], bool]) -> Answer | Presence:
         return (await self._attempt(lambda: self._source.get_one(identity, fits)))[1]
 
-    async def object_at(self, path: str, parameters: Mapping[str, str], *, is_vital: bool = True) -> Any | None:
-        """Returns the JSON object at a path of the API beside the list, after as many attempts as it takes, or after
-        one, unless it `is_vital`.
-
-        Returns None if this API has nothing there. A refusal is believed at once: such a path may be refused to any
-        token. Raises `SourceError`.
-        """
-        ask = partial(self._attempt, partial(self._source.get_object, path, parameters, _MOST_OBJECT_BYTES.__ge__))
-        with self._attempts.advising():
-            _, answer = await (self._attempts.pursue(ask, trusts=True) if is_vital else ask())
-        return None if isinstance(answer, Presence) else object_in(answer.body)
+    async def _ask_object(
+        self, path: str, parameters: Mapping[str, str], fits: Callable[[int], bool]
+    ) -> Answer | Presence:
+        return (await self._attempt(lambda: self._source.get_object(path, parameters, fits)))[1]
 
     async def hold(self, size_bytes: int) -> Room:
         """Takes room for rows that came by id, even if there is none: pages wait until it is released."""

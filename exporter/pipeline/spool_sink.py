@@ -19,7 +19,7 @@ from exporter.pipeline.quarantine_files import write_quarantine
 from exporter.pipeline.role import Guard
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import MISFIT_BYTES
-from exporter.plan.homes import Home, Homes
+from exporter.schedule.homes import Home, Homes
 
 
 def digest(line: bytes) -> bytes:

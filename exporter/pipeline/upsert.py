@@ -33,7 +33,7 @@ from exporter.pipeline.quarantine_merge import Quarantine
 from exporter.pipeline.recording_cascade import follow, taken_times, touched_ids
 from exporter.pipeline.spool_hydration import complete_spool
 from exporter.pipeline.spool_sink import Spool, SpooledPart
-from exporter.plan.homes import Home
+from exporter.schedule.homes import Home
 from exporter.tasks import for_each
 
 _NOTHING: Final = Coverage()

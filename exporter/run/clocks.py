@@ -13,7 +13,9 @@ from exporter.log.state import State
 from exporter.model import Change, DataFile
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader
-from exporter.plan.clock import (
+from exporter.progress import Observer
+from exporter.run.context import RunContext
+from exporter.schedule.clock import (
     ClockSample,
     Now,
     choose_opinion,
@@ -23,8 +25,6 @@ from exporter.plan.clock import (
     settle,
     trusted_since,
 )
-from exporter.progress import Observer
-from exporter.run.context import RunContext
 from exporter.settings import TrustedClock
 from exporter.words import format_seconds
 

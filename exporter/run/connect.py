@@ -19,7 +19,6 @@ from exporter.pipeline.memory import ByteBudget, Shares
 from exporter.pipeline.probe import Opening, open_list
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.role import sees
-from exporter.plan.clock import Now
 from exporter.run.claim import Claim
 from exporter.run.clocks import settle_time
 from exporter.run.context import RunContext
@@ -30,6 +29,7 @@ from exporter.run.protection import check_settled, settle_policy
 from exporter.run.reconcile import in_stored_zone, settle_request, shown
 from exporter.run.record import Run
 from exporter.run.token_end import near_end
+from exporter.schedule.clock import Now
 from exporter.settings import Request, Selection
 from exporter.store.base import Store
 from exporter.store.location import shell_word

@@ -28,10 +28,10 @@ from exporter.pipeline.committer import check_free_space
 from exporter.pipeline.expiry import Expired, cut_expired, find_expired
 from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.pipeline.part_stage import PartStage
-from exporter.plan.clock import DOUBT
 from exporter.privacy import Retention
 from exporter.progress import Observer
 from exporter.run.reconcile import stored_export
+from exporter.schedule.clock import DOUBT
 from exporter.settings import TrustedClock
 from exporter.store.base import Store
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from exporter.errors import RefusedAddressError
 from exporter.fetch.media.address import AddressRule
 from exporter.pipeline.download import Result, Wanted
-from exporter.plan.outages import ADDRESS, Outages
+from exporter.schedule.outages import ADDRESS, Outages
 
 
 class MediaHosts:

@@ -26,14 +26,10 @@ class Given(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Holds what a run would be given. `asked` lacks the policy if there is an error about it.
-
-    `token_source` says where the token is looked for.
-    """
+    """Holds what a run would be given. `asked` lacks the policy if there is an error about it."""
 
     asked: Selection
     settings: Given[RunSettings]
     credentials: Given[Credentials]
     keys: Keys
     policy_error: UsageError | None
-    token_source: str

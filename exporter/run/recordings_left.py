@@ -19,8 +19,8 @@ from exporter.log.state import State
 from exporter.model import Change, DataFile
 from exporter.partitions import Partition
 from exporter.pipeline.recording_left import Mark, left_in
-from exporter.plan.rereads import density_of, windows_around
 from exporter.run.claim import Claim
+from exporter.schedule.rereads import density_of, windows_around
 from exporter.settings import Request
 from exporter.store.base import Store
 

@@ -25,10 +25,10 @@ from exporter.pipeline.download import Downloader, Gone, Result, Wanted
 from exporter.pipeline.recording_rows import RecordingRows
 from exporter.pipeline.recordings import Downloads, listed_of, row_of
 from exporter.pipeline.single import Absence
-from exporter.plan.outages import Outages
 from exporter.run.media_access import media_key, new_client
 from exporter.run.recording_outcomes import Tally
 from exporter.run.session import Session
+from exporter.schedule.outages import Outages
 from exporter.settings import Request
 from exporter.tasks import alongside
 

@@ -18,9 +18,9 @@ from exporter.parts.ids import ids_in
 from exporter.pipeline.lookup import Copy, Repeated, find_repeated
 from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import merge_spool
-from exporter.plan.homes import Homes
-from exporter.plan.rereads import density_of, seams, windows_around
 from exporter.run.session import Session
+from exporter.schedule.homes import Homes
+from exporter.schedule.rereads import density_of, seams, windows_around
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,6 @@ from exporter.pipeline.recording_tap import Tap, TappedSink
 from exporter.pipeline.role import Guard, Role
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import Sink
-from exporter.plan.homes import Homes, Place
-from exporter.plan.scheduler import Scheduler
 from exporter.privacy import Retention
 from exporter.run.claim import Claim
 from exporter.run.clocks import take_back
@@ -42,6 +40,8 @@ from exporter.run.finish import check_whole
 from exporter.run.protection import settle_policy, tables_of
 from exporter.run.reconcile import has_sensitive_fields, settle_range
 from exporter.run.sighted import find_sighted
+from exporter.schedule.homes import Homes, Place
+from exporter.schedule.scheduler import Scheduler
 from exporter.settings import FileMode, RunSettings, Selection
 
 

@@ -121,7 +121,7 @@ def questions(since: Instant, until: Instant, now: Instant) -> Iterator[Interval
 async def _read(reader: Reader, asked: Interval) -> UsageSummary:
     parameters = {"from": format_instant(asked.start), "to": format_instant(asked.end)}
     try:
-        answer = await reader.object_at(USAGE_PATH, parameters)
+        answer = await reader.objects.at(USAGE_PATH, parameters)
     except AccessError as error:
         if error.is_forbidden:
             raise AccessError(

@@ -13,7 +13,7 @@ from exporter.errors import DamagedPartError, UnreadableFileError, UnreadablePar
 from exporter.log.state import Commit, State
 from exporter.model import ChangesFile, ExportFile
 from exporter.parts.integrity import as_written
-from exporter.plan.homes import Place
+from exporter.schedule.homes import Place
 from exporter.store.base import Store
 from exporter.verification.problems import Problem
 from exporter.verification.unfinished import Rewriting

@@ -26,7 +26,7 @@ from exporter.log.state import State, state_name
 from exporter.model import ChangesFile, DataFile, QuarantineFile
 from exporter.parts.changes import ChangesCounts
 from exporter.parts.columns import ID_COLUMNS, SORT_COLUMNS, is_of
-from exporter.plan.homes import Place
+from exporter.schedule.homes import Place
 from exporter.verification.facts import Content
 from exporter.verification.manifest import differing_keys
 from exporter.version import __version__

@@ -45,7 +45,7 @@ def fields_of(kind: Any, path: str) -> Iterator[tuple[str, Any]]:
 def test_every_call_has_a_result() -> None:
     names = {"Summary", "SyncResult", "RereadResult", "AuditResult", "CompactResult", "VacuumResult", "VerifyResult"}
     names |= {"ConvertResult", "RecordingsResult", "ExpireResult", "EraseResult", "ProtectResult", "RekeyResult"}
-    names |= {"CheckResult", "ReconcileResult"}
+    names |= {"CheckResult", "PlanResult", "ReconcileResult"}
     assert {kind.__name__ for kind in results()} == {*names, "AcceptResult", "Status", "StreamReport", "Snapshot"}
     assert all(getattr(exporter, kind.__name__) is kind for kind in results())
 

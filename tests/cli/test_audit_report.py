@@ -13,7 +13,7 @@ from exporter.coverage import Interval
 from exporter.jobs.audit_result import AuditResult, Findings, RepairResult
 from exporter.jobs.doubts import unproven_of
 from exporter.model import Unproven
-from exporter.plan.differences import KINDS
+from exporter.schedule.differences import KINDS
 
 END = 20_000 * DAY
 LAST = to_datetime(END).date()

@@ -175,7 +175,7 @@ def test_an_export_runs_by_its_name_and_what_it_advises_names_it(
     told: list[Any] = []
 
     async def note(watch: Watch, *_: object) -> None:
-        told.append(watch.entry)
+        told.append(watch)
         await anyio.lowlevel.checkpoint()
 
     monkeypatch.setattr(Watch, "begin", note)
@@ -188,7 +188,7 @@ def test_an_export_runs_by_its_name_and_what_it_advises_names_it(
         assert main(["sync", "acme", "--config", "../exporter.toml", "--json", "--page-size", "7"]) == 0
     assert json.loads(capsys.readouterr().out)["fields"] == ["id", "status", "duration", "created_at", "updated_at"]
     assert (file.parent / "calls/acme/_SUCCESS").exists()
-    assert [(each.name, each.hooks.on_start[0].arguments) for each in told] == [("acme", ("log", "acme"))] * 2
+    assert [(each.export, each.hooks.on_start[0].arguments) for each in told] == [("acme", ("log", "acme"))] * 2
     assert told[0].metrics_file == file.parent / "elsewhere/../acme.prom"
     assert current_entry() is None
 

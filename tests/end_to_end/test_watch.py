@@ -4,16 +4,14 @@ import json
 import os
 import signal
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
-from exporter.cli.watch import Entry, current_entry
 from exporter.contract import DAY, format_instant
 from exporter.layout import LOCK, RUNS
-from exporter.options.hooks import HookCommand, Hooks, HookUrl
 from exporter.sandbox import Behaviour, Row, make_conversations
 from exporter.store.local.lock import acquire, release
 from tests.end_to_end.conftest import Command, Serving, Spawn, when_asked
@@ -38,22 +36,26 @@ def listener() -> Iterator[Listener]:
         yield listener
 
 
+class Configured(Protocol):
+    """Writes the config file of the export `acme` at `destination`, for the commands that follow."""
+
+    def __call__(self, destination: Path, *lines: str) -> None: ...
+
+
 @pytest.fixture
-def configured() -> Iterator[Callable[..., None]]:
-    """Makes the config file's entry that the commands of the test are for."""
-    tokens = []
+def configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Configured:
+    def configure(destination: Path, *lines: str) -> None:
+        file = tmp_path / "exporter.toml"
+        entry = ["[exports.acme]", f"destination = {json.dumps(str(destination))}", *lines]
+        file.write_text("\n".join(entry))
+        monkeypatch.setenv("EXPORTER_CONFIG", str(file))
 
-    def configure(**entry: Any) -> None:
-        tokens.append(current_entry.set(Entry(**entry)))
-
-    yield configure
-    for token in reversed(tokens):
-        current_entry.reset(token)
+    return configure
 
 
-def all_hooks(url: str) -> Hooks:
+def all_hooks(url: str) -> list[str]:
     events = ("on_start", "on_success", "on_failure", "on_doubt")
-    return Hooks(**{event: (HookUrl(f"{url}/{event}"),) for event in events}, ping=HookUrl(f"{url}/ping?rid=1"))
+    return ["[hooks]", *(f'{event} = "{url}/{event}"' for event in events), f'ping = "{url}/ping?rid=1"']
 
 
 def told(listener: Listener) -> list[tuple[str, Any]]:
@@ -67,11 +69,11 @@ def test_hooks_are_told_of_the_start_and_of_success(
     serving: Serving,
     command: Command,
     listener: Listener,
-    configured: Callable[..., None],
+    configured: Configured,
     tmp_path: Path,
 ) -> None:
-    configured(name="acme", hooks=all_hooks(listener.url))
-    assert command("export", tmp_path / "out", *RANGE, server=serving(rows)).status == 0
+    configured(tmp_path / "out", *all_hooks(listener.url))
+    assert command("export", "acme", *RANGE, server=serving(rows)).status == 0
     by_path = dict(told(listener))
     assert sorted(by_path) == ["/on_start", "/on_success", "/ping/start?rid=1", "/ping?rid=1"]
     start, success = by_path["/on_start"], by_path["/on_success"]
@@ -103,27 +105,27 @@ def test_hooks_are_told_of_each_way_to_fail_and_never_of_the_token(
     serving: Serving,
     command: Command,
     listener: Listener,
-    configured: Callable[..., None],
+    configured: Configured,
     tmp_path: Path,
 ) -> None:
     server, out = serving(rows), tmp_path / "out"
-    configured(name="acme", hooks=all_hooks(listener.url))
+    configured(out, *all_hooks(listener.url))
     # The token is missing: the run ends before it begins.
-    assert command("export", out, *RANGE, token=None).status == 2
+    assert command("export", "acme", *RANGE, token=None).status == 2
     ((_, failure), (_, reason)) = sorted(told(listener))
     assert (failure["event"], failure["exit_status"], failure["result"]) == ("failure", 2, "refused")
     assert reason == failure["reason"]
     assert reason.startswith("no token: set ANYREACH_TOKEN")
-    assert command("export", out, *RANGE, server=server, token="ak_another-secret").status == 4
+    assert command("export", "acme", *RANGE, server=server, token="ak_another-secret").status == 4
     heard = listener.heard[:]
     by_path = dict(told(listener))
     assert sorted(by_path) == ["/on_failure", "/on_start", "/ping/fail?rid=1", "/ping/start?rid=1"]
     assert (by_path["/on_failure"]["exit_status"], by_path["/on_failure"]["result"]) == (4, "denied")
     assert not any("another-secret" in str(each) for each in heard)
     # Another export's destination: what was asked for may be a caller's number.
-    assert command("export", out, *RANGE, server=server).status == 0
+    assert command("export", "acme", *RANGE, server=server).status == 0
     told(listener)
-    assert command("export", out, "--user-id", "caller-7", server=server).status == 2
+    assert command("export", "acme", "--user-id", "caller-7", server=server).status == 2
     assert "caller-7" not in str(listener.heard)
     assert "/on_failure" in listener.paths
 
@@ -133,13 +135,13 @@ def test_a_doubt_is_told_as_one_and_a_ping_counts_it_as_a_failure(
     serving: Serving,
     command: Command,
     listener: Listener,
-    configured: Callable[..., None],
+    configured: Configured,
     tmp_path: Path,
 ) -> None:
     odd = Row(rows[0].created_at, fields={**rows[0].fields, "duration_seconds": "not a number, and a secret"})
     bad = [odd, *rows[1:]]
-    configured(hooks=all_hooks(listener.url))
-    assert command("export", tmp_path / "out", *RANGE, server=serving(bad)).status == 3
+    configured(tmp_path / "out", *all_hooks(listener.url))
+    assert command("export", "acme", *RANGE, server=serving(bad)).status == 3
     by_path = dict(told(listener))
     assert sorted(by_path) == ["/on_doubt", "/on_start", "/ping/fail?rid=1", "/ping/start?rid=1"]
     assert by_path["/on_doubt"]["result"] == "doubt"
@@ -152,15 +154,15 @@ def test_a_run_that_finds_another_one_at_work_is_no_failure(
     serving: Serving,
     command: Command,
     listener: Listener,
-    configured: Callable[..., None],
+    configured: Configured,
     tmp_path: Path,
 ) -> None:
     server, out = serving(rows), tmp_path / "out"
     assert command("export", out, *RANGE, server=server).status == 0
-    configured(hooks=all_hooks(listener.url))
+    configured(out, *all_hooks(listener.url))
     lock = acquire(out / LOCK, "another", SINCE)
     try:
-        assert command("sync", out, server=server).status == 5
+        assert command("sync", "acme", server=server).status == 5
     finally:
         release(lock)
     assert sorted(listener.paths) == ["/on_start", "/ping/log?rid=1", "/ping/start?rid=1"]
@@ -171,13 +173,17 @@ def test_hooks_that_fail_warn_and_change_nothing(
     serving: Serving,
     command: Command,
     listener: Listener,
-    configured: Callable[..., None],
+    configured: Configured,
     tmp_path: Path,
 ) -> None:
     listener.answer = lambda _path: (302, {"Location": "/elsewhere"})
-    failing = (HookCommand(("/bin/sh", "-c", "echo secret >&2; exit 7", "a-secret")), HookUrl(f"{listener.url}/secret"))
-    configured(hooks=Hooks(on_start=failing, on_success=(HookCommand(("/nowhere/page", "a-secret")),)))
-    done = command("export", tmp_path / "out", *RANGE, "--json", server=serving(rows))
+    configured(
+        tmp_path / "out",
+        "[hooks]",
+        f'on_start = [["/bin/sh", "-c", "echo secret >&2; exit 7", "a-secret"], "{listener.url}/secret"]',
+        'on_success = "/nowhere/page a-secret"',
+    )
+    done = command("export", "acme", *RANGE, "--json", server=serving(rows))
     assert done.status == 0
     assert json.loads(done.out)["state"] == "complete"
     assert "warning: hook of start, sh: ended with exit status 7" in done.err
@@ -193,21 +199,21 @@ def test_a_killed_run_is_told_by_the_next_one_and_once(
     spawn: Spawn,
     command: Command,
     listener: Listener,
-    configured: Callable[..., None],
+    configured: Configured,
     tmp_path: Path,
 ) -> None:
     server, out = serving(rows, Behaviour()), tmp_path / "out"
     running = spawn("export", out, *RANGE, "--page-size", "5", "--part-size", "1B", server=server)
     when_asked(server, 8, lambda: os.kill(running.process.pid, signal.SIGKILL))
     assert running.wait().status == -signal.SIGKILL
-    configured(name="acme", hooks=all_hooks(listener.url))
+    configured(out, *all_hooks(listener.url))
     # Neither of the next runs commits anything: the killed one stays the last that did.
-    assert command("sync", out, server=server, token="ak_wrong").status == 4
+    assert command("sync", "acme", server=server, token="ak_wrong").status == 4
     (_, killed), (_, failed) = [each for each in told(listener) if each[0] == "/on_failure"]
     assert (killed["result"], killed["command"], killed["exit_status"]) == ("killed", None, None)
     assert (killed["pid"], killed["state"], killed["export"]) == (running.process.pid, "incomplete", "acme")
     assert failed["result"] == "denied"
-    assert command("sync", out, server=server, token="ak_wrong").status == 4
+    assert command("sync", "acme", server=server, token="ak_wrong").status == 4
     assert [body["result"] for path, body in told(listener) if path == "/on_failure"] == ["denied"]
     # What was noted is no record of its end: the next run that reads looks after what it left.
     assert command("status", out, "--json", token=None).out.count('"unended_run": {') == 1
@@ -238,3 +244,47 @@ def test_metrics_are_written_however_a_run_ends(
     assert failed["exporter_last_exit_status", label] == 4
     kept = ("exporter_rows", "exporter_last_success_timestamp_seconds", "exporter_range_end_timestamp_seconds")
     assert all(failed[name, label] == first[name, label] for name in kept)
+
+
+def test_the_config_file_names_the_file_and_the_export(
+    rows: list[Row], serving: Serving, command: Command, configured: Configured, tmp_path: Path
+) -> None:
+    server, file = serving(rows), tmp_path / "acme.prom"
+    configured(tmp_path / "out", 'metrics_file = "${NAME}.prom"', "[hooks]", f'on_success = "cp {file} {file}.seen"')
+    assert command("export", "acme", *RANGE, server=server).status == 0
+    assert samples_of(file.read_text())["exporter_rows", ("export", "acme")] == 60
+    # Whoever is called finds the figures of the run that it is told of.
+    assert Path(f"{file}.seen").read_text() == file.read_text()
+    file.unlink()
+    assert command("sync", "acme", "--metrics-file", tmp_path / "other.prom", server=server).status == 0
+    assert not file.exists()
+    assert samples_of((tmp_path / "other.prom").read_text())["exporter_last_exit_status", ("export", "acme")] == 0
+
+
+def test_a_file_that_cannot_be_written_is_a_warning(
+    rows: list[Row], serving: Serving, command: Command, tmp_path: Path
+) -> None:
+    missing = tmp_path / "nowhere" / "acme.prom"
+    done = command("export", tmp_path / "out", *RANGE, "--metrics-file", missing, server=serving(rows))
+    assert done.status == 0
+    assert done.err.count(f"--metrics-file {missing}: No such file or directory") == 1
+    inside = tmp_path / "out" / "acme.prom"
+    assert command("sync", tmp_path / "out", "--metrics-file", inside, token=None).status == 2
+    assert not inside.exists()
+
+
+def test_a_run_is_running_in_the_file_until_it_is_interrupted(
+    rows: list[Row], serving: Serving, spawn: Spawn, tmp_path: Path
+) -> None:
+    server, out, file = serving(rows), tmp_path / "out", tmp_path / "acme.prom"
+    label, seen = ("export", str(out)), list[str]()
+    running = spawn("export", out, *RANGE, "--page-size", "5", "--metrics-file", file, server=server)
+
+    def interrupt() -> None:
+        seen.append(file.read_text())
+        os.kill(running.process.pid, signal.SIGTERM)
+
+    when_asked(server, 6, interrupt)
+    assert running.wait().status == 130
+    assert samples_of(seen[0])["exporter_run_state", label, ("state", "running")] == 1
+    assert samples_of(file.read_text())["exporter_run_state", label, ("state", "interrupted")] == 1

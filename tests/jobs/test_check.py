@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,11 +22,11 @@ from tests.jobs.made import SINCE, UNTIL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 ROWS = make_conversations(40, SINCE, UNTIL)
-BEHIND_THE_API = {"clock", "range", "filters", "organization", "scopes"}
+BEHIND_THE_API = {"clock", "expiry", "range", "filters", "organization", "scopes"}
 ADDRESS = "http://127.0.0.1:9"
 
 
-async def checked(destination: object, url: str = ADDRESS, token: str | None = TOKEN, **options: object) -> CheckResult:
+async def checked(destination: object, url: str = ADDRESS, token: str | None = TOKEN, **options: Any) -> CheckResult:
     spec = ExportSpec(destination=str(destination), token=token, base_url=url, wait=1, **options)
     told = list[Finding]()
     result = await check(parse_location(str(destination)), prepare(spec, {}), told.append)
@@ -47,7 +48,7 @@ async def test_all_is_well_at_a_new_place_that_is_not_made(tmp_path: Path) -> No
         result = await checked(tmp_path / "new/calls", server.url)
     assert {each.grade for each in result.findings} == {"ok"}
     assert result.is_ready
-    assert len({each.name for each in result.findings}) == len(result.findings) == 22
+    assert len({each.name for each in result.findings}) == len(result.findings) == 23
     assert not [*tmp_path.iterdir()]
     assert len(server.requests) <= 15
 
@@ -80,7 +81,7 @@ async def test_a_token_that_is_refused(token: str, said: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("scopes", ["forbidden", "failing", "absent", "html", "odd"])
-async def test_scopes_that_are_not_told_are_shown_by_conversations(scopes: str, tmp_path: Path) -> None:
+async def test_scopes_that_are_not_told_are_shown_by_conversations(scopes: Any, tmp_path: Path) -> None:
     async with serve(ROWS, Behaviour(scopes=scopes)) as server:
         seeing = await checked(tmp_path / "out", server.url)
         blind = await checked(tmp_path / "out", server.url, TOKEN_NOSENSITIVE)
@@ -95,7 +96,7 @@ async def test_scopes_that_are_not_told_are_shown_by_conversations(scopes: str, 
 
 
 @pytest.mark.parametrize("scopes", ["served", "objects"])
-async def test_scopes_that_are_told(scopes: str, tmp_path: Path) -> None:
+async def test_scopes_that_are_told(scopes: Any, tmp_path: Path) -> None:
     async with serve([], Behaviour(scopes=scopes)) as server:
         seeing = await checked(tmp_path / "out", server.url)
         blind = await checked(tmp_path / "out", server.url, TOKEN_NOSENSITIVE)
@@ -237,3 +238,18 @@ async def test_what_cannot_be_taken_away_is_named(tmp_path: Path, monkeypatch: p
     (left,) = tmp_path.iterdir()
     assert str(left) in by_grade(result, "wrong")["delete"]
     assert result.exit_status == 1
+
+
+async def test_hooks_whose_programs_are_not_there(tmp_path: Path) -> None:
+    prepared = prepare(ExportSpec(token=TOKEN, base_url=ADDRESS, wait=1), {})
+    result = await check(tmp_path / "out", prepared, hooks=["sh", "/nowhere/page"])
+    assert "/nowhere/page" in by_grade(result, "warning")["hooks"]
+    assert "hooks" in by_grade(await check(tmp_path / "out", prepared, hooks=["sh"]), "ok")
+
+
+@pytest.mark.parametrize(("days", "grade"), [(3, "warning"), (30, "ok")])
+async def test_a_token_whose_end_the_api_names(days: int, grade: str, tmp_path: Path) -> None:
+    async with serve(ROWS, Behaviour(token_ends_in=days * 86_400.0)) as server:
+        result = await checked(tmp_path / "out", server.url)
+    assert "token ends" in by_grade(result, grade)["expiry"]
+    assert result.is_ready

@@ -7,17 +7,24 @@ from typing import Any
 import pytest
 from anyio import to_thread
 
+import exporter
 from exporter.contract import DAY, HOUR, SECOND, USAGE_PATH, to_datetime
 from exporter.errors import AccessError, DestinationError, ProtectionError, UsageError
+from exporter.jobs.erase import erase
+from exporter.jobs.expire import expire
 from exporter.jobs.reconcile import reconcile
 from exporter.jobs.reconcile_result import ReconcileResult
 from exporter.keys import NO_KEYS, Keys
+from exporter.privacy import Rule
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
+from exporter.run.erasure_wish import Wish
 from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.export_directory import snapshot
+from tests.jobs.erasing import KEYS
 from tests.jobs.made import UNTIL, make_export, misfit
+from tests.jobs.protected import policy
 from tests.jobs.sealed import keys as sealing_keys
 from tests.jobs.sealed import made as make_sealed
 
@@ -214,3 +221,42 @@ async def test_a_part_of_the_range_is_compared(whole: Path) -> None:
     found = await run(whole, asked=Selection(since=FIRST + DAY, until=FIRST + 3 * DAY), rows=ROWS[:-1])
     assert [day.day for day in found.days] == [to_datetime(FIRST + n * DAY).date() for n in (1, 2)]
     assert found.agrees
+
+
+async def test_what_was_erased_or_has_expired_is_known_to_be_missing(tmp_path: Path) -> None:
+    root = await made_here(tmp_path / "out")
+    gone = [str(row.facts()["id"]) for row in ROWS[60:63]]
+    await erase(root, Wish(ids=gone), KEYS, Quiet(), now=NOW)
+    found = await run(root)
+    assert (found.exit_status, set(reasons(found))) == (0, {"erased"})
+    age = (NOW - FIRST - DAY - HOUR) // SECOND
+    await expire(root, now=NOW, asked={"conversations": age}, settings=RunSettings(), observer=Quiet())
+    found = await run(root)
+    assert found.days[0].day == to_datetime(FIRST + DAY).date()
+    assert (found.exit_status, found.days[0].reasons) == (0, ("expired",))
+
+
+async def test_a_protected_duration_is_not_compared(tmp_path: Path) -> None:
+    rounded = policy({"duration": Rule(action="round", to=60)}, quarantine="keep", key=None)
+    found = await run(await made_here(tmp_path / "out", policy=rounded))
+    assert (found.exit_status, list(found.totals)) == (0, ["total", "voice", "chat", "inbound", "outbound"])
+    assert found.limits == (
+        "minutes are not compared, because the export does not tell duration: the policy protects it",
+    )
+
+
+async def test_a_day_that_the_range_cuts_is_explained(tmp_path: Path) -> None:
+    root = await made_here(tmp_path / "out", since=FIRST + 2 * DAY + HOUR)
+    found = await run(root, asked=Selection(since=FIRST))
+    assert found.days[0].reasons == ("not read",)
+    assert (found.exit_status, len(found.days)) == (0, 4)
+
+
+async def test_a_program_calls_it(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serve(ROWS, Behaviour(usage_leaves_out=("email",))) as sandbox:
+        monkeypatch.setenv("ANYREACH_BASE_URL", sandbox.url)
+        spec = exporter.ExportSpec(destination=whole, token=TOKEN)
+        found = await exporter.reconcile(spec, days_in="Europe/Berlin")
+        assert (found.exit_status, found.counted_as.email) == (0, False)
+        with pytest.raises(UsageError, match="days_in 'Berlin': no such time zone"):
+            await exporter.reconcile(spec, days_in="Berlin")

@@ -15,8 +15,8 @@ from exporter.cli.runner import SUMMARY_KEYS
 from exporter.cli.statuses import STATUSES
 from exporter.contract import MUTABLE_FILTERS, OPEN_STATUSES
 from exporter.jobs.reconcile_days import Reason
-from exporter.plan.sample import most_differing
 from exporter.sandbox import gate
+from exporter.schedule.sample import most_differing
 from exporter.verification.problems import Problem
 from tests.toolkit.manual import PAGES, in_code, run_shell
 

@@ -86,11 +86,13 @@ def test_the_cronjob() -> None:
 def test_the_arguments_are_known() -> None:
     checked = ["status", "/srv/calls/export", "--max-age", "26h"]
     assert f"`args: [{', '.join(checked)}]`" in PAGE.text
+    many = ["run", "--all", "--config", "/etc/exporter/exporter.toml"]
+    assert f"`[{', '.join(many)}]`" in PAGE.text
     known = {
         command: {option for names in defaults_in(help_of(command)) for option in names}
-        for command in ("sync", "status")
+        for command in ("sync", "status", "run")
     }
-    for arguments in (CONTAINER["args"], TASK_CONTAINER["command"], CLOUD_CONTAINER["args"], checked):
+    for arguments in (many, CONTAINER["args"], TASK_CONTAINER["command"], CLOUD_CONTAINER["args"], checked):
         assert names_in(" ".join(arguments)) <= known[arguments[0]], arguments
 
 

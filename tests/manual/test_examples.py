@@ -195,7 +195,7 @@ def test_every_kind_of_snippet_is_looked_at() -> None:
     assert languages == programs | {"ini", "json", "crontab", "mermaid", "toml", "text", "yaml", "dockerfile", "promql"}
     statements = [text for text in snippets_in("sql", TOGETHER) if text not in (*QUERIES, *WAREHOUSE)]
     # The two short queries of the README and of its first page are beside the ten others.
-    assert (len(QUERIES), len(statements), len(snippets_in("ini")), len(snippets_in("crontab"))) == (12, 2, 3, 1)
+    assert (len(QUERIES), len(statements), len(snippets_in("ini")), len(snippets_in("crontab"))) == (12, 2, 4, 1)
     assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 13)
     (spark,) = [program for program in PROGRAMS if "pyspark" in program]
     ast.parse(spark)

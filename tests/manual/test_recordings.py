@@ -19,8 +19,8 @@ from exporter.encode.recordings import recordings_schema
 from exporter.keys import DATA_VARIABLE, Key
 from exporter.media_cipher import CHUNK_BYTES, SALT_BYTES, TAG_BYTES, Sealer
 from exporter.options.recordings import RETRIED
-from exporter.plan import outages
 from exporter.run import recordings as run
+from exporter.schedule import outages
 from tests.toolkit.manual import PAGES, help_of, in_code, names_in, run_shell
 
 PAGE = PAGES["recordings"]

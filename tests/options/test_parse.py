@@ -421,6 +421,17 @@ def test_a_group_may_read_a_secret_that_root_owns(mode: int, owner: int, is_open
     assert is_open_to_others(mode, owner) == is_open
 
 
+def test_a_secret_that_a_platform_lets_all_read_is_to_be_mounted_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    file.chmod(0o644)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(UsageError, match=r"others can read it; mount it with mode 0400, or 0440 if root owns it$"):
+        load_credentials({}, file)
+
+
 def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe\x00")

@@ -119,9 +119,9 @@ def test_a_command_is_a_session_of_its_own_without_a_terminal() -> None:
     [
         (
             "no-such-program read",
-            "no-such-program: cannot be started: No such file or directory. Check its path, and PATH",
+            "no-such-program: cannot be started: No such file or directory",
         ),
-        ("/etc/passwd", "passwd: cannot be started: Permission denied. Check its path, and PATH"),
+        ("/etc/passwd", "passwd: cannot be started: Permission denied"),
     ],
 )
 def test_a_command_that_cannot_be_started(command: str, message: str) -> None:

@@ -39,8 +39,8 @@ from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.role import Guard
 from exporter.pipeline.scan import Scan
-from exporter.plan.scheduler import Scheduler
 from exporter.progress import Observer, Quiet
+from exporter.schedule.scheduler import Scheduler
 from exporter.settings import PartitionBy, Request, RunSettings
 from exporter.store.local.store import LocalStore
 from exporter.tasks import alongside

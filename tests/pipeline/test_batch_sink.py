@@ -18,8 +18,8 @@ from exporter.pipeline.memory import ByteBudget, Shares
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.scan import Scan
-from exporter.plan.scheduler import Scheduler
 from exporter.progress import Quiet
+from exporter.schedule.scheduler import Scheduler
 from exporter.settings import RunSettings
 from tests.fetch.walk.server_model import Behaviour, ServerModel, StoredRow
 from tests.pipeline.harness import SERVED_AT, ModelSource

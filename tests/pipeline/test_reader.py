@@ -30,8 +30,8 @@ from exporter.fetch.wire.answer import Answer, Presence
 from exporter.model import PageRequest
 from exporter.pipeline.memory import ByteBudget, Shares
 from exporter.pipeline.reader import Reader
-from exporter.plan.clock import Now
 from exporter.progress import Quiet, Snapshot, Trouble
+from exporter.schedule.clock import Now
 from tests.pipeline.harness import SERVED_AT, Clock
 
 pytestmark = pytest.mark.anyio

@@ -17,9 +17,9 @@ from exporter.pipeline.memory import ByteBudget, Shares
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.scan import Scan
-from exporter.plan.scheduler import Scheduler
 from exporter.progress import Quiet
 from exporter.route import Proxy
+from exporter.schedule.scheduler import Scheduler
 from exporter.settings import RunSettings
 from tests.fetch.walk.server_model import Behaviour, ServerModel
 from tests.pipeline.harness import ModelSource

@@ -34,8 +34,8 @@ from exporter.pipeline.role import Guard
 from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.table_parts import StagedPart
 from exporter.pipeline.upsert import UpsertCounts, merge_spool
-from exporter.plan.homes import Homes
 from exporter.progress import Quiet
+from exporter.schedule.homes import Homes
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore
 from tests.toolkit.told_changes import check_told, read_told, table_of

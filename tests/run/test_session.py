@@ -11,13 +11,13 @@ from exporter.log.privacy import Privacy
 from exporter.log.state import State
 from exporter.pipeline.admission import Admission
 from exporter.pipeline.probe import Opening
-from exporter.plan.clock import Now
 from exporter.progress import Quiet
 from exporter.run.claim import holding
 from exporter.run.connect import Connection
 from exporter.run.context import RunContext
 from exporter.run.record import Run
 from exporter.run.session import begin
+from exporter.schedule.clock import Now
 from exporter.settings import Credentials, Request, RunSettings, Selection
 from exporter.store.local.store import LocalStore
 

@@ -18,7 +18,7 @@ from exporter.pipeline.reader import Reader
 from exporter.progress import Quiet
 from exporter.run.connect import open_reader
 from exporter.run.context import RunContext
-from exporter.run.usage import UsageDay, questions, summary_of, usage_between
+from exporter.run.usage import UsageDay, UsageSummary, merged, questions, summary_of, usage_between
 from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Behaviour, Sandbox, make_conversations, serve
 from exporter.settings import Credentials, Request, RunSettings
 
@@ -113,3 +113,22 @@ def test_a_day_in_several_rows_counts_as_it_adds_up() -> None:
 def test_what_is_no_count_is_not_believed(value: object) -> None:
     with pytest.raises(UnusableAnswerError, match=r"total_calls that is no (count|whole number)"):
         summary_of({"total_calls": value}, ASKED)
+
+
+def test_a_day_at_the_end_of_an_answer_is_taken_from_the_one_that_holds_it() -> None:
+    first, second = questions(SINCE, SINCE + 500 * DAY, SINCE + 600 * DAY)
+
+    def answer(asked: Interval, inside: int) -> UsageSummary:
+        numbers = range(asked.start // DAY, asked.end // DAY)
+        counts = {number: 1 if number in (numbers[0], numbers[-1]) else inside for number in numbers}
+        rows = [{"date": date_of(number).isoformat(), "total_calls": total} for number, total in counts.items()]
+        return summary_of({"total_calls": sum(counts.values()), "daily": rows}, asked)
+
+    found = merged([answer(first, 10), answer(second, 20)])
+    inside = [found[date_of(number)].total for number in range(SINCE // DAY, SINCE // DAY + 500)]
+    assert inside == [10] * (USAGE_DAYS - 2) + [20] * (500 - USAGE_DAYS + 2)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_failure_on_the_way_is_met_by_another_attempt() -> None:
+    assert sum(day.total for day in await days_by(Behaviour(script=("500", "half-json", "ok")))) == len(ROWS)

@@ -7,6 +7,7 @@ leaves this module holds the token, the proxy's password, or an exception of aio
 """
 
 import asyncio
+import threading
 import time
 import zlib
 from asyncio import CancelledError
@@ -17,6 +18,7 @@ from types import TracebackType
 from typing import Final, Self, TypeAlias, TypeVar
 
 import aiohttp
+from anyio import CapacityLimiter, to_thread
 from yarl import URL
 
 from exporter.bearer import Use
@@ -84,6 +86,8 @@ class Channel:
             self._host += f" (through the proxy {proxy.address})"
         self._bearer = credentials.bearer
         self._organization = credentials.organization
+        # A command may take half a minute, for which other threads must not wait.
+        self._renewals = CapacityLimiter(1)
         self._concurrency = concurrency
         self._limits = limits or Limits()
         self._silence = Silence(wait_seconds)
@@ -153,7 +157,7 @@ class Channel:
             failure = error
         if not isinstance(failure, NoConnectionError | CancelledError):
             await self._silence.end()
-        if isinstance(failure, AccessError) and not failure.is_forbidden:
+        if isinstance(failure, AccessError) and not failure.is_forbidden and self._bearer.source.read:
             failure = await self._looked_again(failure, use)
         # Raised outside `except`, because a chained ClientResponseError would carry the request's headers, and so the
         # token. So would the variables of the functions below, which a traceback keeps; a cancellation may be the
@@ -162,7 +166,14 @@ class Channel:
 
     async def _looked_again(self, failure: AccessError, use: Use) -> AccessError:
         """Returns what a refusal of the token means, after a look at where it is kept."""
-        if await self._bearer.renew(use):
+        stopped = threading.Event()
+        try:
+            is_renewed = await to_thread.run_sync(
+                self._bearer.renew, use, stopped, abandon_on_cancel=True, limiter=self._renewals
+            )
+        finally:
+            stopped.set()
+        if is_renewed:
             return TokenRenewedError(str(failure)).in_brief(failure.brief)
         found = self._bearer.findings
         return failure.with_message(f"{failure}; {found}") if found else failure

@@ -1,5 +1,6 @@
 import asyncio
 import gzip
+import threading
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -7,6 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from exporter.bearer import TokenSource
 from exporter.contract import DAY, SECOND, TimestampStyle, encode_cursor, parse_timestamp
 from exporter.errors import (
     AccessError,
@@ -15,10 +17,12 @@ from exporter.errors import (
     ServerFailedError,
     SourceError,
     ThrottledError,
+    TokenRenewedError,
     TooLargeError,
     TransientError,
     UnreachableError,
     UnusableAnswerError,
+    UsageError,
 )
 from exporter.fetch.pace.quota import Quota
 from exporter.fetch.wire.answer import Answer, Presence
@@ -103,6 +107,43 @@ async def test_a_request_that_is_given_up() -> None:
             await task
     for error in (*kept, caught.value):
         assert not any(TOKEN in text for text in everything_said(error))
+
+
+async def test_refusals_that_repeat_the_token_and_the_one_before() -> None:
+    credentials = Credentials(TOKEN, source=TokenSource("the file", lambda _stopped: f"{TOKEN}_next"))
+    old = http(f'{{"detail": "not {TOKEN}"}}'.encode(), status=401)
+    both = http(f'{{"detail": "neither {TOKEN} nor {TOKEN}_next"}}'.encode(), status=401)
+    async with Peer([[old], [both]]) as peer, client(peer.url, credentials=credentials) as source:
+        for kind, said in (
+            (TokenRenewedError, ": not (token); check the file"),
+            (AccessError, ": neither (token) nor (token); check the file; the file still gives the same token"),
+        ):
+            with pytest.raises(AccessError) as caught:
+                await source.get_page(PageRequest(limit=10), fits)
+            assert (type(caught.value), str(caught.value).partition("401")[2]) == (kind, said)
+            assert not any(TOKEN in text for text in everything_said(caught.value))
+        sent = [request.headers["authorization"] for request in peer.requests]
+        assert sent == [f"Bearer {TOKEN}", f"Bearer {TOKEN}_next"]
+
+
+async def test_a_cancellation_stops_the_reading_of_a_token() -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def read(stopped: threading.Event) -> str:
+        began.set()
+        assert stopped.wait(60)
+        ended.set()
+        raise UsageError("stopped")
+
+    credentials = Credentials(TOKEN, source=TokenSource("the file", read))
+    async with Peer([[http(status=401)]]) as peer, client(peer.url, credentials=credentials) as source:
+        task = asyncio.create_task(source.get_page(PageRequest(limit=10), fits))
+        while not began.is_set():  # noqa: ASYNC110 - the loop goes on meanwhile
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert ended.wait(60)
 
 
 async def test_a_request_on_the_wire() -> None:

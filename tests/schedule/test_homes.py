@@ -9,7 +9,7 @@ from exporter.contract import BEGINNING, DAY
 from exporter.coverage import Coverage, Interval
 from exporter.model import DataFile
 from exporter.partitions import partition_of
-from exporter.plan.homes import Home, Homes
+from exporter.schedule.homes import Home, Homes
 from exporter.settings import PartitionBy
 
 T0 = 20_000 * DAY

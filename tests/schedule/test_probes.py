@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, EPOCH, HOUR, Instant
 from exporter.coverage import Interval
-from exporter.plan import probes
-from tests.plan.simulator import T0, SimulatedServer
+from exporter.schedule import probes
+from tests.schedule.simulator import T0, SimulatedServer
 
 ages = st.one_of(
     st.integers(1, 20_000 * DAY), st.sampled_from([1, HOUR, DAY, 7 * DAY, 30 * DAY, 365 * DAY, 3650 * DAY])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.coverage import Coverage, Interval
 from exporter.model import DataFile
-from exporter.plan.sample import choose_windows, cut_windows, most_differing
+from exporter.schedule.sample import choose_windows, cut_windows, most_differing
 
 SPANS = st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 300), st.integers(1, 500)), max_size=8)
 

@@ -14,9 +14,9 @@ from exporter.fetch.walk.approach import close_question
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.walk.walk import Walk
 from exporter.model import Page, PageRequest, Rows
-from exporter.plan import probes
-from exporter.plan.scheduler import Scheduler
 from exporter.sandbox.density import Density, spread
+from exporter.schedule import probes
+from exporter.schedule.scheduler import Scheduler
 
 T0 = 1_770_000_000 * SECOND // DAY * DAY
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.contract import DAY, HOUR
-from exporter.plan.stretch import Stretch
+from exporter.schedule.stretch import Stretch
 
 densities = st.floats(1e-16, 1e-2)
 stretches = st.builds(Stretch, st.integers(1, 10_000 * DAY), densities, densities)

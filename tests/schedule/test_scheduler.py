@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from exporter.contract import DAY, HOUR, SECOND, Instant
 from exporter.coverage import Coverage, Interval
-from exporter.plan.scheduler import Scheduler
-from tests.plan.simulator import DENSITIES, EVERYTHING, T0, SimulatedServer, density, jitter, simulate
+from exporter.schedule.scheduler import Scheduler
+from tests.schedule.simulator import DENSITIES, EVERYTHING, T0, SimulatedServer, density, jitter, simulate
 from tests.toolkit.sizes import combinations
 
 PAGE = 1000

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from exporter.contract import HOUR, SECOND
 from exporter.coverage import Coverage, Interval
 from exporter.model import DataFile
-from exporter.plan.rereads import seams, windows_around
+from exporter.schedule.rereads import seams, windows_around
 
 T0 = 1_770_000_000 * SECOND
 

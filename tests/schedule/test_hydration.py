@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.contract import ALWAYS_FIELDS, FIELD_NAMES, FIELDS, OPEN_STATUSES, STATUSES
-from exporter.plan.hydration import Look, askable, decide, is_over, piece_end, sample
+from exporter.schedule.hydration import Look, askable, decide, is_over, piece_end, sample
 
 WANTED = frozenset(FIELD_NAMES) - frozenset(ALWAYS_FIELDS)
 SENSITIVE = frozenset(field.name for field in FIELDS if field.sensitive)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.coverage import Coverage, Interval
 from exporter.model import DataFile
-from exporter.plan.compaction import choose_merges
+from exporter.schedule.compaction import choose_merges
 
 LEAST, TARGET = 16, 256
 ALL = Coverage([Interval(0, 1_000_000)])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.contract import SECOND, Instant
 from exporter.coverage import Coverage, Interval
-from exporter.plan.differences import Difference, LastRead, Versions, find_differences, join_some
+from exporter.schedule.differences import Difference, LastRead, Versions, find_differences, join_some
 
 T0 = 1_770_000_000 * SECOND
 READ = T0 + 1000 * SECOND

@@ -20,7 +20,7 @@ from typing import Final, Protocol
 
 from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
 from exporter.coverage import Interval
-from exporter.plan.stretch import Stretch
+from exporter.schedule.stretch import Stretch
 
 #: Rows that take fewer pages than this are not worth a window of their own.
 _LEAST_PAGES_TO_SPLIT: Final = 2

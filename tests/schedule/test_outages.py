@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.plan.outages import Outages
+from exporter.schedule.outages import Outages
 
 BAD = ("attempts", "short", "slow", "certificate", "redirects", "address", "status 502", "status 429", "type text/html")
 FINE = (None, "empty", "too large", "encoding", "status 403", "status 404", "no conversation", "link")

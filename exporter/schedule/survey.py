@@ -64,15 +64,15 @@ class Profile:
 class Survey:
     """Surveys the `wanted` times of a list, of which `places` are looked at first, spread evenly.
 
-    `times` are those of the wanted rows that were seen, `unknown` the times that no page has shown, and `cut_rows`
-    counts the rows of instants that have more of them than a page.
+    `times` are those of the wanted rows that were seen, and `unknown` the times that no page has shown. Of each instant
+    that fills a page, `cut` has how many rows were seen: there may be any number of others, such as that many.
     """
 
     def __init__(self, wanted: Coverage, places: int) -> None:
         self.wanted: Final = wanted
         self.unknown = wanted
         self.times: list[Instant] = []
-        self.cut_rows = 0
+        self.cut: dict[Instant, int] = {}
         self.page_rows = 1
         self.samples: list[Sample] = []
         self._start, self._end = wanted.intervals[0].start, wanted.intervals[-1].end
@@ -107,7 +107,7 @@ class Survey:
         shown = [each for each in times if each in fresh]
         self.samples.append(Sample(asked, start, len(shown), _density(asked, times), self._asks_evenly))
         if times and times[0] == start and len(times) > 1:
-            self.cut_rows += len(times)
+            self.cut[start] = len(times)
         self.times += shown
         self.unknown -= fresh
 
@@ -120,20 +120,22 @@ class Survey:
     @property
     def rows(self) -> float:
         """Returns about how many rows there are."""
-        return len(self.times) + self.cut_rows + sum(map(self.rows_in, self.unknown))
+        return len(self.times) + sum(self.cut.values()) + sum(map(self.rows_in, self.unknown))
 
     @property
     def error(self) -> float:
         """Returns the standard error of `rows`, by what they would be without one of the pages each (the jackknife)."""
-        squares = float(self.cut_rows**2)
-        if self.unknown and len(self.samples) > 1:
+        squares = float(sum(self.cut.values()) ** 2)
+        if self.unknown and len(self.samples) == 1:
+            squares += sum(map(self.rows_in, self.unknown)) ** 2
+        elif self.unknown:
             without = list(self._without_each())
-            mean = sum(without) / len(without)
-            squares += (len(without) - 1) / len(without) * sum((each - mean) ** 2 for each in without)
+            mean = sum(without) / max(1, len(without))
+            squares += (1 - 1 / max(1, len(without))) * sum((each - mean) ** 2 for each in without)
         return sqrt(squares)
 
     def _without_each(self) -> Iterator[float]:
-        samples, unknown, known = self.samples, self.unknown, len(self.times) + self.cut_rows
+        samples, unknown, known = self.samples, self.unknown, len(self.times) + sum(self.cut.values())
         try:
             for number, sample in enumerate(samples):
                 self.samples = samples[:number] + samples[number + 1 :]
@@ -157,7 +159,9 @@ class Survey:
 
     def profile(self) -> "Profile":
         """Returns how the rows lie in time."""
-        return Profile(tuple(sorted(self.times)), tuple((gap, self.rows_in(gap)) for gap in self.unknown))
+        gaps = [(gap, self.rows_in(gap)) for gap in self.unknown]
+        gaps += [(Interval(instant, instant + 1), float(rows)) for instant, rows in self.cut.items()]
+        return Profile(tuple(sorted(self.times)), tuple(gaps))
 
     def _doubt(self, gap: Interval) -> float:
         densities = [sample.density for sample in self._beside(gap) if sample is not None] or [0.0]

@@ -13,12 +13,12 @@ from typing import Final, NamedTuple, TypeAlias
 
 from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval
-from exporter.plan.survey import Profile, Survey
+from exporter.schedule.survey import Profile, Survey
 
 #: An interval holds the truth at least this often.
 CONFIDENCE: Final = 0.9
-#: An error of this many standard errors is as rare as that; more than of a normal distribution, because the errors are
-#: estimates, too.
+#: An error of this many standard errors is as rare as that; more than of a normal distribution, because the errors
+#: are estimates themselves.
 _WIDTH: Final = 2.0
 #: This many pages of the whole list come first.
 PILOTS: Final = 4
@@ -134,7 +134,7 @@ def forecast(wanted: Coverage, requests: int, *, thins: bool = True) -> Asking:
         page = yield from pilots.ask(below, budget)
         first.add(below, page.times)
     least = pilots.least_seconds(_LONG_PAGES * first.page_rows / max(1.0, first.rows)) if thins else None
-    if first.unknown and least is not None and first.rows > budget.left * first.page_rows:
+    if least is not None and first.rows > budget.left * first.page_rows > 0 and first.unknown:
         found = yield from _thinned(wanted, budget, pilots, least)
         if found is not None:
             return found

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.contract import DAY, HOUR, MINUTE, SECOND
-from exporter.plan.clock import (
+from exporter.schedule.clock import (
     REFUSED,
     TOLERATED,
     ClockSample,

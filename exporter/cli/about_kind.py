@@ -1,0 +1,28 @@
+"""Defines what help says about a command besides its options and exit statuses."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Section(StrEnum):
+    """Titles a group of commands in the list of all, in this order."""
+
+    START = "Start here"
+    EXPORT = "Export"
+    CHECK = "Check"
+    UPKEEP = "Upkeep"
+    MORE = "More"
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """Holds what help says about a command.
+
+    `topic` is its page of the manual. `examples` are command lines, each after what it does. `tables` are titles, each
+    with the head of a table of the page that help shows under this title.
+    """
+
+    section: Section
+    topic: str
+    examples: tuple[tuple[str, str], ...]
+    tables: tuple[tuple[str, str], ...] = ()
