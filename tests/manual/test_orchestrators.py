@@ -81,7 +81,11 @@ ORCHESTRATORS = {
         "prefect>=3,<4",
         "nightly.py",
         # A deployment is what `serve` makes, before it waits.
-        ("python", "-c", "exec(open('nightly.py').read().replace('.serve(', '.to_deployment('))"),
+        (
+            *("python", "-c"),
+            r"import nightly, re; call = re.search(r'serve(\(.*\))', open('nightly.py').read())[1]; "
+            "assert eval('nightly.conversations.to_deployment' + call).schedules",
+        ),
         ("python", "-c", "import nightly; nightly.conversations()"),
     ),
 }
@@ -183,7 +187,7 @@ def test_the_texts_follow_their_schemas(install: Install, tmp_path: Path) -> Non
         ("kubernetes-validate", "--strict", "cronjob.yaml"),
         *(
             ("python", "-c", "import sys, promql_parser; promql_parser.parse(sys.argv[1])", query)
-            for query in snippets_in("promql")
+            for query in "".join(snippets_in("promql")).splitlines()
         ),
         ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", "workflow.yaml"),
     ):
