@@ -62,7 +62,7 @@ def words_of(shell: str, answer: str) -> set[str]:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_what_is_completed(shell: str, pages: Path) -> None:
     wanted = {
-        "exporter export out --": FLAGS | DISPLAY | {"--help"},
+        "exporter export out --": FLAGS | DISPLAY | {"--config", "--metrics-file", "--help"},
         "exporter export out --trus": {"--trust-clock"},
         "exporter sync out --partition-by ": set(PARTITIONS),
         "exporter schema --partition-by m": {"month"},

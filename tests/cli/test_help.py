@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from exporter.cli import app, main, policy, sandbox
+from exporter.cli import app, main, policy, run, sandbox
 from exporter.cli.about import ABOUT
 from exporter.cli.statuses import STATUSES
 from exporter.errors import ExporterError
@@ -100,6 +100,7 @@ def test_each_example_is_taken_by_its_command(line: str, monkeypatch: pytest.Mon
             monkeypatch.setattr(module, "parse_location", read)
     monkeypatch.setattr(sandbox, "run_until_signal", read)
     monkeypatch.setattr(policy, "load_policy", read)
+    monkeypatch.setattr(run, "find_config", read)
     words = shlex.split(re.split(r" [>|]", line)[0])
     assert words[0] == "exporter"
     ends_here = {"help", "version", "-V", "keygen"} & set(words) or (
