@@ -105,7 +105,10 @@ def _refuse_own_words(context: Any, rest: list[str]) -> None:
 def _command_lines(command: TyperCommand, context: Any) -> Iterator[str]:
     parameters = command.get_params(context)
     arguments = [each for each in parameters if each.param_type_name == "argument"]
-    words = [f"{each.metavar}" if each.required else f"[{each.metavar}]" for each in arguments]
+    words = [
+        (f"{each.metavar}" if each.required else f"[{each.metavar}]") + ("..." if each.nargs == -1 else "")
+        for each in arguments
+    ]
     yield " ".join(["Usage:", context.command_path, *words, "[OPTIONS]"])
     yield ""
     for paragraph in (command.help or "").split("\n\n"):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def run(
     display: Display,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Exports of the config file, in this order.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Exports of the config file, in this order.")
     ] = None,
     every: Annotated[bool, switch("--all", "Run every export of the file, in its order.", Group.DONE)] = False,
     jobs: Annotated[
