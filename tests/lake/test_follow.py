@@ -144,7 +144,7 @@ async def grown(place: TablePlace, syncs: int) -> AsyncIterator[Source]:
         yield source
 
 
-@pytest.mark.parametrize("place", some_of(PLACES, "iceberg on a disk", "delta on S3"), indirect=True)
+@pytest.mark.parametrize("place", some_of(PLACES, "iceberg on a disk", "delta on a disk"), indirect=True)
 async def test_a_vacuum_deletes_what_only_old_versions_need(place: TablePlace) -> None:
     destination, kind = place.location, place.kind
     async with grown(place, 2) as source:
@@ -340,7 +340,7 @@ async def test_a_table_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
         assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), ExportDirectory(tmp_path).records())
 
 
-@pytest.mark.parametrize("place", some_of(DELTA_PLACES, "delta on Azure"), indirect=True)
+@pytest.mark.parametrize("place", some_of(DELTA_PLACES, "delta on a disk"), indirect=True)
 async def test_a_repair_brings_a_table_into_step(place: TablePlace) -> None:
     async with grown(place, 1) as source:
         place.delete("conversations/_delta_log")
@@ -433,7 +433,7 @@ async def test_a_catalog_of_the_users_own(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr.decode().count("prod: conversations: cannot be read")) == (1, 1)
 
 
-@pytest.mark.parametrize("place", ["iceberg on S3"], indirect=True)
+@pytest.mark.parametrize("place", some_of(["iceberg on a disk", "iceberg on S3"], "iceberg on a disk"), indirect=True)
 async def test_an_erasure_that_was_overtaken_takes_no_version_out(place: TablePlace) -> None:
     async with moving_source(6) as source:
         move(source, 20)

@@ -132,7 +132,7 @@ def test_the_files(scheme: str, places: dict[str, Place], readers: Readers) -> N
     check(readers.of_files(), place, expected, filtered=True)
 
 
-@pytest.mark.parametrize("scheme", some_of(DELTA, "file", "s3"))
+@pytest.mark.parametrize("scheme", some_of(DELTA, "file"))
 def test_delta_tables(scheme: str, places: dict[str, Place], readers: Readers) -> None:
     """This holds for each version, and for the newest one before, at and after a checkpoint."""
     place, reads = places[scheme] / "delta", readers.of_delta()
