@@ -1,4 +1,5 @@
 import os
+import sys
 from collections.abc import Iterator
 from functools import partial
 
@@ -8,6 +9,7 @@ from hypothesis import settings
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.pipeline import attempts
 from tests.toolkit.clouds import S3, Cloud, azurite, google, moto, moto_process, starting_lists
+from tests.toolkit.sizes import THOROUGH
 
 #: Unless one of these asks for more, examples are the same on each run, so that only a change can make them fail.
 _ASK_FOR_MORE = {"EXPORTER_RANDOM", "EXPORTER_SEQUENCES", "EXPORTER_WALK_EXAMPLES"}
@@ -20,6 +22,21 @@ def pytest_xdist_auto_num_workers() -> int:
     """Returns half as many processes again as there are cores, because tests also wait: for time, and for processes."""
     cores = len(os.sched_getaffinity(0))
     return cores + (cores + 1) // 2
+
+
+# Otherwise each of the hundreds of processes that tests start would compile the package again, and each run the tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the tests that are marked `thorough` to the thorough run."""
+    if THOROUGH in os.environ:
+        return
+    left = [item for item in items if item.get_closest_marker("thorough")]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if not item.get_closest_marker("thorough")]
 
 
 @pytest.fixture(scope="session")

@@ -57,13 +57,20 @@ def find_phrase(phrase: str, text: str) -> Iterator[tuple[int, str]]:
         yield text.count("\n", 0, match.start()) + 1, " ".join(match[0].split())
 
 
+@cache
+def docstrings_of(source: str) -> list[tuple[int, str]]:
+    """Returns the line and the docstring of each class and function of a module, and of itself."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [
+        (getattr(node, "lineno", 1), ast.get_docstring(node) or "")
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, documented)
+    ]
+
+
 def find_opening(opening: str, source: str) -> Iterator[int]:
     """Yields the line of each class, function or module whose docstring begins with these words."""
-    for node in ast.walk(ast.parse(source)):
-        match node:
-            case ast.Module() | ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
-                if re.match(rf"{opening}\b", ast.get_docstring(node) or ""):
-                    yield getattr(node, "lineno", 1)
+    return (line for line, docstring in docstrings_of(source) if re.match(rf"{opening}\b", docstring))
 
 
 @cache

@@ -26,6 +26,7 @@ from exporter.store.objects.clouds import open_bucket
 from tests.end_to_end.conftest import Command, Serving, Spawn
 from tests.toolkit.clouds import S3
 from tests.toolkit.recordings import SMALL, call
+from tests.toolkit.sizes import size_of
 from tests.toolkit.terminal import terminal
 
 HOME = ("--allow-network", "127.0.0.0/8")
@@ -76,7 +77,7 @@ def test_runs_that_are_killed_leave_no_audio(server: Sandbox, command: Command, 
     assert server.media is not None
     out, staged = tmp_path / "out", 0
     make(server, out)
-    for _ in range(3):
+    for _ in range(size_of(2, 3)):
         reached, last = Event(), server.media.count + 6
         server.media.on_request = lambda request: reached.set() if request.number >= last else None  # noqa: B023
         running = spawn(

@@ -20,6 +20,7 @@ from tests.end_to_end.export_directory import ExportDirectory, check_private, sn
 from tests.end_to_end.records import records
 from tests.jobs.damage import flip
 from tests.toolkit.every_command import commands_at
+from tests.toolkit.sizes import some_of
 
 START = parse_timestamp("2026-01-10")
 #: A group that no directory of this machine has, and that the superuser alone may give to files.
@@ -56,7 +57,7 @@ def check_group(root: Path, group: int = OTHERS) -> None:
         assert (oct(S_IMODE(found.st_mode)), found.st_gid) == (oct(wanted), group), path
 
 
-@pytest.mark.parametrize("table_format", [None, "delta", "iceberg"])
+@pytest.mark.parametrize("table_format", some_of([None, "delta", "iceberg"], None, "delta"))
 def test_every_command_keeps_the_mode_and_the_group(
     table_format: str | None, rows: list[Row], serving: Serving, command: Command, shared: Path, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from tests.end_to_end.conftest import Command, Serving
 from tests.end_to_end.export_directory import ExportDirectory
 from tests.end_to_end.records import records
 from tests.toolkit.every_command import WORD_OF_A_DEFECT, commands_at
+from tests.toolkit.sizes import some_of
 
 START = parse_timestamp("2026-01-10")
 UNSUPPORTED = [errno.ENOSYS, errno.ENOTSUP, errno.EINVAL]
@@ -91,7 +92,7 @@ WORKS_WITHOUT: dict[str, Spoil] = {
 }
 
 
-@pytest.mark.parametrize("name", WORKS_WITHOUT)
+@pytest.mark.parametrize("name", some_of(WORKS_WITHOUT, "locks", "fsync-of-directories", "modes", "nor-locks"))
 def test_every_command_works_without(
     name: str, rows: list[Row], serving: Serving, command: Command, tmp_path: Path, monkeypatch: Patch
 ) -> None:

@@ -15,6 +15,7 @@ from tests.end_to_end.export_directory import ExportDirectory
 from tests.end_to_end.records import SINCE, UNTIL, records
 from tests.toolkit.forward_proxy import ForwardProxy
 from tests.toolkit.nginx import NAME, Gateway, gateway
+from tests.toolkit.sizes import some_of
 
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL))
 PASSWORD = "p@ss:w/rd"
@@ -52,7 +53,7 @@ def assert_failed(done: CommandResult, status: int, *words: str) -> None:
         assert secret not in done.err
 
 
-@pytest.mark.parametrize("refusal", [429, 503])
+@pytest.mark.parametrize("refusal", some_of([429, 503], 503))
 def test_all_that_a_gateway_does_at_once(refusal: int, serving: Serving, command: Command, tmp_path: Path) -> None:
     rows = make_conversations(1200, SINCE, UNTIL, seed=52, density="bulk", transcripts=False)
     stumbling = Behaviour(

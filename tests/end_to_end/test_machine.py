@@ -22,7 +22,7 @@ from tests.end_to_end.export_directory import ExportDirectory, snapshot
 from tests.end_to_end.records import records
 from tests.toolkit.every_command import WORD_OF_A_DEFECT, commands_at, every_command, refusing, run_each
 from tests.toolkit.programs import find_program
-from tests.toolkit.sizes import size_of
+from tests.toolkit.sizes import size_of, some_of
 
 START = parse_timestamp("2026-01-10")
 #: A user who has no processes of other tests.
@@ -129,7 +129,7 @@ class TestAFinishedExport:
     #: The commands that only read, since the export finds nothing to do.
     READING = ("export", "status", "verify", "accept", "schema", "sandbox")
 
-    @pytest.mark.parametrize("has_temporary", [True, False])
+    @pytest.mark.parametrize("has_temporary", some_of([True, False], False))
     def test_on_a_machine_that_is_read_only(
         self, has_temporary: bool, exported: Path, rows: list[Row], serving: Serving, tmp_path: Path
     ) -> None:
@@ -155,10 +155,11 @@ class TestAFinishedExport:
     @pytest.mark.parametrize(
         ("number", "words"),
         [
-            (errno.ENOSPC, "no inodes: it holds too many files. Delete some"),
-            (errno.EDQUOT, "the disk quota is used up. Free some space"),
+            pytest.param(errno.ENOSPC, "no inodes: it holds too many files. Delete some", id="inodes"),
+            pytest.param(
+                errno.EDQUOT, "the disk quota is used up. Free some space", id="quota", marks=pytest.mark.thorough
+            ),
         ],
-        ids=["inodes", "quota"],
     )
     def test_on_a_disk_that_takes_no_more_files(
         self, number: int, words: str, exported: Path, rows: list[Row], serving: Serving, tmp_path: Path
@@ -215,7 +216,7 @@ class TestNames:
 
 
 class TestLimits:
-    @pytest.mark.parametrize("threads", [1, 5])
+    @pytest.mark.parametrize("threads", some_of([1, 5], 1))
     def test_too_few_threads(self, threads: int, rows: list[Row], serving: Serving, of_somebody: Path) -> None:
         server, root = serving(rows), of_somebody / "out"
         commands = [
@@ -232,12 +233,16 @@ class TestLimits:
     @pytest.mark.parametrize(
         "spoil",
         [
-            "import exporter.cli; taken = 0; left = 340 << 20",
+            pytest.param(
+                "import exporter.cli; taken = 0; left = 340 << 20", id="to-load-libraries", marks=pytest.mark.thorough
+            ),
             # The system first refuses the stack of a thread.
-            f"import {LIBRARIES}; pyarrow.array([1]).cast('int32')\n"
-            "taken = int(open('/proc/self/statm').read().split()[0]) * os.sysconf('SC_PAGESIZE'); left = 20 << 20",
+            pytest.param(
+                f"import {LIBRARIES}; pyarrow.array([1]).cast('int32')\n"
+                "taken = int(open('/proc/self/statm').read().split()[0]) * os.sysconf('SC_PAGESIZE'); left = 20 << 20",
+                id="to-work",
+            ),
         ],
-        ids=["to-load-libraries", "to-work"],
     )
     def test_too_little_memory(
         self, spoil: str, exported: Path, rows: list[Row], serving: Serving, tmp_path: Path
@@ -257,7 +262,7 @@ class TestLimits:
         assert WORD_OF_A_DEFECT not in ended.err
         assert "Traceback" not in ended.err
 
-    @pytest.mark.parametrize("files", [8, 12])
+    @pytest.mark.parametrize("files", some_of([8, 12], 8))
     def test_too_few_open_files(self, files: int, rows: list[Row], serving: Serving, tmp_path: Path) -> None:
         server = serving(rows)
         commands = every_command(tmp_path / "out", tmp_path / "demo")
@@ -269,7 +274,7 @@ class TestLimits:
         assert WORD_OF_A_DEFECT not in ended.err
         assert "ANYREACH_BASE_URL" not in ended.err
 
-    @pytest.mark.parametrize("files", [6, 7])
+    @pytest.mark.parametrize("files", some_of([6, 7], 6))
     def test_too_few_open_files_are_no_damage(
         self, files: int, rows: list[Row], serving: Serving, command: Command, tmp_path: Path
     ) -> None:

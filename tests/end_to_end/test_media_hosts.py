@@ -45,7 +45,7 @@ from tests.toolkit.sizes import THOROUGH, size_of
 
 SEED = int(os.environ.get("EXPORTER_KILLS_SEED", "0"))
 IS_THOROUGH = THOROUGH in os.environ
-COUNT = size_of(240, 11_112, "EXPORTER_RECORDINGS")
+COUNT = size_of(160, 11_112, "EXPORTER_RECORDINGS")
 KILLS = size_of(1, 3)
 #: Each of these is met by as many recordings. Some take long until they are given up.
 FAULTS = [fault for fault in MEDIA_FAULTS if IS_THOROUGH or fault not in ("cut-always", "long")]

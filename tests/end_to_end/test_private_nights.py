@@ -27,9 +27,9 @@ from tests.toolkit.encrypted import check_closed, data_key, opened_with, text_of
 from tests.toolkit.policies import key_text, write_policy
 from tests.toolkit.sizes import size_of
 
-NIGHTS = size_of(20, 365, "EXPORTER_PRIVATE_NIGHTS")
+NIGHTS = size_of(11, 365, "EXPORTER_PRIVATE_NIGHTS")
 #: The nights between two erasures and between two keys, and the age at which calls expire.
-MONTH, QUARTER, KEPT_DAYS = size_of(6, 30), size_of(13, 91), size_of(15, 90)
+MONTH, QUARTER, KEPT_DAYS = size_of(4, 30), size_of(5, 91), size_of(8, 90)
 PEOPLE = 30
 TABLES = {"conversations": "id", "turns": "conversation_id", "recordings": "conversation_id"}
 

@@ -11,6 +11,7 @@ import pytest
 from exporter.sandbox import Behaviour, Sandbox
 from tests.end_to_end.conftest import Command, Serving, Spawn
 from tests.toolkit.recordings import SMALL, call, check_outcomes, outcomes
+from tests.toolkit.sizes import size_of, some_of
 
 HOME = ("--allow-network", "127.0.0.0/8")
 ROWS = [call(number) for number in range(60)]
@@ -35,7 +36,7 @@ def test_a_run_that_is_killed_is_repeated_without_harm(
     out = tmp_path / "out"
     assert command("export", out, server=server).status == 0
     slow = ("--recording-rate", "200kB", "--recording-concurrency", "2")
-    for _ in range(2):
+    for _ in range(size_of(1, 2)):
         under_way = after(server, 6)
         running = spawn("recordings", out, *HOME, *slow, server=server)
         assert under_way.wait(60)
@@ -107,7 +108,7 @@ def test_a_stop_while_recordings_are_fetched_leaves_the_export_sealed(
     assert check_outcomes(out, server.media, ROWS) == {"stored": 60}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", some_of([signal.SIGKILL, signal.SIGINT], signal.SIGKILL))
 def test_an_export_that_ends_while_rows_and_recordings_come(
     number: signal.Signals, server: Sandbox, command: Command, spawn: Spawn, tmp_path: Path
 ) -> None:

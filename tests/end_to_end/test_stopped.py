@@ -22,7 +22,7 @@ from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn
 from tests.end_to_end.export_directory import ExportDirectory
 from tests.end_to_end.records import SINCE, UNTIL, records, whole_rows_served
 from tests.toolkit.recordings import SMALL, call, outcomes
-from tests.toolkit.sizes import size_of
+from tests.toolkit.sizes import size_of, some_of
 
 CONCURRENCY, PAGE_SIZE = 3, 20
 OPTIONS = (
@@ -142,7 +142,7 @@ def test_little_of_what_was_read_is_lost(
     assert len(again) <= ROWS - kept + overlaps + split
 
 
-@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("which", some_of([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], signal.SIGTERM))
 def test_interrupted_while_the_server_stalls(
     which: signal.Signals, rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
 ) -> None:
@@ -167,7 +167,7 @@ def test_interrupted_while_the_server_stalls(
     ExportDirectory(destination).check(records(rows))
 
 
-@pytest.mark.parametrize("job", ["recordings", "export"])
+@pytest.mark.parametrize("job", some_of(["recordings", "export"], "export"))
 def test_interrupted_while_recordings_come(
     job: str, serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
 ) -> None:
@@ -208,7 +208,7 @@ def test_interrupted_more_than_once(
     ExportDirectory(destination).check(records(rows))
 
 
-@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("which", some_of([signal.SIGINT, signal.SIGTERM], signal.SIGINT))
 def test_interrupted_before_anything_was_read(
     which: signal.Signals, rows: list[Row], serving: Serving, spawn: Spawn, tmp_path: Path
 ) -> None:

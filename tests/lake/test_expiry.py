@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import product
 
 import anyio
 import pyarrow.parquet as pq
@@ -21,7 +22,8 @@ from exporter.settings import RunSettings
 from tests.end_to_end.records import conversation
 from tests.jobs.made import NOW, SINCE, UNTIL, make_export
 from tests.toolkit.lake import delta_rows, delta_table, iceberg
-from tests.toolkit.table_places import TablePlace
+from tests.toolkit.sizes import some_of
+from tests.toolkit.table_places import PLACES, TablePlace
 
 ROWS: list[Row] = [
     conversation(at, at, f"c{number}", organization_id="org", summary=f"about {number}")
@@ -72,7 +74,17 @@ def count_of_versions(place: TablePlace) -> int:
         return len(table.snapshots())
 
 
-@pytest.mark.parametrize("is_killed", [False, True])
+@pytest.mark.parametrize(
+    ("place", "is_killed"),
+    some_of(
+        product(PLACES, [False, True]),
+        ("delta on a disk", True),
+        ("delta on S3", False),
+        ("iceberg on a disk", True),
+        ("iceberg on S3", False),
+    ),
+    indirect=["place"],
+)
 def test_versions_go_before_their_files(place: TablePlace, is_killed: bool) -> None:
     where = place.location
     make_export(where, ROWS, table_format=TableFormat(kind=place.kind))

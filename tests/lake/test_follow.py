@@ -41,7 +41,8 @@ from tests.end_to_end.export_directory import ExportDirectory, assert_same, chec
 from tests.end_to_end.records import Record
 from tests.jobs.moving import Source, moving_source, run_sync, settings_for
 from tests.toolkit.lake import KINDS, Kind, by_duckdb, delta_table, readers, versions
-from tests.toolkit.table_places import DELTA_PLACES, TablePlace
+from tests.toolkit.sizes import some_of
+from tests.toolkit.table_places import DELTA_PLACES, PLACES, TablePlace
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.anyio
@@ -78,6 +79,7 @@ async def killed(destination: Location, source: Source) -> None:
     assert done.returncode == -signal.SIGKILL, done.stdout.decode()
 
 
+@pytest.mark.parametrize("place", some_of(PLACES, "iceberg on a disk", "delta on S3"), indirect=True)
 async def test_each_version_reads_back_exact(place: TablePlace) -> None:
     """This holds after an export, two syncs, and a third that is killed when everything except the table is written."""
     destination, kind = place.location, place.kind
@@ -142,6 +144,7 @@ async def grown(place: TablePlace, syncs: int) -> AsyncIterator[Source]:
         yield source
 
 
+@pytest.mark.parametrize("place", some_of(PLACES, "iceberg on a disk", "delta on a disk"), indirect=True)
 async def test_a_vacuum_deletes_what_only_old_versions_need(place: TablePlace) -> None:
     destination, kind = place.location, place.kind
     async with grown(place, 2) as source:
@@ -178,7 +181,7 @@ async def test_a_vacuum_deletes_what_only_old_versions_need(place: TablePlace) -
         assert_same(await anyio.to_thread.run_sync(read, place, None), ExportDirectory(place.mirror()).records())
 
 
-@pytest.mark.parametrize("place", DELTA_PLACES, indirect=True)
+@pytest.mark.parametrize("place", some_of(DELTA_PLACES, "delta on a disk"), indirect=True)
 async def test_a_vacuum_spares_what_a_table_shows_that_has_fallen_behind(place: TablePlace) -> None:
     destination = place.location
     async with grown(place, 1) as source:
@@ -216,6 +219,7 @@ async def test_a_vacuum_without_a_table_deletes_what_generations_keep(tmp_path: 
         ExportDirectory(tmp_path).check_sound()
 
 
+@pytest.mark.parametrize("place", some_of(PLACES, "iceberg on a disk", "delta on Azure"), indirect=True)
 async def test_an_export_that_is_there_becomes_a_table(place: TablePlace) -> None:
     destination, kind = place.location, place.kind
     async with moving_source(3) as source:
@@ -252,7 +256,7 @@ async def test_an_export_that_is_there_becomes_a_table(place: TablePlace) -> Non
             await run_sync(destination, source, keep_generations=2)
 
 
-@pytest.mark.parametrize("place", DELTA_PLACES, indirect=True)
+@pytest.mark.parametrize("place", some_of(DELTA_PLACES, "delta on a disk"), indirect=True)
 async def test_a_table_that_others_have_written_to_is_left_alone(place: TablePlace) -> None:
     destination = place.location
     async with grown(place, 0) as source:
@@ -336,7 +340,7 @@ async def test_a_table_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
         assert_same(await anyio.to_thread.run_sync(read, tmp_path, None), ExportDirectory(tmp_path).records())
 
 
-@pytest.mark.parametrize("place", DELTA_PLACES, indirect=True)
+@pytest.mark.parametrize("place", some_of(DELTA_PLACES, "delta on a disk"), indirect=True)
 async def test_a_repair_brings_a_table_into_step(place: TablePlace) -> None:
     async with grown(place, 1) as source:
         place.delete("conversations/_delta_log")
@@ -349,7 +353,7 @@ async def test_a_repair_brings_a_table_into_step(place: TablePlace) -> None:
         assert shown_by_delta(place) == (await place.state()).files.keys()
 
 
-@pytest.mark.parametrize("place", DELTA_PLACES, indirect=True)
+@pytest.mark.parametrize("place", some_of(DELTA_PLACES, "delta on a disk"), indirect=True)
 async def test_a_run_that_was_overtaken_says_so(place: TablePlace) -> None:
     async with grown(place, 0) as source:
         before = await place.state()
@@ -429,7 +433,7 @@ async def test_a_catalog_of_the_users_own(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr.decode().count("prod: conversations: cannot be read")) == (1, 1)
 
 
-@pytest.mark.parametrize("place", ["iceberg on S3"], indirect=True)
+@pytest.mark.parametrize("place", some_of(["iceberg on a disk", "iceberg on S3"], "iceberg on a disk"), indirect=True)
 async def test_an_erasure_that_was_overtaken_takes_no_version_out(place: TablePlace) -> None:
     async with moving_source(6) as source:
         move(source, 20)

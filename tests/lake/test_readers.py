@@ -35,6 +35,7 @@ from tests.toolkit.lake import Kind, records_of
 from tests.toolkit.manual import serving
 from tests.toolkit.readers import DELTA, FILES, ICEBERG, ICEBERG_IN_GOOGLE, Place, Read, Readers, iceberg_table
 from tests.toolkit.rest_catalog import RestCatalog
+from tests.toolkit.sizes import some_of
 
 DAYS = 5
 #: Makes pyiceberg's own catalog read and write by the exporter's bucket.
@@ -131,7 +132,7 @@ def test_the_files(scheme: str, places: dict[str, Place], readers: Readers) -> N
     check(readers.of_files(), place, expected, filtered=True)
 
 
-@pytest.mark.parametrize("scheme", DELTA)
+@pytest.mark.parametrize("scheme", some_of(DELTA, "file"))
 def test_delta_tables(scheme: str, places: dict[str, Place], readers: Readers) -> None:
     """This holds for each version, and for the newest one before, at and after a checkpoint."""
     place, reads = places[scheme] / "delta", readers.of_delta()

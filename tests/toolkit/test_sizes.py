@@ -1,6 +1,6 @@
 import pytest
 
-from tests.toolkit.sizes import THOROUGH, combinations, size_of
+from tests.toolkit.sizes import THOROUGH, combinations, size_of, some_of
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +30,14 @@ def test_each_choice_is_in_some_combination(
     whole = combinations(*choices, one_in=one_in)
     assert len(whole) >= one_in * (len(some) - 1)
     assert set(some) <= set(whole)
+
+
+def test_only_a_thorough_run_tries_every_choice() -> None:
+    one, both = some_of(["a", "b"], "b"), some_of([("a", 1), ("b", 2)], ("b", 2))
+    assert (one[0], both[0]) == ("b", ("b", 2))
+    assert [(left.values, [mark.name for mark in left.marks]) for left in (one[1], both[1])] == [
+        (("a",), ["thorough"]),
+        (("a", 1), ["thorough"]),
+    ]
+    with pytest.raises(AssertionError, match="c"):
+        some_of(["a", "b"], "c")
