@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from exporter.bearer import TokenSource
 from exporter.errors import UsageError
-from exporter.keys import read_private
 from exporter.options.credentials import TOKEN_OPTIONS, load_credentials, without_replaced
 from exporter.options.spec import ExportSpec
 from exporter.settings import Credentials
@@ -69,18 +68,3 @@ def test_a_token_that_needs_an_organization_needs_it_from_every_source() -> None
     with pytest.raises(UsageError, match="needs its organization"):
         load_credentials({}, token_command="echo pat_x")
     assert load_credentials({}, organization="org_1", token_command="echo pat_x") == Credentials("pat_x", "org_1")
-
-
-def test_a_file_of_somebody_else_may_be_shared_with_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "token"
-    file.write_text("ak_x")
-    file.chmod(0o440)
-    with pytest.raises(UsageError, match="others can read it"):
-        read_private(file, "--token-file", "token")
-    owner = file.stat().st_uid
-    monkeypatch.setattr("os.geteuid", lambda: owner + 1)
-    assert read_private(file, "--token-file", "token") == "ak_x"
-    for mode in (0o460, 0o444, 0o450):
-        file.chmod(mode)
-        with pytest.raises(UsageError, match="others can read it"):
-            read_private(file, "--token-file", "token")

@@ -36,7 +36,7 @@ NOW = 1_800_000_000_000_000
 
 def test_the_command_line_has_its_options_with_their_defaults() -> None:
     flags = inspect.signature(export).parameters
-    assert set(OPTIONS) == flags.keys() - {"destination", *options_of(Display)}
+    assert set(OPTIONS) == flags.keys() - {"destination", "metrics_file", *options_of(Display)}
     fields = {each.name: each.default for each in dataclasses.fields(ExportSpec)}
     assert fields.keys() == OPTIONS.keys() | {"destination", "token", "base_url"}
     assert {name: flags[name].default for name in OPTIONS} == {name: fields[name] for name in OPTIONS}
