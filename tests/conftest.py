@@ -9,11 +9,11 @@ from hypothesis import settings
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.pipeline import attempts
 from tests.toolkit.clouds import S3, Cloud, azurite, google, moto, moto_process, starting_lists
-from tests.toolkit.sizes import THOROUGH
+from tests.toolkit.sizes import THOROUGH, size_of
 
 #: Unless one of these asks for more, examples are the same on each run, so that only a change can make them fail.
 _ASK_FOR_MORE = {"EXPORTER_RANDOM", "EXPORTER_SEQUENCES", "EXPORTER_WALK_EXAMPLES"}
-settings.register_profile("same", derandomize=True, print_blob=True)
+settings.register_profile("same", derandomize=True, print_blob=True, max_examples=size_of(40, 100))
 if not _ASK_FOR_MORE & os.environ.keys():
     settings.load_profile("same")
 

@@ -53,6 +53,7 @@ def test_encryption(tmp_path: Path) -> None:
     assert len(encryption.describe(kept)) == 5
 
 
+@pytest.mark.thorough
 def test_conversions_are_measured_beside_duckdb(tmp_path: Path) -> None:
     main(["--size", "tiny", "--only", "convert", "--output", str(tmp_path)])
     kept = load(tmp_path / "results.json", "tiny").convert
@@ -212,6 +213,7 @@ def _no_rows() -> list[Row]:
     raise ValueError("there are none")
 
 
+@pytest.mark.thorough
 def test_recordings_are_measured_beside_curl(tmp_path: Path) -> None:
     main(["--size", "tiny", "--only", "recordings", "--output", str(tmp_path)])
     kept = load(tmp_path / "results.json", "tiny").recordings

@@ -16,6 +16,7 @@ from exporter.encode.exact import read_page
 from exporter.encode.rows import Misfit, ServedRow, exact_row_class
 from exporter.errors import ContradictionError, UnplacedError, UnusableAnswerError
 from exporter.model import Rows
+from tests.toolkit.sizes import size_of
 
 KNOWN = {field.name: field for field in FIELDS}
 INSTANTS = st.integers(-2_000_000_000_000_000, 4_000_000_000_000_000)
@@ -107,7 +108,7 @@ def expect_as_served(encoded: EncodedBatch, rows: list[dict[str, Any]], texts: l
         assert (json.loads(extra) if extra is not None else {}) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=size_of(40, 100), deadline=None)
 @given(pages())
 def test_every_field_comes_out_as_it_was_served(page: tuple[bytes, list[dict[str, Any]], list[dict[str, str]]]) -> None:
     body, rows, texts = page
@@ -119,7 +120,7 @@ def test_every_field_comes_out_as_it_was_served(page: tuple[bytes, list[dict[str
         expect_as_served(Encoder(None).encode(decoded.page.rows), rows, texts)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=size_of(40, 100), deadline=None)
 @given(pages())
 def test_reading_field_by_field_gives_the_same_batch(
     page: tuple[bytes, list[dict[str, Any]], list[dict[str, str]]],

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from exporter.contract import FIELD_NAMES
 from exporter.encode.keys import has_hidden_keys
 from exporter.encode.rows import ServedRow, row_class
+from tests.toolkit.sizes import size_of
 
 TEXTS = {
     "status": ['"a"', '"\\": \\":"', '":"', "null", '"\\\\"'],
@@ -38,7 +39,7 @@ def decode(body: bytes) -> Any:
     return msgspec.json.decode(body, type=list[rows])  # type: ignore[valid-type]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=size_of(100, 250), deadline=None)
 @given(st.lists(objects(), max_size=4))
 def test_a_page_hides_keys_exactly_when_one_is_there_twice(page: list[tuple[str, bool]]) -> None:
     body = f"[{','.join(text for text, _ in page)}]".encode()

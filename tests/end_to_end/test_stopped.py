@@ -104,7 +104,7 @@ def test_killed_again_and_again_at_any_instant(
     rng = random.Random(seed)
     server = serving(rows)
     destination = tmp_path / "out"
-    kills = 3
+    kills = size_of(2, 3)
     for _ in range(kills):
         # Together these runs are too short to finish.
         done = stop_at(rng.randrange(1, 25), signal.SIGKILL, server=server, spawn=spawn, destination=destination)
@@ -195,6 +195,7 @@ def test_interrupted_while_recordings_come(
     assert command("recordings", out, *slow[-2:], server=server).status == 0
 
 
+@pytest.mark.thorough
 def test_interrupted_more_than_once(
     rows: list[Row], serving: Serving, spawn: Spawn, command: Command, tmp_path: Path
 ) -> None:

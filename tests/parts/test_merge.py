@@ -19,6 +19,7 @@ from exporter.parts.ids import ids_in
 from exporter.parts.merge import merge, plan_merge
 from exporter.parts.versions import open_rows
 from exporter.parts.writer import PartWriter
+from tests.toolkit.sizes import size_of
 
 SCHEMA = pa.schema(
     [
@@ -206,7 +207,7 @@ versions = st.dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=size_of(40, 100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     there=versions,
     readings=st.lists(versions, max_size=3),

@@ -32,6 +32,7 @@ from exporter.pipeline.sink import MISFIT_BYTES
 from exporter.settings import PartitionBy, Request
 from exporter.store.local.store import LocalStore
 from tests.pipeline.harness import SERVED_AT, Clock, Destination
+from tests.toolkit.sizes import size_of
 
 pytestmark = pytest.mark.anyio
 
@@ -109,7 +110,7 @@ def streams(draw: st.DrawFn) -> tuple[Interval, list[Step]]:
     return Interval(BEGINNING if open_below else cuts[-1], cuts[0]), steps
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=size_of(15, 30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     streams(),
     st.sampled_from(["day", "hour", "month", "none"]),

@@ -38,6 +38,7 @@ from exporter.progress import Quiet
 from exporter.schedule.homes import Homes
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore
+from tests.toolkit.sizes import size_of
 from tests.toolkit.told_changes import check_told, read_told, table_of
 
 T0 = 20_000 * DAY
@@ -381,7 +382,7 @@ hours = st.integers(0, 95)
 histories = st.dictionaries(st.integers(0, 20).map(str), hours, max_size=12)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=size_of(20, 40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     there=histories,
     cuts=st.sets(hours.filter(bool), max_size=4),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from exporter.contract import CHANNELS, DAY, DIRECTIONS, MILLISECOND, STATUSES, format_instant, parse_timestamp
 from exporter.sandbox import Behaviour, Row, Sandbox, make_conversations, serve
 from exporter.sandbox.filters import contains
+from tests.toolkit.sizes import size_of
 
 UNTIL = parse_timestamp("2026-03-01")
 SINCE = UNTIL - DAY
@@ -79,7 +80,7 @@ async def office() -> AsyncIterator[Sandbox]:
 
 
 @pytest.mark.anyio
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=size_of(60, 150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=QUERIES, limit=st.sampled_from([1, 7, 1000]))
 async def test_filters_match_a_naive_reading_of_the_reference(
     office: Sandbox, get: Any, query: dict[str, str], limit: int

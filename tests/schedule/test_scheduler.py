@@ -10,7 +10,7 @@ from exporter.contract import DAY, HOUR, SECOND, Instant
 from exporter.coverage import Coverage, Interval
 from exporter.schedule.scheduler import Scheduler
 from tests.schedule.simulator import DENSITIES, EVERYTHING, T0, SimulatedServer, density, jitter, simulate
-from tests.toolkit.sizes import combinations
+from tests.toolkit.sizes import combinations, size_of
 
 PAGE = 1000
 SINCE = Interval(T0 - 60 * DAY, T0)
@@ -69,7 +69,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=size_of(150, 400), deadline=None)
 @given(windows, st.integers(-50, 50), st.sampled_from([to_day, to_beginning]), moves)
 def test_what_is_handed_out_tiles_what_there_was(
     coverage: Coverage, oldest: int, align: object, steps: list[tuple[str, int, int, int]]
