@@ -36,7 +36,8 @@ from exporter.partitions import key_of, partition_of
 from exporter.settings import PartitionBy, Request
 from exporter.store.location import Url
 from tests.end_to_end.export_directory import check_private
-from tests.toolkit.lake import KINDS, Kind, delta_rows, delta_table, scan_delta
+from tests.toolkit.engines import collected
+from tests.toolkit.lake import KINDS, Kind, delta_rows, delta_table, scan_delta, scan_iceberg
 from tests.toolkit.lake import iceberg as open_iceberg
 from tests.toolkit.table_places import PLACES, TablePlace
 
@@ -160,10 +161,7 @@ def test_a_table_of_parts(place: TablePlace, by: PartitionBy, zone: str) -> None
     ],
     indirect=["place"],
 )
-def test_readers_find_rows_by_the_partition_of_a_time_zone(
-    place: TablePlace, by: PartitionBy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")
+def test_readers_find_rows_by_the_partition_of_a_time_zone(place: TablePlace, by: PartitionBy) -> None:
     parts = [part(place, 40 * number, by, "Asia/Kathmandu") for number in range(3)]
     write(place, Step(parts, ()), 1, by=by, zone="Asia/Kathmandu")
     ((key, text),) = parts[1].partition.items()
@@ -171,13 +169,13 @@ def test_readers_find_rows_by_the_partition_of_a_time_zone(
     if place.kind == "delta":
         found = [
             delta_rows(delta_table(place), f"{key} = '{text}'"),
-            scan_delta(place).filter(pl.col(key) == value).collect().to_arrow(),
+            collected(scan_delta(place).filter(pl.col(key) == value)),
         ]
     else:
         with open_iceberg(place) as table:
             found = [
                 table.scan(row_filter=f"{key} = '{text}'").to_arrow(),
-                pl.scan_iceberg(table).filter(pl.col(key) == value).collect().to_arrow(),
+                collected(scan_iceberg(table).filter(pl.col(key) == value)),
             ]
     for rows in found:
         assert {(row["id"], row[key]) for row in rows.to_pylist()} == {("40a", value), ("40b", value)}

@@ -1,21 +1,29 @@
-"""Runs DuckDB with its extensions, and ClickHouse, each in a process of its own, and asks them in SQL.
+"""Runs DuckDB with its extensions, ClickHouse and Polars, each in a process of its own, and asks them.
 
 The extensions are built for a DuckDB that is older than the one of other tests, so they have an environment beside this
 one. ClickHouse is a library of 400 MB with threads of its own.
+
+Polars has a thread that reads the environment several times a second once it has read from a cloud, for as long as the
+process runs. pytest and the tests write to the environment, and glibc may then move it from under that thread.
 """
 
+import atexit
+import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO
 
+import polars as pl
 import pyarrow as pa
 
 _DUCKDB = "1.5.5"
@@ -23,7 +31,15 @@ _DUCKDB = "1.5.5"
 _EXTENSIONS = ("httpfs", "aws", "azure", "parquet", "avro", "iceberg", "delta")
 #: Answers each line of its input, a query and the name of a file for the answer, with a line: an error, or null.
 _LOOP = """
-import json, os, sys
+import io, json, os, sys
+
+def stream(rows):
+    import pyarrow as pa
+
+    file = io.BytesIO()
+    with pa.ipc.new_stream(file, rows.schema) as to:
+        to.write_table(rows)
+    return file.getvalue()
 
 # A library that writes to standard output must not be mistaken for an answer.
 answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -42,10 +58,7 @@ for line in sys.stdin:
     print(json.dumps(error), file=answers)
 """
 _BY_DUCKDB = """
-import io
-
 import duckdb
-import pyarrow as pa
 
 database = duckdb.connect(config={"threads": 2, "autoinstall_known_extensions": False})
 for path in sys.argv[1:]:
@@ -53,10 +66,7 @@ for path in sys.argv[1:]:
 database.execute("SET TimeZone = 'UTC'")
 
 def answer(query):
-    rows, file = database.execute(query).to_arrow_table(), io.BytesIO()
-    with pa.ipc.new_stream(file, rows.schema) as stream:
-        stream.write_table(rows)
-    return file.getvalue()
+    return stream(database.execute(query).to_arrow_table())
 """
 _BY_CLICKHOUSE = """
 import chdb
@@ -64,6 +74,18 @@ import chdb
 def answer(query):
     return chdb.query(query, "ArrowStream").bytes()
 """
+_BY_POLARS = """
+import base64
+
+import polars as pl
+
+def answer(query):
+    return stream(pl.LazyFrame.deserialize(io.BytesIO(base64.b64decode(query))).collect().to_arrow())
+"""
+#: Names in the environment begin so if they lead a library to a cloud.
+_OF_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_")
+#: An error holds this many characters of a query, because a frame has thousands.
+_SHOWN = 200
 
 
 class QueryError(Exception):
@@ -78,15 +100,21 @@ class Engine:
     to: Path
 
     def ask(self, query: str) -> pa.Table:
-        """Returns the rows of the answer. Raises `QueryError`."""
+        """Returns the rows of the answer. Raises `QueryError`, which names the signal if one has ended the process."""
         asked, answers = _pipes(self.process)
-        print(json.dumps([query, str(self.to)]), file=asked, flush=True)
+        # What has ended says so by its status.
+        with suppress(BrokenPipeError):
+            print(json.dumps([query, str(self.to)]), file=asked, flush=True)
         line = answers.readline()
-        if error := json.loads(line or '"the process has ended"'):
-            raise QueryError(f"{query}: {error}")
+        if error := json.loads(line) if line else self._end():
+            raise QueryError(f"{query[:_SHOWN]}: {error}")
         data = self.to.read_bytes()
         # ClickHouse answers nothing at all to a statement that is no query.
         return pa.ipc.open_stream(data).read_all() if data else pa.table({})
+
+    def _end(self) -> str:
+        status = self.process.wait(timeout=20)
+        return f"the process has ended by {signal.Signals(-status).name if status < 0 else f'status {status}'}"
 
 
 def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
@@ -112,15 +140,42 @@ def clickhouse_engine(directory: Path | None = None) -> Iterator[Engine]:
         yield engine
 
 
+def collected(frame: pl.LazyFrame) -> pa.Table:
+    """Returns the rows of a frame, which Polars collects in a process that stays for the next one.
+
+    The frame must say how to reach its cloud: that process knows nothing of it. Raises `QueryError`.
+    """
+    engine = polars_engine()
+    try:
+        return engine.ask(base64.b64encode(frame.serialize()).decode())
+    finally:
+        if engine.process.poll() is not None:
+            polars_engine.cache_clear()
+
+
+@cache
+def polars_engine() -> Engine:
+    stack = ExitStack()
+    atexit.register(stack.close)
+    # Otherwise Polars warns that another package would plan a scan of Iceberg faster.
+    planner = {"POLARS_ICEBERG_PLANNER": "pyiceberg"}
+    return stack.enter_context(_running(_BY_POLARS, [], planner, None, without=_OF_CLOUDS))
+
+
 @contextmanager
 def _running(
-    prepare: str, arguments: list[str], variables: Mapping[str, str], directory: Path | None
+    prepare: str,
+    arguments: list[str],
+    variables: Mapping[str, str],
+    directory: Path | None,
+    without: tuple[str, ...] = (),
 ) -> Iterator[Engine]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(without)}
     with tempfile.TemporaryDirectory() as temporary:
         process = subprocess.Popen(
             [sys.executable, "-c", _LOOP.replace("{prepare}", prepare), *arguments],
             cwd=directory or temporary,
-            env={**os.environ, **variables},
+            env={**inherited, **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -129,7 +184,9 @@ def _running(
             yield Engine(process, Path(temporary) / "rows.arrow")
         finally:
             asked, answers = _pipes(process)
-            asked.close()
+            # One that has ended has not read all.
+            with suppress(BrokenPipeError):
+                asked.close()
             answers.close()
             process.wait(timeout=20)
 

@@ -17,7 +17,7 @@ from exporter.lake.pointer import ExportCatalog
 from exporter.partitions import PARTITION_KEYS
 from exporter.store.objects.bucket import Bucket
 from tests.end_to_end.records import Record
-from tests.toolkit.engines import duckdb_engine
+from tests.toolkit.engines import collected, duckdb_engine
 
 
 class Readable(Protocol):
@@ -118,11 +118,11 @@ def delta_rows(table: DeltaTable, where: str = "true") -> pa.Table:
 
 
 def _by_polars_of_delta(where: Where, version: int | None) -> dict[str, Record]:
-    return records_of(scan_delta(where, version).collect().to_arrow())
+    return records_of(collected(scan_delta(where, version)))
 
 
 def scan_delta(where: Where, version: int | None = None) -> pl.LazyFrame:
-    """Opens a Delta table of conversations by Polars."""
+    """Opens a Delta table of conversations by Polars, for `collected`."""
     if isinstance(where, Path):
         return pl.scan_delta(where / "conversations", version=version)
     return pl.scan_delta(where.uri(), version=version, storage_options=where.options())
@@ -133,9 +133,15 @@ def _by_pyiceberg(where: Where, version: int | None) -> dict[str, Record]:
         return records_of(table.scan(snapshot_id=version).to_arrow())
 
 
+def scan_iceberg(table: Table, version: int | None = None) -> pl.LazyFrame:
+    """Opens an Iceberg table by Polars, for `collected`, from where its metadata is and how its files are reached."""
+    options = {name: value for name, value in table.io.properties.items() if name.startswith("s3.")}
+    return pl.scan_iceberg(table.metadata_location, snapshot_id=version, storage_options=options)
+
+
 def _by_polars_of_iceberg(where: Where, version: int | None) -> dict[str, Record]:
     with iceberg(where) as table:
-        return records_of(pl.scan_iceberg(table, snapshot_id=version).collect().to_arrow())
+        return records_of(collected(scan_iceberg(table, version)))
 
 
 def by_duckdb(where: Where, version: int | None) -> dict[str, Record]:

@@ -16,8 +16,8 @@ from pyiceberg.table import StaticTable, Table
 
 import exporter
 from tests.toolkit.clouds import AZURE_ACCOUNT, AZURE_KEY, Cloud
-from tests.toolkit.engines import Engine
-from tests.toolkit.lake import delta_rows, iceberg
+from tests.toolkit.engines import Engine, collected
+from tests.toolkit.lake import delta_rows, iceberg, scan_iceberg
 
 #: The schemes of the places where each kind is read; that of a disk is `file`.
 FILES = ("file", "s3", "az", "gs")
@@ -195,11 +195,11 @@ class Readers:
 
 def _polars_of_files(place: Place, version: int | None, since: datetime | None) -> pa.Table:
     frame = pl.scan_parquet(f"{place.uri}/{PARTS}", hive_partitioning=True, storage_options=place.options)
-    return _collected(frame, since)
+    return _collected_since(frame, since)
 
 
-def _collected(frame: pl.LazyFrame, since: datetime | None) -> pa.Table:
-    return (frame if since is None else frame.filter(pl.col("created_at") >= since)).collect().to_arrow()
+def _collected_since(frame: pl.LazyFrame, since: datetime | None) -> pa.Table:
+    return collected(frame if since is None else frame.filter(pl.col("created_at") >= since))
 
 
 def _open_dataset(place: Place, version: int | None, since: datetime | None) -> pa.Table:
@@ -214,7 +214,7 @@ def _deltalake(place: Place, version: int | None, since: datetime | None) -> pa.
 
 def _polars_of_delta(place: Place, version: int | None, since: datetime | None) -> pa.Table:
     uri = f"{place.uri}/conversations"
-    return _collected(pl.scan_delta(uri, version=version, storage_options=place.options), since)
+    return _collected_since(pl.scan_delta(uri, version=version, storage_options=place.options), since)
 
 
 @contextmanager
@@ -236,4 +236,4 @@ def _pyiceberg(place: Place, version: int | None, since: datetime | None) -> pa.
 
 def _polars_of_iceberg(place: Place, version: int | None, since: datetime | None) -> pa.Table:
     with iceberg_table(place) as table:
-        return _collected(pl.scan_iceberg(table, snapshot_id=version), since)
+        return _collected_since(scan_iceberg(table, version), since)
