@@ -1,6 +1,8 @@
 """Reads a config file, which names many exports (`exporter help config`): `exporter.toml`."""
 
 import os
+import shlex
+import stat
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,10 +18,12 @@ from exporter.options.config_values import (
     check_texts,
     check_value,
     is_path,
+    variables_in,
     with_value,
 )
 from exporter.options.dialect import in_keywords
 from exporter.options.hooks import Hooks
+from exporter.options.mistakes import Mistakes
 from exporter.options.spec import ExportSpec
 from exporter.options.toml import Document, Node, read_toml
 from exporter.store.location import Location, Url, parse_location
@@ -137,22 +141,28 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
     """
     root = read_toml(path)
     check_texts(root)
-    config = Config(path, environment, root.document, read_layers(root))
+    config, mistakes = Config(path, environment, root.document, read_layers(root)), Mistakes()
     for name, layer in config.layers.items():
-        _check_layer(root.document, name, layer)
+        with mistakes.noted():
+            _check_layer(root.document, name, layer)
+    mistakes.check()
     _check_apart(config)
     return config
 
 
 def _check_owner(path: Path) -> None:
     try:
-        owner = path.stat().st_uid
+        looks = (path.lstat(), path.stat())
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
-    if owner not in (os.geteuid(), 0):
+    why = ""
+    if any(each.st_uid not in (os.geteuid(), 0) for each in looks):
+        why = "belongs to another user"
+    elif looks[1].st_mode & stat.S_IWOTH:
+        why = "anybody can write to it"
+    if why:
         raise UsageError(
-            f"{path}: belongs to another user, and a config file may name commands to run. If you trust it, give "
-            f"--config {path}"
+            f"{path}: {why}, and a config file may name commands to run. If you trust it, give --config {path}"
         )
 
 
@@ -200,10 +210,21 @@ def _options(keys: Mapping[str, Node], variables: Variables) -> dict[str, Any]:
     for key in SPEC_KEYS:
         if (node := keys.get(key)) is None:
             continue
-        value = variables.value(node)
+        value: Any = _words(node, variables) if key == "token_command" else variables.value(node)
         check_value(with_value(node, value), HINTS[key])
         options[key] = absolute(node, value) if is_path(HINTS[key]) else value
     return options
+
+
+def _words(node: Node, variables: Variables) -> Any:
+    """Returns a command, which is split before a variable is replaced: what one holds is never several arguments."""
+    if not (isinstance(node.value, str) and any(variables_in(node))):
+        return variables.value(node)
+    try:
+        words = shlex.split(node.text())
+    except ValueError as error:
+        raise node.error(f"cannot be split into arguments: {str(error).lower()}") from error
+    return [variables.text(with_value(node, word)) if word else "" for word in words]
 
 
 def _check_spec(kind: type[Spec], options: Mapping[str, Any], keys: Mapping[str, Node]) -> None:
