@@ -159,7 +159,7 @@ def test_a_revoked_token_and_its_successor(
     done = command("export", tmp_path / "out", *OPTIONS, server=server)
     assert (done.status, done.out) == (4, "")
     what, what_now = done.complaint
-    assert "answered 401: Token is missing, invalid or expired; check ANYREACH_TOKEN or --token-file" in what
+    assert "answered 401: Token is missing, invalid or expired; check ANYREACH_TOKEN" in what
     assert what_now == "What was read is committed; run again with a token that is let in to resume"
     kept = check_stopped(tmp_path / "out", rows)
     assert len(kept) > 100
