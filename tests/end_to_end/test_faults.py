@@ -154,7 +154,7 @@ def test_a_revoked_token_and_its_successor(
 ) -> None:
     hurry(monkeypatch, attempts=4, stalls=False)
     server = serving(rows)
-    revoke = partial(monkeypatch.setattr, gate, "TOKENS", ("ak_new",))
+    revoke = partial(monkeypatch.setattr, gate, "FIRST_TOKENS", ("ak_new",))
     server.on_request = lambda seen: revoke() if seen.number == 30 else None
     done = command("export", tmp_path / "out", *OPTIONS, server=server)
     assert (done.status, done.out) == (4, "")
