@@ -1,8 +1,10 @@
 """`exporter sandbox`: the stand-in server, until Ctrl-C."""
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, get_args
 
 import typer
@@ -91,16 +93,29 @@ def sandbox(
     from exporter.sandbox.request_log import line_of
 
     rate = None if live is None else parse_rate(live)
-    serving: list[tuple[Sandbox, Life | None]] = []
+    serving: list[tuple[Sandbox, list[Life]]] = []
 
     def show(request: ServedRequest, answer: ServedAnswer) -> None:
         print(line_of(request, answer, system_clock()), file=sys.stderr, flush=True)
 
+    def seed_of(number: int) -> int:
+        return seed if number == 1 else seed + number
+
+    def advance(lives: "list[Life]") -> None:
+        now = system_clock()
+        for life in lives:
+            life.advance(now)
+
     def begin(server: "Sandbox") -> None:
-        life = None if rate is None else Life(server, events_per_second=rate, start=system_clock(), seed=seed)
-        serving.append((server, life))
-        if life is not None:
-            server.on_request = lambda _: life.advance(system_clock())
+        start = system_clock()
+        lives = [
+            Life(server, events_per_second=rate, start=start, seed=seed_of(n), organization=each)
+            for n, each in enumerate(server.organizations, 1)
+            if rate is not None
+        ]
+        serving.append((server, lives))
+        if lives:
+            server.on_request = lambda _: advance(lives)
         server.on_answer = show if log else None
         typer.echo(f"export {contract.BASE_URL_VARIABLE}={server.url} {contract.TOKEN_VARIABLE}={TOKEN}")
         say(_announce(server, live))
@@ -113,38 +128,47 @@ def sandbox(
 
     async def serve() -> None:
         make = partial(make_conversations, rows, until - days * contract.DAY, until, density=density)
-        others = {f"{ORGANIZATION}_{n}": make(seed=seed + n, organization=f"{ORGANIZATION}_{n}") for n in further}
+        others = {f"{ORGANIZATION}_{n}": make(seed=seed_of(n), organization=f"{ORGANIZATION}_{n}") for n in further}
         await run(make(seed=seed), switches, port=port, on_ready=begin, media=media_switches, others=others)
 
     with suppress(InterruptedExportError):
         run_until_signal(serve, "interrupted")
-    for server, life in serving:
-        if life is not None:
-            life.advance(system_clock())
-        typer.echo(_sum_up(server, life), err=True)
+    for server, lives in serving:
+        advance(lives)
+        typer.echo(_sum_up(server, lives), err=True)
 
 
 def _announce(server: "Sandbox", live: str | None) -> str:
+    from exporter.sandbox import ORGANIZATION, key_of
+
     lines = ["Set these in the shell where you try `exporter export DEST`. Ctrl-C ends the sandbox."]
+    others = server.organizations[1:]
+    if others:
+        ids, keys = _first_to_last(others), _first_to_last([key_of(each) for each in others])
+        lines.append(f"That token is for {ORGANIZATION}; those of {ids} are {keys}.")
     if server.media is not None:
         lines += [
             f"Recordings are served at {server.media.url}, on links that are signed when they are read; to keep them:",
             "`exporter recordings DEST --allow-network 127.0.0.0/8`, because they lie on this machine.",
         ]
     if live is not None:
+        at = f"At {live}{', in each organization' if others else ''}"
         lines += [
-            f"At {live}, conversations are created, change (transcripts grow, statuses become final) or are deleted:",
+            f"{at}, conversations are created, change (transcripts grow, statuses become final) or are deleted:",
             "`exporter sync DEST` brings an export up to date, and `exporter audit DEST` compares it with the sandbox.",
             "Both leave out the last minute; with --lag 1, the last second.",
         ]
     return "\n".join(lines)
 
 
-def _sum_up(server: "Sandbox", life: "Life | None") -> str:
+def _first_to_last(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
+
+
+def _sum_up(server: "Sandbox", lives: "list[Life]") -> str:
     # The terminal has shown ^C on this line.
     told = ("\n" if sys.stderr.isatty() else "") + f"served {count_of(server.count, 'request')}"
-    if life is None:
+    if not lives:
         return told
-    return (
-        f"{told}; {count_of(life.created, 'conversation')} created, {life.changed:,} changed, {life.deleted:,} deleted"
-    )
+    created, changed, deleted = (sum(map(attrgetter(what), lives)) for what in ("created", "changed", "deleted"))
+    return f"{told}; {count_of(created, 'conversation')} created, {changed:,} changed, {deleted:,} deleted"

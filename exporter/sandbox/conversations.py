@@ -111,10 +111,11 @@ def make_conversations(
     ]
 
 
-def make_another(number: int, created_at: Instant, *, seed: int = 0) -> Row:
+def make_another(number: int, created_at: Instant, *, seed: int = 0, organization: str = ORGANIZATION) -> Row:
     """Makes one more conversation, as it is in the end. `make_conversations` has used the numbers below its count."""
     rng = random.Random(f"{seed} {number}")
-    return MadeUpRow(created_at, _updated_at(rng, created_at, END_OF_TIME), number, _Recipe(seed, transcripts=True))
+    recipe = _Recipe(seed, True, organization)
+    return MadeUpRow(created_at, _updated_at(rng, created_at, END_OF_TIME), number, recipe)
 
 
 def _updated_at(rng: random.Random, created_at: Instant, until: Instant) -> Instant:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from exporter.contract import SECOND, Instant, format_instant
 from exporter.errors import UsageError
-from exporter.sandbox.conversations import make_another
+from exporter.sandbox.conversations import ORGANIZATION, make_another
 from exporter.sandbox.rows import Row
 from exporter.sandbox.server import Sandbox
 
@@ -50,21 +50,30 @@ class _Open:
 
 
 class Life:
-    """Creates, changes and deletes conversations of a sandbox, this many in all a second from `start` on.
+    """Creates, changes and deletes conversations of an organization, this many in all a second from `start` on.
 
     Half of the events are new conversations. Many of these are in progress: their transcripts grow, then their status
     becomes final. Others change when they are long over, and one event in ten deletes one, whose id answers 404 then.
     """
 
-    def __init__(self, sandbox: Sandbox, *, events_per_second: float, start: Instant, seed: int = 0) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        *,
+        events_per_second: float,
+        start: Instant,
+        seed: int = 0,
+        organization: str = ORGANIZATION,
+    ) -> None:
         self.created = self.changed = self.deleted = 0
         self._sandbox = sandbox
         self._seed = seed
+        self._organization = organization
         self._rng = random.Random(f"{seed} events")
         self._start = start
         self._pause = SECOND / events_per_second
         self._events = 0
-        self._over = list(sandbox.rows)
+        self._over = list(sandbox.rows_of(organization))
         self._made = len(self._over)
         self._open: list[_Open] = []
         self._next_at = self._choose_time()
@@ -76,7 +85,7 @@ class Life:
             if kind == "change" and (self._open or self._over):
                 self._change(self._next_at)
             elif kind == "delete" and self._over:
-                self._sandbox.replace(self._take())
+                self._replace(self._take())
                 self.deleted += 1
             else:
                 self._create(self._next_at)
@@ -87,7 +96,7 @@ class Life:
         return self._start + int((self._events + self._rng.random()) * self._pause)
 
     def _create(self, at: Instant) -> None:
-        final = make_another(self._made, at, seed=self._seed).content()
+        final = make_another(self._made, at, seed=self._seed, organization=self._organization).content()
         self._made += 1
         self.created += 1
         if final["conversation"] is not None and self._rng.random() < _BEGINS_OPEN:
@@ -96,7 +105,7 @@ class Life:
         else:
             row = Row(at, at, final)
             self._over.append(row)
-        self._sandbox.insert(row)
+        self._sandbox.insert(row, self._organization)
 
     def _change(self, at: Instant) -> None:
         self.changed += 1
@@ -110,7 +119,7 @@ class Life:
         self._over.append(
             Row(old.created_at, at, fields | {"custom_metadata": known | {"reviewed": format_instant(at)}})
         )
-        self._sandbox.replace(old, self._over[-1])
+        self._replace(old, self._over[-1])
 
     def _go_on(self, position: int, at: Instant) -> None:
         """Lets a conversation in progress grow, or end."""
@@ -122,7 +131,10 @@ class Life:
             going.row = Row(old.created_at, at, going.final)
             self._over.append(going.row)
             del self._open[position]
-        self._sandbox.replace(old, going.row)
+        self._replace(old, going.row)
+
+    def _replace(self, old: Row, *new: Row) -> None:
+        self._sandbox.replace(old, *new, organization=self._organization)
 
     def _take(self) -> Row:
         """Takes any conversation that is over out of the list of these."""

@@ -14,6 +14,7 @@ from exporter.contract import SCOPES_PATH, USAGE_PATH, Instant
 from exporter.sandbox import gate
 from exporter.sandbox.behaviour import Behaviour, Fault
 from exporter.sandbox.clock import date_header
+from exporter.sandbox.conversations import ORGANIZATION
 from exporter.sandbox.faults import answer
 from exporter.sandbox.filters import BadParameterError, parse_query
 from exporter.sandbox.gate import Refusal, TokenBucket
@@ -62,7 +63,7 @@ class Sandbox:
     `requests` logs what came in (the first 100 000). `on_request`, if set, is called with each before it is answered,
     so that a test can change rows in the middle of a walk; `on_answer` when its answer is ready, or given up. `media`
     serves the recordings of made-up rows, whose links it signs whenever they are read; without it, they are dead.
-    `others` are the rows of further organizations, by their ids, which stay as they are.
+    `others` are the rows of further organizations, by their ids.
     """
 
     def __init__(
@@ -83,8 +84,8 @@ class Sandbox:
         self._in_flight = 0
         self._clock = clock
         self._seconds = seconds
-        self._listing = Listing(rows)
-        self._others = {organization: Listing(theirs) for organization, theirs in others.items()}
+        self._others = tuple(others)
+        self._listings = {ORGANIZATION: Listing(rows)} | {each: Listing(others[each]) for each in others}
         self._renderer = Renderer(_KEPT_BYTES, None if media is None else media.details)
         self.behaviour = behaviour
 
@@ -113,24 +114,33 @@ class Sandbox:
 
     @property
     def rows(self) -> Sequence[Row]:
-        """Returns every row, from new to old."""
-        return list(self._listing)
+        """Returns every row of the first organization, from new to old."""
+        return self.rows_of(ORGANIZATION)
 
-    def insert(self, row: Row) -> None:
-        self._listing.insert(row)
+    @property
+    def organizations(self) -> Sequence[str]:
+        """Returns the ids of all organizations."""
+        return (*self._listings,)
+
+    def rows_of(self, organization: str) -> Sequence[Row]:
+        """Returns every row of an organization, from new to old."""
+        return list(self._listings[organization])
+
+    def insert(self, row: Row, organization: str = ORGANIZATION) -> None:
+        self._listings[organization].insert(row)
 
     def delete(self, identity: str) -> Row:
         """Deletes the row with this id, and returns it. Raises `KeyError` if there is none."""
-        row = self._listing.delete(identity)
+        row = self._listings[ORGANIZATION].delete(identity)
         self._renderer.forget(row)
         return row
 
-    def replace(self, old: Row, *new: Row) -> None:
+    def replace(self, old: Row, *new: Row, organization: str = ORGANIZATION) -> None:
         """Takes a row that is served away, and serves what is given in its place."""
-        self._listing.remove(old)
+        self._listings[organization].remove(old)
         self._renderer.forget(old)
         for row in new:
-            self.insert(row)
+            self.insert(row, organization)
 
     def update(self, identity: str, updated_at: Instant, **changes: object) -> None:
         """Changes fields of the row with this id. Raises `KeyError` if there is none."""
@@ -145,7 +155,7 @@ class Sandbox:
 
     def warm(self, fields: frozenset[str] | None = None) -> None:
         """Writes every row's text once, so that the first walk that asks for `fields` is no slower than the next."""
-        self._renderer.texts(self._listing, View.of(self._behaviour, fields, is_listed=True))
+        self._renderer.texts(self._listings[ORGANIZATION], View.of(self._behaviour, fields, is_listed=True))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self._count += 1
@@ -174,7 +184,7 @@ class Sandbox:
             if request.path == SCOPES_PATH:
                 body = member_scopes(request.headers, behaviour)
             elif request.path == USAGE_PATH:
-                rows, now = self._listing, self._clock()
+                rows, now = self._listing_of(request.headers), self._clock()
                 body = usage_summary(rows, rows.deleted.values(), request.query, request.headers, behaviour, now)
             else:
                 body = self.body(request.query, request.headers, position, rng, request.match_info.get("id"))
@@ -219,6 +229,11 @@ class Sandbox:
         headers = gate.retry_after(refusal, behaviour, self._clock())
         return web.json_response({"detail": refusal.detail}, status=refusal.status, headers=headers)
 
+    def _listing_of(self, headers: Mapping[str, str]) -> Listing:
+        # An organization is not always checked: that of a key answers then.
+        first = self._listings[ORGANIZATION]
+        return self._listings.get(gate.organization_of(headers, self._others), first)
+
     def body(
         self,
         query: Mapping[str, str],
@@ -231,7 +246,7 @@ class Sandbox:
         behaviour = self._behaviour.at(position)
         role_changed = behaviour.role_changed_after is not None and position > behaviour.role_changed_after
         sensitive = gate.reads_sensitive(headers) and not role_changed
-        listing = self._others.get(gate.organization_of(headers, self._others), self._listing)
+        listing = self._listing_of(headers)
         if identity:
             row = listing.get(identity, behaviour, self._clock())
             if row is None:

@@ -1040,6 +1040,32 @@ def test_a_sandbox_that_lives_says_what_it_served_and_what_changed(tmp_path: Pat
     assert runs[-1]["rows"] > 10
 
 
+def test_a_sandbox_of_several_organizations_names_their_tokens_and_lets_each_live(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "exporter", "sandbox", "--port", "0", "--rows", "5", "--organizations", "3"]
+    with subprocess.Popen(
+        [*command, "--live", "90/s"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        environment = dict(word.split("=", 1) for word in process.stdout.readline().split()[1:])
+        told = [process.stderr.readline() for _ in range(5)]
+        key = environment["ANYREACH_TOKEN"] + "_3"
+        rows = 5
+        while rows <= 5:
+            done = subprocess.run(
+                [sys.executable, "-m", "exporter", "sync", str(tmp_path / "tried"), "--lag", "0", "--json"],
+                env=os.environ | environment | {"ANYREACH_TOKEN": key},
+                capture_output=True,
+                check=True,
+                timeout=300,
+            )
+            rows = json.loads(done.stdout)["rows"]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=300)
+    keys = "org_sandbox_2 … org_sandbox_3 are ak_sandbox_2 … ak_sandbox_3."
+    assert told[1].rstrip().endswith(f"is for org_sandbox; those of {keys}")
+    assert undated(told[4]).startswith("At 90/s, in each organization, conversations are created")
+
+
 def test_no_word_of_a_library_reaches_the_terminal_of_a_sandbox() -> None:
     program = (
         "import asyncio, logging\n"

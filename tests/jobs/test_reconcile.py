@@ -19,7 +19,7 @@ from exporter.privacy import Rule
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.run.erasure_wish import Wish
-from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, serve
+from exporter.sandbox import PERSONAL_TOKEN, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, key_of, serve
 from exporter.settings import Credentials, RunSettings, Selection
 from tests.end_to_end.export_directory import snapshot
 from tests.jobs.erasing import KEYS
@@ -72,6 +72,14 @@ async def run(
         assert {request.path for request in sandbox.requests} == {USAGE_PATH}
         assert len(sandbox.requests) == found.requests
         return found
+
+
+@pytest.mark.parametrize(("token", "organization"), [(key_of("org_1"), None), (PERSONAL_TOKEN, "org_1")])
+async def test_the_totals_of_an_organization_are_its_own(whole: Path, token: str, organization: str | None) -> None:
+    async with serve(ROWS[:9], others={"org_1": ROWS, "org_2": ROWS[:50]}) as sandbox:
+        context = RunContext(RunSettings(base_url=sandbox.url), Credentials(token, organization), Quiet())
+        found = await reconcile(whole, Selection(), context, now=NOW)
+    assert found.agrees
 
 
 def reasons(found: ReconcileResult) -> Counter[str]:

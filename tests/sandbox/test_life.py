@@ -110,3 +110,15 @@ def test_rates(text: str, rate: float) -> None:
 def test_what_is_no_rate(text: str) -> None:
     with pytest.raises(UsageError, match=r"^--live .*: must be a rate such as 5/s"):
         parse_rate(text)
+
+
+def test_an_organization_lives_a_life_of_its_own() -> None:
+    made = {name: make_conversations(40, START - DAY, START, organization=name) for name in ("org_2", "org_3")}
+    sandbox = Sandbox([], Behaviour(), lambda: START, others=made)
+    life = Life(sandbox, events_per_second=1, start=START, organization="org_2")
+    life.advance(START + 300 * SECOND)
+    rows = sandbox.rows_of("org_2")
+    assert len(rows) == 40 + life.created - life.deleted
+    assert {row.facts()["organization_id"] for row in rows} == {"org_2"}
+    assert sandbox.rows_of("org_3") == made["org_3"]
+    assert not sandbox.rows
