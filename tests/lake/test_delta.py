@@ -46,7 +46,7 @@ def an_open_gate(s3: S3) -> Any:
 # What others' VACUUM deletes.
 
 
-@pytest.mark.parametrize("place", DELTA_PLACES, indirect=True)
+@pytest.mark.parametrize("place", some_of(DELTA_PLACES, "delta on a disk", "delta on S3"), indirect=True)
 def test_a_vacuum_of_others_spares_what_older_versions_need(place: TablePlace) -> None:
     parts = [part(place, number) for number in range(3)]
     write(place, Step(parts[:2], ()), 1)

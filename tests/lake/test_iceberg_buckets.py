@@ -48,7 +48,7 @@ def sizes(files: list[DataFile]) -> dict[str, tuple[int, int | None]]:
     return {file.path: (file.size_bytes, 2) for file in files}
 
 
-@pytest.mark.parametrize("kind", some_of(CATALOGS, "own", "glue", "rest"))
+@pytest.mark.parametrize("kind", some_of(CATALOGS, "own", "rest"))
 def test_a_table_in_a_bucket(kind: CatalogKind, placing: IcebergPlacing) -> None:
     place = placing(kind, "with space/ümläut/it's +1&2=3")
     assert place.shown() is None

@@ -147,7 +147,7 @@ def test_delta_tables(scheme: str, places: dict[str, Place], readers: Readers) -
         check(reads, place, found[version], version)
 
 
-@pytest.mark.parametrize("scheme", ICEBERG)
+@pytest.mark.parametrize("scheme", some_of(ICEBERG, "file"))
 def test_iceberg_tables(scheme: str, places: dict[str, Place], readers: Readers) -> None:
     place, reads = places[scheme] / "iceberg", readers.of_iceberg()
     before, expected = export_to(place, 2, DAYS, table_format="iceberg")
