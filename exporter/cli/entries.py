@@ -16,8 +16,9 @@ import typer
 
 from exporter.cli.command_line import typed_names
 from exporter.errors import UsageError
-from exporter.options.config import Entry, find_config, load_config
+from exporter.options.config import Entry, load_config
 from exporter.options.config_layers import FILTERS, HOOKS, METRICS_FILE, SYNC_KEYS, alternatives_of
+from exporter.options.config_place import find_config
 from exporter.options.option import Group
 from exporter.store.location import Location, quoted, shell_word
 from exporter.words import did_you_mean

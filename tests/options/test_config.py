@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import UsageError
-from exporter.options.config import Entry, find_config, load_config
+from exporter.options.config import Entry, load_config
+from exporter.options.config_place import find_config
 from exporter.options.hooks import HookCommand
 from exporter.options.spec import ExportSpec
 from tests.toolkit.option_values import ENVIRONMENT, GOES_WITH, LITERALS, value_of
