@@ -1,5 +1,6 @@
 """Other programs read every row of an export where it lies: on a disk, in S3, in Azure and in Google's store."""
 
+import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,11 +66,13 @@ def places(
 ) -> dict[str, Place]:
     """Returns an empty place on a disk and in each cloud, by its scheme; the environment leads there."""
     found = {"file": Place(str(tmp_path_factory.mktemp("readers")))}
+    # A process that takes tests over from another may come here twice, to the same clouds.
+    bucket = f"readers-{secrets.token_hex(4)}"
     for cloud in (s3_process, azure_tables, gcs):
-        cloud.make_bucket("readers")
+        cloud.make_bucket(bucket)
         for name, value in cloud.environment.items():
             environment.setenv(name, value)
-        found[cloud.scheme] = Place(f"{cloud.scheme}://readers", cloud)
+        found[cloud.scheme] = Place(f"{cloud.scheme}://{bucket}", cloud)
     return found
 
 
