@@ -9,13 +9,14 @@ from typing import Final, NamedTuple
 import anyio
 
 from exporter.bearer import Bearer
-from exporter.contract import ALWAYS_FIELDS, HIDDEN_STATUS
+from exporter.contract import HIDDEN_STATUS
 from exporter.errors import AccessError, RequestRefusedError, TooLargeError, UnplacedError
 from exporter.log.state import State
 from exporter.model import PageRequest
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.role import check_owner, check_stored_owner, is_same_organization, organizations_of
+from exporter.schedule.probes import NAMING_OWNERS
 from exporter.settings import Credentials
 from exporter.words import count_of
 
@@ -37,10 +38,9 @@ async def look_at_served(reader: Reader) -> Served:
 
     Raises `SourceError`.
     """
-    fields = ",".join((*ALWAYS_FIELDS, "organization_id"))
     # An API may leave a status out of the list.
     for status in (*[None] * _LOOKS, HIDDEN_STATUS):
-        request = PageRequest(_ROWS, filtered=False, ids_only=True, status=status, extra=(("fields", fields),))
+        request = PageRequest(_ROWS, filtered=False, ids_only=True, status=status, extra=NAMING_OWNERS)
         try:
             # Whoever asks may hold room for a page.
             reading = await reader.read(request, reader.portions(), waits=False, believes=True)
@@ -73,13 +73,14 @@ class Ownership:
         self._asks: anyio.TaskInfo | None = None
 
     async def settle(self, opening: Opening) -> None:
-        """Judges the token that the first questions were asked with, by their answers or else by another question.
+        """Judges the token that the first questions were asked with, by their answers or, where filters or the range
+        have left none, by another question.
 
         Raises `AccessError` if it is one for another organization, and `SourceError`.
         """
         self._has_seen = bool(opening.newest_ids)
         owners = opening.organizations
-        if not owners and (self._has_seen or self._stored_rows or self._asked):
+        if not self._has_seen and (self._stored_rows or self._asked):
             owners = await self._ask()
         self._check(owners)
         self.organization = self.organization or next(iter(owners), None)
