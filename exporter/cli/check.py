@@ -67,7 +67,7 @@ def _verdict(result: "CheckResult") -> str:
 def figures_of(result: "CheckResult") -> dict[str, Any]:
     """Returns a check for programs."""
     findings = [
-        {"name": each.name, "grade": each.grade, "what": each.what, "ends_with": each.exit_status}
+        {"name": each.name, "grade": each.grade, "what": each.what, "exit_status": each.exit_status}
         for each in result.findings
     ]
-    return {"destination": result.destination, "ends_with": result.exit_status, "findings": findings}
+    return {"destination": result.destination, "exit_status": result.exit_status, "findings": findings}

@@ -93,7 +93,8 @@ async def reconcile(
     return ReconcileResult(
         state=state_name(state),
         generation=state.number,
-        compared=days.period,
+        start=days.period.start,
+        end=days.period.end,
         counted_as=CountedAs.of(found),
         days=found.days,
         limits=(*_limits(state, request, stored, by, summaries),),

@@ -1,11 +1,10 @@
 """Says how the platform's own totals and an export compare."""
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 
 import msgspec
 
-from exporter.coverage import Period
 from exporter.jobs.reconcile_days import ComparedDay, Comparison, Pair
 from exporter.jobs.reconcile_reading import Minutes
 from exporter.jobs.reconcile_tally import Moment
@@ -33,14 +32,15 @@ class CountedAs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReconcileResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Reports what `exporter reconcile` has found. `state` is that of the export; `compared` spans all days.
+    """Reports what `exporter reconcile` has found from `start` to `end`. `state` is that of the export.
 
     `limits` say what cannot be compared, and why.
     """
 
     state: StateName
     generation: int
-    compared: Period
+    start: datetime | None
+    end: datetime
     counted_as: CountedAs
     days: tuple[ComparedDay, ...]
     limits: tuple[str, ...]
@@ -58,6 +58,11 @@ class ReconcileResult(msgspec.Struct, frozen=True, kw_only=True):
     def unexplained(self) -> tuple[date, ...]:
         """Returns the days that differ, and no fact of the export says why."""
         return tuple(day.day for day in self.days if not day.is_explained)
+
+    @property
+    def explained(self) -> bool:
+        """Returns whether no day is left that differs for no known reason."""
+        return not self.unexplained
 
     @property
     def agrees(self) -> bool:
