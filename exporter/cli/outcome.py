@@ -115,6 +115,11 @@ class Ending(NamedTuple):
         return f"ended with exit status {self.exit_status}{found}"
 
 
+def told_of_start(began: Told, standing: Standing | None) -> Told:
+    """Returns what is told of a run that begins."""
+    return began if standing is None else msgspec.structs.replace(began, **_place(standing.status))
+
+
 def told_of_end(
     began: Told, ending: Ending, ended_at: datetime, seconds: float, record: RunRecord | None, standing: Standing | None
 ) -> Told:
