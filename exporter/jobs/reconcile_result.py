@@ -35,7 +35,8 @@ class CountedAs(msgspec.Struct, frozen=True, kw_only=True):
 class ReconcileResult(msgspec.Struct, frozen=True, kw_only=True):
     """Reports what `exporter reconcile` has found. `state` is that of the export; `compared` spans all days.
 
-    `limits` say what cannot be compared, and why.
+    `limits` say what cannot be compared, and why. If it is not `comparable`, the export has only what its filters
+    leave: that it has no more than the platform counts is all that can be said.
     """
 
     state: StateName
@@ -44,6 +45,7 @@ class ReconcileResult(msgspec.Struct, frozen=True, kw_only=True):
     counted_as: CountedAs
     days: tuple[ComparedDay, ...]
     limits: tuple[str, ...]
+    comparable: bool = True
     requests: int
     seconds: float
 
@@ -60,9 +62,14 @@ class ReconcileResult(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(day.day for day in self.days if not day.is_explained)
 
     @property
+    def is_explained(self) -> bool:
+        """Returns whether all that the platform counts is here, or missing for a known reason."""
+        return self.comparable and not self.unexplained
+
+    @property
     def agrees(self) -> bool:
         """Returns whether no day differs, not even for a known reason."""
-        return not any(day.differing for day in self.days)
+        return self.comparable and not any(day.differing for day in self.days)
 
     @property
     def exit_status(self) -> int:
