@@ -6,13 +6,14 @@ import hashlib
 import hmac
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from exporter.contract import TOKEN_VARIABLE
 from exporter.errors import ProtectionError, UsageError
 from exporter.privacy import KeyReference
 
@@ -22,6 +23,8 @@ PRIVACY_VARIABLE: Final = "EXPORTER_PRIVACY_KEY"
 DATA_VARIABLE: Final = "EXPORTER_DATA_KEY"
 #: The key that takes the place of the one in `DATA_VARIABLE`.
 NEW_DATA_VARIABLE: Final = "EXPORTER_NEW_DATA_KEY"
+#: No other program is given these.
+_SECRET_VARIABLES: Final = frozenset({TOKEN_VARIABLE, PRIVACY_VARIABLE, DATA_VARIABLE, NEW_DATA_VARIABLE})
 _CHECKED: Final = b"exporter key check"
 #: The size of a block of SHA-256, and the bytes that HMAC mixes into a key of at most a block.
 _BLOCK_BYTES: Final = 64
@@ -124,6 +127,11 @@ def parse_key(text: str, where: str) -> bytes:
             f"{where}: a key has {KEY_BYTES} bytes, and this one has {len(secret)}; exporter keygen makes one"
         )
     return secret
+
+
+def without_secrets(environment: Mapping[str, str], others: Collection[str] = ()) -> dict[str, str]:
+    """Returns an environment for another program, without the token, the keys, and `others`."""
+    return {name: value for name, value in environment.items() if name not in _SECRET_VARIABLES.union(others)}
 
 
 def read_private(path: Path, option: str, what: str) -> str:

@@ -117,4 +117,4 @@ def _job(config: "Config", name: str, options: Sequence[str]) -> "Job":
         command = config.entry(name).command
     except UsageError as error:
         return Job(name, (), problem=str(error))
-    return Job(name, (command, *options, "--", name))
+    return Job(name, (command, *options, "--", name), withheld=config.variables_of_others(name))

@@ -202,7 +202,8 @@ class Watch:
         from exporter.run.hooks import call_url, run_command
 
         if isinstance(call.target, HookCommand):
-            return await run_command(call.target.arguments, call.content, os.environ)
+            secrets = () if (entry := current_entry()) is None else entry.token_variables
+            return await run_command(call.target.arguments, call.content, os.environ, secrets=secrets)
         return await call_url(
             call.target.url,
             call.target.method,

@@ -23,11 +23,15 @@ _AFTERWARDS_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Names an export, and the arguments of the command that runs it; `problem` says why it cannot be run."""
+    """Names an export, and the arguments of the command that runs it; `problem` says why it cannot be run.
+
+    Its process is not given the variables `withheld`.
+    """
 
     name: str
     arguments: tuple[str, ...]
     problem: str | None = None
+    withheld: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -68,7 +72,10 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
-                env={**environment, TURNS_VARIABLE: str(connection)},
+                env={
+                    **{name: value for name, value in environment.items() if name not in self.job.withheld},
+                    TURNS_VARIABLE: str(connection),
+                },
                 pass_fds=(connection,),
                 start_new_session=True,
             )

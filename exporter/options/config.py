@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast, get_args
 
 from exporter import route
+from exporter.contract import TOKEN_VARIABLE
 from exporter.errors import UsageError
-from exporter.options.config_layers import HINTS, SPEC_KEYS, SYNC_KEYS, Command, Layer, read_layers
+from exporter.options.config_layers import HINTS, SPEC_KEYS, SYNC_KEYS, Command, Layer, read_layers, token_variables_in
 from exporter.options.config_values import (
     Variables,
     absolute,
@@ -20,6 +21,7 @@ from exporter.options.config_values import (
     variables_in,
     with_value,
 )
+from exporter.options.credentials import TOKEN_OPTIONS
 from exporter.options.dialect import in_keywords
 from exporter.options.hooks import Hooks
 from exporter.options.mistakes import Mistakes
@@ -44,7 +46,8 @@ _FIRST: Final = ("timezone", "lag")
 class Entry:
     """Describes one export of a config file, checked. `options` are keywords of `ExportSpec`, without the destination.
 
-    `sync` are those that `exporter sync` takes besides. No `repr` shows what came from the environment.
+    `sync` are those that `exporter sync` takes besides, and `token_variables` hold the tokens of all entries. No
+    `repr` shows what came from the environment.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Entry:
     sync: Mapping[str, Any]
     hooks: Hooks = field(repr=False)
     metrics_file: Path | None = None
+    token_variables: frozenset[str] = frozenset()
 
     @property
     def spec(self) -> ExportSpec:
@@ -70,6 +74,7 @@ class Config:
     environment: Mapping[str, str] = field(repr=False)
     document: Document = field(repr=False)
     layers: Mapping[str, Layer] = field(repr=False)
+    token_variables: frozenset[str]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,6 +84,14 @@ class Config:
     def variables(self, name: str) -> Variables:
         """Returns the variables of an entry, as the environment has them."""
         return Variables(name, self.environment)
+
+    def variables_of_others(self, name: str) -> frozenset[str]:
+        """Returns the variables that hold tokens, and that an entry has no use for."""
+        layer = self.layers[name]
+        own = {each for node in (*layer.keys.values(), *layer.hooks.values()) for each in variables_in(node)}
+        if not any(key in layer.keys for key in TOKEN_OPTIONS):
+            own.add(TOKEN_VARIABLE)
+        return self.token_variables.union((TOKEN_VARIABLE,)).difference(own)
 
     def entry(self, name: str, keys: Collection[str] | None = None) -> Entry:
         """Returns an entry, or what it says under some `keys`, so that nothing else is asked of the environment.
@@ -99,6 +112,7 @@ class Config:
             sync=_sync_options(layer),
             hooks=Hooks.of(layer.hooks, variables.text),
             metrics_file=_metrics_file(layer, variables),
+            token_variables=self.token_variables,
         )
 
 
@@ -115,7 +129,7 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
     """
     root = read_toml(path)
     check_texts(root)
-    config, mistakes = Config(path, environment, root.document, read_layers(root)), Mistakes()
+    config, mistakes = Config(path, environment, root.document, read_layers(root), token_variables_in(root)), Mistakes()
     for name, layer in config.layers.items():
         with mistakes.noted():
             _check_layer(root.document, name, layer)

@@ -76,6 +76,17 @@ class Layer:
         return Layer(kept, self.hooks if HOOKS in keys else {})
 
 
+def token_variables_in(root: Node) -> frozenset[str]:
+    """Returns the variables that hold the tokens of a file, of all tables that were read."""
+    sections = root.members()
+    tables = [sections["defaults"]] if "defaults" in sections else []
+    for section in ("templates", "exports"):
+        tables += sections[section].members().values() if section in sections else ()
+    return frozenset(
+        name for table in tables if "token" in table.value for name in variables_in(table.members()["token"])
+    )
+
+
 def _named_filters(keys: Mapping[str, Node]) -> set[str]:
     """Returns the names of filters that stand in the table `filters`, and may have keys of their own below."""
     return set(keys[FILTERS].value) if FILTERS in keys else set()

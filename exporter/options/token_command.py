@@ -21,6 +21,7 @@ from typing import Final
 
 from exporter.contract import TOKEN_PREFIXES
 from exporter.errors import UsageError
+from exporter.keys import without_secrets
 from exporter.store.location import quoted
 
 _OPTION: Final = "--token-command"
@@ -92,6 +93,7 @@ def _run(command: Sequence[str], stopped: threading.Event, limit_seconds: float,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env=without_secrets(os.environ),
             start_new_session=True,
         )
     except OSError as error:

@@ -6,7 +6,7 @@ What they answer is not shown, and no reason quotes an argument or a URL, which 
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
@@ -14,8 +14,8 @@ from typing import Final, Literal
 import aiohttp
 from yarl import URL
 
-from exporter.contract import TOKEN_VARIABLE
 from exporter.errors import UsageError
+from exporter.keys import without_secrets
 from exporter.route import choose_proxy, trust
 from exporter.version import __version__
 
@@ -30,8 +30,11 @@ async def run_command(
     content: bytes,
     environment: Mapping[str, str],
     timeout_seconds: float = TIMEOUT_SECONDS,
+    secrets: Collection[str] = (),
 ) -> str:
-    """Starts a command without a shell, in a process group of its own, with `content` on stdin and without the token.
+    """Starts a command without a shell, in a process group of its own, with `content` on stdin.
+
+    Its environment has neither the token nor a key, nor the variables that `secrets` names.
 
     Returns why it did not end well. After `timeout_seconds` it is killed. So are its children, except those in a
     session of their own.
@@ -42,7 +45,7 @@ async def run_command(
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
-            env={name: value for name, value in environment.items() if name != TOKEN_VARIABLE},
+            env=without_secrets(environment, secrets),
             start_new_session=True,
         )
     except (OSError, ValueError) as error:

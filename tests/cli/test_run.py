@@ -71,6 +71,22 @@ async def test_each_export_has_an_end_of_its_own_and_the_run_the_worst_of_them(t
     assert not [secret for secret in secrets.values() if secret in done.stdout + done.stderr]
 
 
+async def test_an_export_and_its_hooks_have_no_token_of_another_one(tmp_path: Path) -> None:
+    async with configured(tmp_path):
+        hooks = "[hooks]\non_success = ['sh', '-c', 'env >$$0', 'hook']\n"
+        (tmp_path / "exporter.toml").write_text(hooks + (tmp_path / "exporter.toml").read_text())
+        (tmp_path / "sitecustomize.py").write_text(
+            "import os\nif '_EXPORTER_TURNS' in os.environ:\n    open('child', 'w').write(str(dict(os.environ)))\n"
+        )
+        secrets = {"ACME": TOKEN, "GLOBEX": "ak_of.globex", "ANYREACH_TOKEN": "ak_of.everybody"}
+        path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+        done = await to_thread.run_sync(lambda: exporter(tmp_path, "acme", PYTHONPATH=path, **secrets))
+    assert done.returncode == 0, done.stderr
+    child, hook = (tmp_path / "child").read_text(), (tmp_path / "hook").read_text()
+    assert (TOKEN in child, "ak_of" in child) == (True, False)
+    assert not [secret for secret in secrets.values() if secret in hook]
+
+
 async def test_a_run_of_names_is_a_table_for_people(tmp_path: Path) -> None:
     async with configured(tmp_path):
         done = await to_thread.run_sync(lambda: exporter(tmp_path, "acme", ACME=TOKEN))

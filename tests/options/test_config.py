@@ -63,6 +63,43 @@ metrics_file = "eu.prom"
 """
 
 
+TOKENS = """\
+[defaults]
+destination = "calls/${NAME}"
+token = "${COMMON}"
+[templates.unused]
+token = "${OF_UNUSED}"
+[exports.acme]
+token = "${OF_ACME}"
+page_size = 10
+[exports.acme.hooks]
+on_failure = "page ${OF_GLOBEX}"
+[exports.globex]
+token = "${OF_GLOBEX}"
+[exports.initech]
+[exports.hooli]
+token_file = "hooli"
+"""
+
+
+def test_the_variables_that_hold_tokens_are_known_and_who_needs_them(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path / "exporter.toml", TOKENS), {"OF_ACME": "a", "OF_GLOBEX": "g"})
+    variables = {"COMMON", "OF_UNUSED", "OF_ACME", "OF_GLOBEX"}
+    assert config.entry("acme").token_variables == variables
+    everything = {*variables, "ANYREACH_TOKEN"}
+    # A hook is started with what its own argument names.
+    assert config.variables_of_others("acme") == everything - {"OF_ACME", "OF_GLOBEX"}
+    assert config.variables_of_others("initech") == everything - {"COMMON"}
+    assert config.variables_of_others("hooli") == everything
+
+
+def test_an_entry_without_a_token_takes_the_one_of_the_environment(tmp_path: Path) -> None:
+    text = '[exports.acme]\ndestination = "a"\n[exports.globex]\ndestination = "b"\ntoken = "${OF_GLOBEX}"\n'
+    config = load_config(write(tmp_path / "exporter.toml", text), {})
+    assert config.variables_of_others("acme") == {"OF_GLOBEX"}
+    assert config.variables_of_others("globex") == {"ANYREACH_TOKEN"}
+
+
 def test_an_entry_lies_over_what_it_extends_and_that_over_the_defaults(tmp_path: Path) -> None:
     acme, europe = (entry(tmp_path, WHOLE, name, {"HC": "x-1", "PLAN": "gold"}) for name in ("acme", "acme.eu"))
     assert acme.destination == str(tmp_path / "calls/acme")

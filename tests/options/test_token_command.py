@@ -162,6 +162,13 @@ def test_a_command_that_is_none(given: str | list[str], message: str) -> None:
     assert str(raised.value) == f"--token-command: {message}"
 
 
+def test_a_command_has_the_environment_without_the_secrets_of_the_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ANYREACH_TOKEN", "EXPORTER_PRIVACY_KEY", "EXPORTER_DATA_KEY", "EXPORTER_NEW_DATA_KEY"):
+        monkeypatch.setenv(name, "hush")
+    monkeypatch.setenv("OP_SERVICE_ACCOUNT_TOKEN", "ops_x")
+    assert shell("env | grep -q hush || echo ak_$OP_SERVICE_ACCOUNT_TOKEN", 10) == "ak_ops_x"
+
+
 def test_its_standard_streams_are_all_that_a_command_gets(tmp_path: Path) -> None:
     secret = os.open(tmp_path, os.O_RDONLY)
     os.set_inheritable(secret, True)

@@ -30,16 +30,19 @@ def script(tmp_path: Path, text: str) -> list[str]:
 
 
 @pytest.mark.anyio
-async def test_a_command_gets_the_content_and_arguments_that_no_shell_reads_and_no_token(tmp_path: Path) -> None:
+async def test_a_command_gets_the_content_and_arguments_that_no_shell_reads_and_no_secret(tmp_path: Path) -> None:
     hook = script(
         tmp_path,
         "import os, sys\n"
         "print('not shown'); print('not shown', file=sys.stderr)\n"
-        "open(sys.argv[1], 'w').write(sys.stdin.read() + sys.argv[2] + os.environ.get('ANYREACH_TOKEN', '-'))\n",
+        "open(sys.argv[1], 'w').write(sys.stdin.read() + sys.argv[2])\n"
+        "print(*(value for value in os.environ.values() if 'secret' in value), file=open(sys.argv[1], 'a'))\n",
     )
+    keys = ("EXPORTER_PRIVACY_KEY", "EXPORTER_DATA_KEY", "EXPORTER_NEW_DATA_KEY")
+    environment = HERE | dict.fromkeys(("ANYREACH_TOKEN", *keys, "OF_GLOBEX"), "secret") | {"PAGER_KEY": "its secret"}
     told = tmp_path / "told"
-    assert await run_command([*hook, str(told), "$HOME;`id`"], b"{}", HERE | {"ANYREACH_TOKEN": "ak_secret"}) == ""
-    assert told.read_text() == "{}$HOME;`id`-"
+    assert await run_command([*hook, str(told), "$HOME;`id`"], b"{}", environment, secrets=["OF_GLOBEX"]) == ""
+    assert told.read_text() == "{}$HOME;`id`its secret\n"
 
 
 @pytest.mark.anyio
