@@ -38,7 +38,7 @@ def check(destination: Destination, spec: ExportSpec, as_json: OneObject = False
             report("\n".join(described(finding)))
 
     programs = _programs(entry.hooks) if (entry := current_entry()) else ()
-    result = run_until_signal(lambda: run_check(target, prepared, tell, programs), "stopped; nothing was changed")
+    result = run_until_signal(lambda: run_check(target, prepared, tell, programs), "stopped; nothing of it stays")
     show([_verdict(result)], figures_of(result), as_json=as_json)
     raise typer.Exit(result.exit_status)
 

@@ -16,8 +16,9 @@ import typer
 
 from exporter.cli.command_line import typed_names
 from exporter.errors import UsageError
-from exporter.options.config import Entry, find_config, load_config
-from exporter.options.config_layers import HOOKS, METRICS_FILE, SYNC_KEYS, alternatives_of
+from exporter.options.config import Entry, load_config
+from exporter.options.config_layers import FILTERS, HOOKS, METRICS_FILE, SYNC_KEYS, alternatives_of
+from exporter.options.config_place import find_config
 from exporter.options.option import Group
 from exporter.store.location import Location, quoted, shell_word
 from exporter.words import did_you_mean
@@ -143,7 +144,10 @@ def word_for(destination: Location) -> str:
 def _under_typed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the options in whose place none was typed, nor another that means the same."""
     typed = {each for name in typed_names() for each in alternatives_of(name)}
-    return {name: value for name, value in options.items() if name not in typed}
+    left = {name: value for name, value in options.items() if name not in typed}
+    if FILTERS in left:
+        left[FILTERS] = {name: value for name, value in left[FILTERS].items() if name not in typed}
+    return left
 
 
 def _check_end(command: str, entry: Entry) -> None:

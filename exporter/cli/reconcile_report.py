@@ -68,6 +68,8 @@ def _verdict(found: "ReconcileResult") -> str:
         return f"agrees: the platform's totals are what is here, on {days}"
     if found.unexplained:
         return f"differs: on {len(found.unexplained):,} of {days}, and nothing that the export knows explains that"
+    if not found.comparable:
+        return f"not comparable: the export has only what its filters leave, and not too much of that, on {days}"
     differing = sum(bool(day.differing) for day in found.days)
     return f"agrees, except for what is explained: {differing:,} of {days} differ, for reasons that are known"
 
@@ -135,6 +137,7 @@ def reconciled_figures(found: "ReconcileResult") -> dict[str, Any]:
     return {
         "agrees": found.agrees,
         "explained": found.explained,
+        "comparable": found.comparable,
         "state": found.state,
         "generation": found.generation,
         "start": for_programs(found.start),

@@ -15,7 +15,8 @@ from exporter.cli.log import open_log, written_to
 from exporter.cli.output import report, say
 from exporter.cli.runner import run_until_signal
 from exporter.errors import UsageError
-from exporter.options.config import find_config, load_config
+from exporter.options.config import load_config
+from exporter.options.config_place import find_config
 from exporter.options.option import Group
 from exporter.words import did_you_mean
 

@@ -9,7 +9,8 @@ from exporter.cli.machine import translating
 from exporter.cli.status_report import status_figures
 from exporter.cli.times import for_people
 from exporter.errors import ExporterError, UsageError
-from exporter.options.config import Config, Entry, find_config, load_config
+from exporter.options.config import Config, Entry, load_config
+from exporter.options.config_place import find_config
 from exporter.options.recordings import to_retention
 from exporter.store.location import parse_location
 from exporter.words import count_of

@@ -34,7 +34,8 @@ class CountedAs(msgspec.Struct, frozen=True, kw_only=True):
 class ReconcileResult(msgspec.Struct, frozen=True, kw_only=True):
     """Reports what `exporter reconcile` has found from `start` to `end`. `state` is that of the export.
 
-    `limits` say what cannot be compared, and why.
+    `limits` say what cannot be compared, and why. If it is not `comparable`, the export has only what its filters
+    leave: that it has no more than the platform counts is all that can be said.
     """
 
     state: StateName
@@ -44,6 +45,7 @@ class ReconcileResult(msgspec.Struct, frozen=True, kw_only=True):
     counted_as: CountedAs
     days: tuple[ComparedDay, ...]
     limits: tuple[str, ...]
+    comparable: bool = True
     requests: int
     seconds: float
 
@@ -61,13 +63,13 @@ class ReconcileResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def explained(self) -> bool:
-        """Returns whether no day is left that differs for no known reason."""
-        return not self.unexplained
+        """Returns whether all that the platform counts is here, or missing for a known reason."""
+        return self.comparable and not self.unexplained
 
     @property
     def agrees(self) -> bool:
         """Returns whether no day differs, not even for a known reason."""
-        return not any(day.differing for day in self.days)
+        return self.comparable and not any(day.differing for day in self.days)
 
     @property
     def exit_status(self) -> int:

@@ -1,6 +1,7 @@
 """Reads a config file, which names many exports (`exporter help config`): `exporter.toml`."""
 
 import os
+import shlex
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,17 +17,17 @@ from exporter.options.config_values import (
     check_texts,
     check_value,
     is_path,
+    variables_in,
     with_value,
 )
 from exporter.options.dialect import in_keywords
 from exporter.options.hooks import Hooks
+from exporter.options.mistakes import Mistakes
 from exporter.options.spec import ExportSpec
 from exporter.options.toml import Document, Node, read_toml
 from exporter.store.location import Location, Url, parse_location
 from exporter.words import did_you_mean
 
-CONFIG_VARIABLE: Final = "EXPORTER_CONFIG"
-FILE_NAME: Final = "exporter.toml"
 Spec = TypeVar("Spec", bound=ExportSpec)
 
 _COMMANDS: Final = get_args(Command)
@@ -107,29 +108,6 @@ class _AtAnyTime(ExportSpec):
     reads_on = False
 
 
-def find_config(given: str | None, environment: Mapping[str, str]) -> Path | None:
-    """Returns the config file: the one that is `given`, that of the environment, of this directory, or of the user.
-
-    None if there is none. Raises `UsageError` for a file that was named and is not there, and for one of this
-    directory that another user could have put there.
-    """
-    if given == "":
-        raise UsageError("--config: must name a file; is the variable that it was taken from empty?")
-    for name, path in (("--config", given), (CONFIG_VARIABLE, environment.get(CONFIG_VARIABLE))):
-        if path:
-            if not os.path.lexists(path):
-                raise UsageError(f"{name} {path}: there is no such file")
-            return Path(path)
-    here = Path(FILE_NAME)
-    if os.path.lexists(here):
-        _check_owner(here)
-        return here
-    # As the specification of these directories says, a relative one is not heeded.
-    homes = (Path(environment.get("XDG_CONFIG_HOME", "")), Path(environment.get("HOME", ""), ".config"))
-    own = next((each / "exporter" / FILE_NAME for each in homes if each.is_absolute()), None)
-    return own if own is not None and os.path.lexists(own) else None
-
-
 def load_config(path: Path, environment: Mapping[str, str]) -> Config:
     """Returns what a config file says, of which all is checked that does not depend on the environment.
 
@@ -137,23 +115,13 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
     """
     root = read_toml(path)
     check_texts(root)
-    config = Config(path, environment, root.document, read_layers(root))
+    config, mistakes = Config(path, environment, root.document, read_layers(root)), Mistakes()
     for name, layer in config.layers.items():
-        _check_layer(root.document, name, layer)
+        with mistakes.noted():
+            _check_layer(root.document, name, layer)
+    mistakes.check()
     _check_apart(config)
     return config
-
-
-def _check_owner(path: Path) -> None:
-    try:
-        owner = path.stat().st_uid
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
-    if owner not in (os.geteuid(), 0):
-        raise UsageError(
-            f"{path}: belongs to another user, and a config file may name commands to run. If you trust it, give "
-            f"--config {path}"
-        )
 
 
 def _check_layer(document: Document, name: str, layer: Layer) -> None:
@@ -200,10 +168,21 @@ def _options(keys: Mapping[str, Node], variables: Variables) -> dict[str, Any]:
     for key in SPEC_KEYS:
         if (node := keys.get(key)) is None:
             continue
-        value = variables.value(node)
+        value: Any = _words(node, variables) if key == "token_command" else variables.value(node)
         check_value(with_value(node, value), HINTS[key])
         options[key] = absolute(node, value) if is_path(HINTS[key]) else value
     return options
+
+
+def _words(node: Node, variables: Variables) -> Any:
+    """Returns a command, which is split before a variable is replaced: what one holds is never several arguments."""
+    if not (isinstance(node.value, str) and any(variables_in(node))):
+        return variables.value(node)
+    try:
+        words = shlex.split(node.text())
+    except ValueError as error:
+        raise node.error(f"cannot be split into arguments: {str(error).lower()}") from error
+    return [variables.text(with_value(node, word)) if word else "" for word in words]
 
 
 def _check_spec(kind: type[Spec], options: Mapping[str, Any], keys: Mapping[str, Node]) -> None:

@@ -5,12 +5,13 @@ Each key keeps its place in the file, so that what is wrong with it is said ther
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias, get_type_hints
 
 from exporter.errors import UsageError
 from exporter.options.config_values import check_token, check_value, variables_in
 from exporter.options.hooks import Hooks
+from exporter.options.mistakes import Mistakes
 from exporter.options.spec import OPTIONS, ExportSpec
 from exporter.options.toml import Node, Place
 from exporter.words import did_you_mean
@@ -20,6 +21,7 @@ Command: TypeAlias = Literal["sync", "export"]
 SPEC_KEYS: Final = (*OPTIONS, "token", "base_url")
 HOOKS: Final = "hooks"
 METRICS_FILE: Final = "metrics_file"
+FILTERS: Final = "filters"
 SYNC_KEYS: Final = ("refilter", "keep_generations")
 HINTS: Final[dict[str, Any]] = {
     **get_type_hints(ExportSpec),
@@ -60,8 +62,10 @@ class Layer:
 
     def over(self, below: "Layer") -> "Layer":
         """Returns both: what this one has stands in place of the same below, and of what is another name for it."""
-        replaced = {each for key in self.keys for each in alternatives_of(key)}
+        replaced = {each for key in self.keys for each in alternatives_of(key)} | _named_filters(self.keys)
         kept = {key: node for key, node in below.keys.items() if key not in replaced}
+        if FILTERS in kept:
+            kept[FILTERS] = without_members(kept[FILTERS], replaced)
         return Layer({**kept, **self.keys}, {**below.hooks, **self.hooks})
 
     def only(self, keys: Collection[str] | None) -> "Layer":
@@ -72,6 +76,16 @@ class Layer:
         return Layer(kept, self.hooks if HOOKS in keys else {})
 
 
+def _named_filters(keys: Mapping[str, Node]) -> set[str]:
+    """Returns the names of filters that stand in the table `filters`, and may have keys of their own below."""
+    return set(keys[FILTERS].value) if FILTERS in keys else set()
+
+
+def without_members(node: Node, names: Collection[str]) -> Node:
+    """Returns a table without these members."""
+    return replace(node, value={name: value for name, value in node.value.items() if name not in names})
+
+
 def alternatives_of(key: str) -> tuple[str, ...]:
     """Returns the keys that are not given together with this one, and itself."""
     return next((group for group in ALTERNATIVES if key in group), (key,))
@@ -80,16 +94,17 @@ def alternatives_of(key: str) -> tuple[str, ...]:
 def read_layers(root: Node) -> dict[str, Layer]:
     """Returns all that holds for each entry, by name. Raises `UsageError` for a table or a key that is wrong by
     itself."""
-    sections = _sections(root)
-    hooks = sections["hooks"].members() if "hooks" in sections else {}
-    Hooks.of(hooks)
-    defaults = _read_layer(sections["defaults"], has_base=False) if "defaults" in sections else Layer()
+    mistakes = Mistakes()
+    sections = _sections(root, mistakes)
+    hooks = _read_hooks(sections, mistakes)
+    defaults = _read_layer(sections["defaults"], mistakes, has_base=False) if "defaults" in sections else Layer()
     for key, node in defaults.hooks.items():
         if key in hooks:
-            raise node.error("stands in [hooks] also, which means the same. Leave one of them out")
+            with mistakes.noted():
+                raise node.error("stands in [hooks] also, which means the same. Leave one of them out")
     defaults = defaults.over(Layer(hooks=hooks))
-    templates = _read_named(sections, "templates")
-    entries = _read_named(sections, "exports")
+    templates, entries = (_read_named(sections, section, mistakes) for section in ("templates", "exports"))
+    mistakes.check()
     if not entries:
         raise root.error("must name an export: [exports.NAME]")
     for name, layer in templates.items():
@@ -102,43 +117,61 @@ def read_layers(root: Node) -> dict[str, Layer]:
     }
 
 
-def _sections(root: Node) -> dict[str, Node]:
+def _sections(root: Node, mistakes: Mistakes) -> dict[str, Node]:
     members = root.members()
     for key, node in members.items():
-        if key in KEYS and key != HOOKS:
-            raise node.error("belongs to [defaults], or to one [exports.NAME]")
-        if key not in SECTIONS:
-            near = did_you_mean(key, SECTIONS) or f" The tables are {_TABLES}"
-            raise node.error(f"there is no such table.{near}")
+        with mistakes.noted():
+            if key in KEYS and key != HOOKS:
+                raise node.error("belongs to [defaults], or to one [exports.NAME]")
+            if key not in SECTIONS:
+                near = did_you_mean(key, SECTIONS) or f" The tables are {_TABLES}"
+                raise node.error(f"there is no such table.{near}")
     return members
 
 
-def _read_named(sections: Mapping[str, Node], section: str) -> dict[str, Layer]:
-    tables = sections[section].members(f"tables: [{section}.NAME]") if section in sections else {}
-    for name, node in tables.items():
-        if not _NAME.fullmatch(name):
-            raise node.error("a name has up to 64 letters of ASCII, digits, - _ and ., a letter or a digit first")
-        if name in RESERVED:
-            raise node.error("a word of this program. Choose another name")
-    return {name: _read_layer(node, has_base=True) for name, node in tables.items()}
+def _read_named(sections: Mapping[str, Node], section: str, mistakes: Mistakes) -> dict[str, Layer]:
+    found: dict[str, Layer] = {}
+    with mistakes.noted():
+        tables = sections[section].members(f"tables: [{section}.NAME]") if section in sections else {}
+        for name, node in tables.items():
+            with mistakes.noted():
+                if not _NAME.fullmatch(name):
+                    raise node.error("a name has up to 64 letters of ASCII, digits, - _ and ., a letter or digit first")
+                if name in RESERVED:
+                    raise node.error("a word of this program. Choose another name")
+            found[name] = _read_layer(node, mistakes, has_base=True)
+    return found
 
 
-def _read_layer(node: Node, *, has_base: bool) -> Layer:
+def _read_layer(node: Node, mistakes: Mistakes, *, has_base: bool) -> Layer:
     known = ("extends", *KEYS) if has_base else KEYS
-    members = node.members()
-    for key, member in members.items():
-        if key not in known:
-            raise member.error(_no_such_key(key, member, known, node.place))
-        if key != HOOKS:
-            check_value(member, HINTS[key], is_open=any(variables_in(member)))
-    for group in ALTERNATIVES:
-        if len(given := [key for key in group if key in members]) > 1:
-            raise members[given[1]].error(f"{' and '.join(given)}: give only one of them")
-    if "token" in members:
-        check_token(members["token"])
-    hooks = members.pop(HOOKS).members() if HOOKS in members else {}
-    Hooks.of(hooks)
-    return Layer(members, hooks)
+    keys: dict[str, Node] = {}
+    members: dict[str, Node] = {}
+    with mistakes.noted():
+        members = node.members()
+        for key, member in members.items():
+            with mistakes.noted():
+                if key not in known:
+                    raise member.error(_no_such_key(key, member, known, node.place))
+                if key == "token":
+                    check_token(member)
+                if key != HOOKS:
+                    check_value(member, HINTS[key], is_open=any(variables_in(member)))
+                    keys[key] = member
+        for group in ALTERNATIVES:
+            if len(given := [key for key in group if key in keys]) > 1:
+                raise keys[given[1]].error(f"{' and '.join(given)}: give only one of them")
+    return Layer(keys, _read_hooks(members, mistakes))
+
+
+def _read_hooks(members: Mapping[str, Node], mistakes: Mistakes) -> dict[str, Node]:
+    hooks: dict[str, Node] = {}
+    with mistakes.noted():
+        hooks = members[HOOKS].members() if HOOKS in members else {}
+    for key, node in hooks.items():
+        with mistakes.noted():
+            Hooks.of({key: node})
+    return hooks
 
 
 def _no_such_key(key: str, node: Node, known: tuple[str, ...], place: Place) -> str:

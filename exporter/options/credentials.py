@@ -55,17 +55,23 @@ def load_credentials(
     organization = (organization or environment.get(ORGANIZATION_VARIABLE, "")).strip() or None
     if organization and not all(" " <= character <= "~" for character in organization):
         raise UsageError("the organization id holds a character that no header can carry")
-    source = None
     if token_file is not None:
         source = TokenSource(f"--token-file {token_file}", _reader(partial(_from_file, Path(token_file)), organization))
     elif token_command is not None:
         command = split_command(token_command)
         source = TokenSource("--token-command", _reader(partial(token_printed_by, command), organization))
-    if source is not None and source.read is not None:
+    else:
+        source = TokenSource(TOKEN_VARIABLE if token is None else _variable_with(token, environment))
+    if source.read is not None:
         token = source.read(threading.Event())
     else:
         token = _checked((environment.get(TOKEN_VARIABLE, "") if token is None else token).strip(), organization)
     return Credentials(token, organization, proxies, source)
+
+
+def _variable_with(token: str, environment: Mapping[str, str]) -> str:
+    """Returns the variable that a config file took the token from; a program may have it from anywhere."""
+    return next((name for name, value in environment.items() if value == token), "the token that the program gives")
 
 
 def _reader(read: ReadToken, organization: str | None) -> ReadToken:

@@ -33,7 +33,8 @@ async def run_command(
 ) -> str:
     """Starts a command without a shell, in a process group of its own, with `content` on stdin and without the token.
 
-    Returns why it did not end well. After `timeout_seconds` it is killed, with its children.
+    Returns why it did not end well. After `timeout_seconds` it is killed. So are its children, except those in a
+    session of their own.
     """
     try:
         process = await asyncio.create_subprocess_exec(

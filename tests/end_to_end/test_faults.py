@@ -154,12 +154,12 @@ def test_a_revoked_token_and_its_successor(
 ) -> None:
     hurry(monkeypatch, attempts=4, stalls=False)
     server = serving(rows)
-    revoke = partial(monkeypatch.setattr, gate, "TOKENS", ("ak_new",))
+    revoke = partial(monkeypatch.setattr, gate, "FIRST_TOKENS", ("ak_new",))
     server.on_request = lambda seen: revoke() if seen.number == 30 else None
     done = command("export", tmp_path / "out", *OPTIONS, server=server)
     assert (done.status, done.out) == (4, "")
     what, what_now = done.complaint
-    assert "answered 401: Token is missing, invalid or expired; check ANYREACH_TOKEN or --token-file" in what
+    assert "answered 401: Token is missing, invalid or expired; check ANYREACH_TOKEN" in what
     assert what_now == "What was read is committed; run again with a token that is let in to resume"
     kept = check_stopped(tmp_path / "out", rows)
     assert len(kept) > 100

@@ -18,6 +18,7 @@ from exporter.contract import DAY, parse_timestamp
 from exporter.sandbox import TOKEN, make_conversations
 from tests.end_to_end.conftest import Command, Serving
 from tests.toolkit.manual import PAGES
+from tests.toolkit.sizes import some_of
 
 START = parse_timestamp("2026-01-10")
 ANALYSTS, STRANGERS, READER, OWNER = 54_321, 54_322, 54_323, 54_324
@@ -43,6 +44,7 @@ READS = {
 #: Reads once as root, because another user may not be able to load what is imported, and then as that user.
 _PROGRAM = """
 import os, sys
+from tests.toolkit.sizes import some_of
 exec(sys.argv[1])
 os.setgroups([])
 os.setgid(int(sys.argv[2]))
@@ -61,7 +63,7 @@ def place() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-@pytest.mark.parametrize("table_format", READS)
+@pytest.mark.parametrize("table_format", some_of(READS, "", "delta"))
 def test_a_group_reads_and_others_do_not(table_format: str, place: Path, serving: Serving, command: Command) -> None:
     server, calls = serving(make_conversations(30, START, START + DAY, seed=6)), place / "calls"
     members, prepared, first = _recipe(place)

@@ -23,7 +23,7 @@ from exporter.fleet.fleet import Fleet
 from exporter.fleet.outcome import Outcome
 from exporter.sandbox import PERSONAL_TOKEN, Behaviour, Sandbox, ServedAnswer, ServedRequest, key_of, make_conversations
 from exporter.sandbox import serve as serve_sandbox
-from tests.toolkit.sizes import THOROUGH, size_of
+from tests.toolkit.sizes import size_of
 
 pytestmark = pytest.mark.anyio
 UNTIL = parse_timestamp("2026-02-10T00:00:00Z")
@@ -137,17 +137,15 @@ def fleet_of(host: Host, jobs: Sequence[Job], notes: Notes) -> Fleet:
 @pytest.mark.parametrize(
     ("tokens", "options", "behaviour"),
     [
-        ("one", (), Behaviour(rate=RATE, burst=5)),
-        ("each", (), Behaviour(rate=RATE, burst=5)),
-        ("each", ("--max-rps", str(RATE)), Behaviour()),
+        # A few exports end the same way with a ceiling, which is quicker.
+        pytest.param("one", (), Behaviour(rate=RATE, burst=5), id="one-token", marks=pytest.mark.thorough),
+        pytest.param("each", (), Behaviour(rate=RATE, burst=5), id="a-key-each", marks=pytest.mark.thorough),
+        pytest.param("each", ("--max-rps", str(RATE)), Behaviour(), id="a-ceiling"),
     ],
-    ids=["one-token", "a-key-each", "a-ceiling"],
 )
 async def test_each_export_ends_by_itself_and_all_share_the_rate_of_their_host(
     tokens: str, options: Sequence[str], behaviour: Behaviour, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if EXPORTS < 50 and not options:
-        pytest.skip(f"a few exports end alike with a ceiling, which is quicker; {THOROUGH}=1 runs all")
     async with serving(behaviour) as host:
         names, notes = host.organizations, Notes()
         given = {each: PERSONAL_TOKEN if tokens == "one" else key_of(each) for each in names}

@@ -19,7 +19,7 @@ from exporter.log.commits import load_commits, load_state
 from exporter.model import TABLES
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
-from exporter.sandbox import TOKEN, Behaviour, Row, ServedRequest
+from exporter.sandbox import ORGANIZATION, TOKEN, Behaviour, Row, ServedRequest
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
 from exporter.settings import Credentials, Selection
 from exporter.store.local.store import LocalStore
@@ -283,7 +283,7 @@ async def test_quarantine_is_as_the_source_has_it(tmp_path: Path) -> None:
 
 def take_out(source: Source, nameless: Row) -> None:
     """Takes a row without an id out of what is served."""
-    source.sandbox._listing._rows.remove(nameless)
+    source.sandbox._listings[ORGANIZATION]._rows.remove(nameless)
 
 
 async def test_a_nameless_row_that_was_mended_leaves_quarantine_with_a_repair(tmp_path: Path) -> None:
@@ -326,12 +326,12 @@ async def test_what_was_deleted_leaves_and_what_the_list_leaves_out_stays(tmp_pa
 
 def hide(source: Source, *identities: str) -> None:
     """Leaves these rows out of the list, while the API answers to their ids."""
-    page = source.sandbox._listing.page
+    page = source.sandbox._listings[ORGANIZATION].page
 
     def without(*arguments: object) -> list[Row]:
         return [row for row in page(*arguments) if row.facts().get("id") not in identities]  # type: ignore[arg-type]
 
-    source.sandbox._listing.page = without  # type: ignore[method-assign,assignment]
+    source.sandbox._listings[ORGANIZATION].page = without  # type: ignore[method-assign,assignment]
 
 
 async def test_a_list_that_has_lost_most_of_them_is_not_believed(tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ async def test_an_api_that_knows_no_ids_deletes_nothing(tmp_path: Path) -> None:
         await run_sync(tmp_path, source)
         there = ExportDirectory(tmp_path).records().keys()
         source.delete(ids[3])
-        source.sandbox._listing.get = lambda *_: None  # type: ignore[method-assign]
+        source.sandbox._listings[ORGANIZATION].get = lambda *_: None  # type: ignore[method-assign]
         done = await run_reread(tmp_path, source)
         assert (counts(done), done.exit_status) == ((0, 0, 0, 1), 3)
         assert ExportDirectory(tmp_path).records().keys() == there

@@ -79,7 +79,6 @@ def count_of_versions(place: TablePlace) -> int:
     some_of(
         product(PLACES, [False, True]),
         ("delta on a disk", True),
-        ("delta on S3", False),
         ("iceberg on a disk", True),
         ("iceberg on S3", False),
     ),

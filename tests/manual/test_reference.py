@@ -17,7 +17,7 @@ from exporter.contract import BASE_URL_VARIABLE, DEFAULT_BASE_URL, ORGANIZATION_
 from exporter.encode.schema import arrow_schema
 from exporter.keys import DATA_VARIABLE, NEW_DATA_VARIABLE, PRIVACY_VARIABLE
 from exporter.layout import RUNS
-from exporter.options.config import CONFIG_VARIABLE
+from exporter.options.config_place import CONFIG_VARIABLE
 from exporter.pipeline.committer import RESERVED_BYTES
 from exporter.run.record import Command
 from exporter.sandbox import (

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import UsageError
-from exporter.options.config import Entry, find_config, load_config
+from exporter.options.config import Entry, load_config
+from exporter.options.config_place import find_config
 from exporter.options.hooks import HookCommand
 from exporter.options.spec import ExportSpec
 from tests.toolkit.option_values import ENVIRONMENT, GOES_WITH, LITERALS, value_of
@@ -259,3 +260,51 @@ def test_a_file_of_this_directory_that_another_user_owns_is_not_trusted(
     with pytest.raises(UsageError, match="belongs to another user, and a config file may name commands to run"):
         find_config(None, {})
     assert find_config("exporter.toml", {}) == Path("exporter.toml")
+
+
+def test_a_file_of_this_directory_that_anybody_can_write_to_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "exporter.toml", ONE).chmod(0o666)
+    with pytest.raises(UsageError, match="anybody can write to it, and a config file may name commands to run"):
+        find_config(None, {})
+    Path("exporter.toml").chmod(0o664)
+    assert find_config(None, {}) == Path("exporter.toml")
+
+
+def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
+    text = (
+        '[defaults]\nmax_rsp = 3\n[hooks]\non_fail = "x"\n[exports.acme]\ndestination = 3\nsince = "soon"\n'
+        "[exports.run]\n"
+    )
+    with pytest.raises(UsageError) as raised:
+        load_config(write(tmp_path / "exporter.toml", text), {})
+    lines = str(raised.value).splitlines()
+    assert [re.sub(r".*exporter\.toml:(\d+).*: ([\w.]+): .*", r"\1 \2", line) for line in lines] == [
+        "4 hooks.on_fail",
+        "2 defaults.max_rsp",
+        "6 exports.acme.destination",
+        "8 exports.run",
+    ]
+    many = "".join(f'[exports.e{number}]\ndestination = "{number}"\nsince = "soon"\n' for number in range(30))
+    with pytest.raises(UsageError) as raised:
+        load_config(write(tmp_path / "exporter.toml", many), {})
+    lines = str(raised.value).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "and 10 more"
+
+
+def test_what_a_variable_holds_is_one_argument_of_a_command(tmp_path: Path) -> None:
+    text = '[exports.acme]\ndestination = "calls"\ntoken_command = "op read \'a b\' ${REF}"\n'
+    found = entry(tmp_path, text, environment={"REF": "My Vault's key --reveal"})
+    assert found.options["token_command"] == ["op", "read", "a b", "My Vault's key --reveal"]
+
+
+def test_a_filter_lies_over_the_same_one_below_however_it_is_written(tmp_path: Path) -> None:
+    exports = '[exports.acme]\ndestination = "a"\nstatus = "failed"\n[exports.beta]\ndestination = "b"\n'
+    table = '[defaults]\nfilters = { status = "completed", x_caller = "1" }\n'
+    layered = table + exports
+    assert entry(tmp_path, layered).options == {"status": "failed", "filters": {"x_caller": "1"}}
+    text = '[defaults]\nstatus = "failed"\n[exports.acme]\ndestination = "a"\nfilters = { status = "completed" }\n'
+    assert entry(tmp_path, text).options == {"filters": {"status": "completed"}}

@@ -38,9 +38,13 @@ def test_an_environment_cannot_be_read_again_and_the_others_can(tmp_path: Path) 
     kept.chmod(0o600)
 
     def source(**sources: object) -> TokenSource:
-        return load_credentials({"ANYREACH_TOKEN": "ak_x"}, **sources).bearer.source  # type: ignore[arg-type]
+        environment = {"ANYREACH_TOKEN": "ak_x", "ACME_TOKEN": "ak_acme"}
+        return load_credentials(environment, **sources).bearer.source  # type: ignore[arg-type]
 
-    assert source() == source(token="ak_given") == TokenSource("ANYREACH_TOKEN or --token-file", None)
+    assert source() == TokenSource("ANYREACH_TOKEN", None)
+    # As a config file gives it: token = "${ACME_TOKEN}".
+    assert source(token="ak_acme") == TokenSource("ACME_TOKEN", None)
+    assert source(token="ak_given") == TokenSource("the token that the program gives", None)
     file, command = source(token_file=str(kept)), source(token_command=f"cat {kept}")
     assert (file.named, command.named) == (f"--token-file {kept}", "--token-command")
     kept.write_text("ak_next")
