@@ -23,11 +23,10 @@ _AFTERWARDS_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Names an export, and the arguments of the command that runs it; `problem` says why it cannot be run."""
+    """Names an export, and the arguments of the command that runs it."""
 
     name: str
     arguments: tuple[str, ...]
-    problem: str | None = None
 
 
 @dataclass(slots=True)
