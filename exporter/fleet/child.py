@@ -23,14 +23,11 @@ _AFTERWARDS_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Names an export, and the arguments of the command that runs it; `problem` says why it cannot be run.
-
-    Its process is not given the variables `withheld`.
-    """
+    """Names an export, and the arguments of the command that runs it, whose process is not given the variables
+    `withheld`."""
 
     name: str
     arguments: tuple[str, ...]
-    problem: str | None = None
     withheld: frozenset[str] = frozenset()
 
 

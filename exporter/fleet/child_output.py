@@ -57,10 +57,10 @@ class Remarks:
             self._count += 1
             self._lines.append(text[:_MOST_TEXT_CHARACTERS])
 
-    def beside(self, reason: str | None) -> list[str]:
-        """Returns the lines that a reason does not say anyway, after how many others were left out."""
+    def beside(self, reason: str | None, ending: str) -> list[str]:
+        """Returns the lines that neither the ending nor a reason says anyway, after how many others were left out."""
         said = reason or ""
-        left = [line for line in self._lines if not said or not _is_said(line, said)]
+        left = [line for line in self._lines if line != ending and (not said or not _is_said(line, said))]
         omitted = self._count - len(self._lines)
         return [f"({omitted} lines before)", *left] if omitted and left else left
 

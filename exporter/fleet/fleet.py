@@ -70,8 +70,6 @@ class Fleet:
                 interrupted = InterruptedExportError.exit_status
                 outcome = Outcome.not_started(job.name, "stopped before it began", interrupted)
                 remarks: list[str] = []
-            elif job.problem is not None:
-                outcome, remarks = Outcome.misconfigured(job.name, job.problem), []
             else:
                 outcome, remarks = await self._run(job)
             self._outcomes[job.name] = outcome
@@ -93,7 +91,7 @@ class Fleet:
         seconds = round(time.monotonic() - began, 3)
         said = result.get("reason")
         outcome = Outcome.of(job.name, code, seconds, result.get("summary"), said, stops=self._signals > 0)
-        return outcome, child.remarks.beside(said)
+        return outcome, child.remarks.beside(said, outcome.ending)
 
     def _take(self, name: str, result: dict[str, Any], found: dict[str, Any]) -> None:
         """Takes an object that an export has printed: on stdout its progress and its result, on stderr its log."""

@@ -71,11 +71,6 @@ class Outcome:
         return cls(name=name, ending=ending, exit_status=code, seconds=seconds, summary=summary, reason=reason)
 
     @classmethod
-    def misconfigured(cls, name: str, reason: str) -> "Outcome":
-        """Returns the outcome of an export that cannot be run as it is configured."""
-        return cls(name=name, ending="misconfigured", exit_status=UsageError.exit_status, reason=reason)
-
-    @classmethod
     def not_started(cls, name: str, reason: str, exit_status: int) -> "Outcome":
         """Returns the outcome of an export for which no process was started."""
         return cls(name=name, ending="not started", exit_status=exit_status, reason=reason)

@@ -72,7 +72,7 @@ def test_no_line_and_no_number_of_lines_takes_the_memory() -> None:
     assert list(lines.take(b"\ny\n")) == [b"x" * 10, b"y"]
     for number in range(1000):
         remarks.add(b"\x1b[2J%d " % number + b"y" * 100_000)
-    kept = remarks.beside(None)
+    kept = remarks.beside(None, "failed")
     assert kept[0] == "(990 lines before)"
     assert len(kept) == 11
     assert all(len(line) <= 300 and line.isprintable() for line in kept)
@@ -82,11 +82,19 @@ def test_what_the_reason_says_is_not_said_again() -> None:
     remarks = Remarks()
     for line in (b"2026-02-10T00:00:00Z exporter: the disk is full", b"2026-02-10T00:00:00Z Free some", b"Killed"):
         remarks.add(line)
-    assert remarks.beside("the disk is full\nFree some") == ["Killed"]
-    assert len(remarks.beside(None)) == 3
+    assert remarks.beside("the disk is full\nFree some", "failed") == ["Killed"]
+    assert len(remarks.beside(None, "failed")) == 3
 
 
 def test_only_objects_are_objects() -> None:
     assert object_in(b'{"a": 1}') == {"a": 1}
     for line in (b"", b"[1]", b"Traceback", b"\xff", b"[" * 100_000):
         assert object_in(line) is None
+
+
+def test_a_child_that_is_interrupted_says_so_once() -> None:
+    remarks = Remarks()
+    for line in (b"interrupted", b"interrupted by a library"):
+        remarks.add(line)
+    assert remarks.beside(None, "interrupted") == ["interrupted by a library"]
+    assert remarks.beside(None, "failed") == ["interrupted", "interrupted by a library"]
