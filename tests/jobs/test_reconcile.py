@@ -301,6 +301,12 @@ async def test_an_erasure_explains_no_loss_elsewhere(tmp_path: Path) -> None:
         assert reasons(found)["erased"] == explained
 
 
+async def test_conversations_that_an_erasure_keeps_out_are_said_to_be_named(tmp_path: Path) -> None:
+    root = await made_here(tmp_path / "out", [conversation_at(FIRST + DAY, 60, user_id="u-1")])
+    await erase(root, Wish(by="user_id", values=["u-1"], future=True), KEYS, Quiet(), now=NOW)
+    assert any("erased people are kept out" in limit for limit in (await run(root, rows=[])).limits)
+
+
 async def test_one_open_conversation_explains_its_own_minutes(tmp_path: Path) -> None:
     def rows(seconds: int, of_open: int) -> list[Row]:
         made = [conversation_at(FIRST + DAY + number * HOUR, seconds, status="completed") for number in range(12)]
