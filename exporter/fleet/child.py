@@ -14,7 +14,7 @@ import anyio
 
 from exporter.fleet.child_output import Lines, Remarks, object_in
 from exporter.fleet.turn_server import TurnServer
-from exporter.run.turn_messages import TURNS_VARIABLE
+from exporter.run.turn_messages import TURNS_VARIABLE, TurnMessageError
 
 _READ_BYTES: Final = 65_536
 #: What a child has started may hold its output open after its end; that is not waited for any longer.
@@ -53,10 +53,10 @@ class Child:
         """
         # Sockets serve as pipes, because the event loop knows their end from that of the process.
         with ExitStack() as ours, ExitStack() as theirs:
-            pairs = [socket.socketpair() for _ in range(3)]
-            for one, other in pairs:
-                ours.enter_context(one)
-                theirs.enter_context(other)
+            pairs = []
+            for _ in range(3):
+                one, other = socket.socketpair()
+                pairs.append((ours.enter_context(one), theirs.enter_context(other)))
                 one.setblocking(False)
             connection, output, errors = (other.fileno() for _, other in pairs)
             self._process = process = await asyncio.create_subprocess_exec(
@@ -84,7 +84,7 @@ class Child:
                 elif self._is_to_stop:
                     self.stop()
                 async with anyio.create_task_group() as group:
-                    group.start_soon(turns.serve, self.job.name, pairs[0][0])
+                    group.start_soon(self._serve, turns, pairs[0][0])
                     group.start_soon(self._read, pairs[1][0])
                     group.start_soon(self._read, pairs[2][0])
                     code = await process.wait()
@@ -109,6 +109,12 @@ class Child:
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _serve(self, turns: TurnServer, connection: socket.socket) -> None:
+        try:
+            await turns.serve(self.job.name, connection)
+        except TurnMessageError as error:
+            self.remarks.add(f"stopped, because it sent what is no message about turns: {error}".encode())
 
     async def _read(self, stream: socket.socket) -> None:
         lines = Lines()

@@ -2,11 +2,14 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 #: A longer line is cut off.
 _MOST_LINE_BYTES: Final = 1024 * 1024
+#: What a summary has, of all that it has.
+_COUNTS: Final = ("generation", "rows", "new_rows", "files", "bytes", "requests")
+_TEXTS: Final = ("state", "manifest")
 _MOST_TEXT_LINES: Final = 10
 _MOST_TEXT_CHARACTERS: Final = 300
 
@@ -40,6 +43,12 @@ def object_in(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def is_summary(found: Mapping[str, Any]) -> bool:
+    """Returns whether an object is the summary of a run, and not another one of that name."""
+    are_counted = all(isinstance(found.get(key), int) and not isinstance(found[key], bool) for key in _COUNTS)
+    return are_counted and all(isinstance(found.get(key), str) for key in _TEXTS)
 
 
 class Remarks:
