@@ -5,11 +5,11 @@ a few pages show them all, taken from the summary where no filter makes it anoth
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import dataclass, replace
+from math import ceil, isfinite
 from typing import Final, Literal
 
-from exporter.contract import BEGINNING, DAY, EPOCH, MAX_PAGE_SIZE, Instant
+from exporter.contract import BEGINNING, DAY, EPOCH, HIDDEN_STATUS, MAX_PAGE_SIZE, Instant
 from exporter.coverage import Coverage, Interval
 from exporter.errors import AccessError, RequestRefusedError, UnusableAnswerError
 from exporter.jobs.plan_result import PaceFrom, PlannedPartition, PlanResult, RowsFrom, SizesFrom
@@ -22,10 +22,10 @@ from exporter.log.state import State
 from exporter.model import PageRequest
 from exporter.partitions import day_number, key_of, partition_of
 from exporter.pipeline.hydration import Hydrator
-from exporter.pipeline.probe import Opening
+from exporter.pipeline.probe import Opening, is_hidden
 from exporter.pipeline.reader import Reader
 from exporter.run.clocks import settle_time
-from exporter.run.connect import open_reader
+from exporter.run.connect import knows_hidden, open_reader
 from exporter.run.context import RunContext
 from exporter.run.organization import check_organization
 from exporter.run.protection import settle_policy, tables_of
@@ -33,7 +33,7 @@ from exporter.run.reconcile import check_file_mode, in_stored_zone, known_end, s
 from exporter.run.usage import usage_between
 from exporter.schedule import probes
 from exporter.schedule.clock import row_times
-from exporter.schedule.forecast import PILOTS, Forecast
+from exporter.schedule.forecast import Forecast
 from exporter.schedule.survey import Profile
 from exporter.settings import Request, Selection
 from exporter.store.location import Location
@@ -52,6 +52,10 @@ _REQUESTS_OF_WINDOW: Final = 1.5
 _TELLING_REQUESTS: Final = 50
 #: Stored rows tell what one takes if there are so many.
 _TELLING_ROWS: Final = 1000
+#: Beside the summary of usage, so many questions show whether it may be right.
+_PAGES_BESIDE_USAGE: Final = 8
+#: Days of the usage summary may be those of a zone that is so far from UTC.
+_ZONE_SHARE: Final = 14 / 24
 #: Two counts of the platform, and the export, may differ by this share.
 _USAGE_ERROR: Final = 0.02
 
@@ -95,7 +99,7 @@ async def plan(destination: Location, asked: Selection, context: RunContext) -> 
         changed = await _count_changed(reader, found, wanted, context)
         hydrator = Hydrator.of(reader, request, context.settings, found.hydrated_fields)
         sampler = Sampler(reader, request, tables, context.settings.page_size, hydrator)
-        forecast, rows_from = await _forecast(reader, sampler, wanted.missing, request)
+        forecast, rows_from = await _forecast(reader, sampler, wanted.missing, request, found)
         questions = reader.counters.requests
     return _planned(
         found, asked, request, context, wanted, forecast, rows_from, changed, sampler.sizes, paces, questions
@@ -132,9 +136,11 @@ async def _count_changed(reader: Reader, found: State, wanted: _Wanted, context:
     return rows, rows >= page.limit
 
 
-async def _forecast(reader: Reader, sampler: Sampler, missing: Coverage, request: Request) -> tuple[Forecast, RowsFrom]:
+async def _forecast(
+    reader: Reader, sampler: Sampler, missing: Coverage, request: Request, state: State
+) -> tuple[Forecast, RowsFrom]:
     if not missing:
-        return Forecast(0, 0, 0, Profile()), "count"
+        return Forecast(0, 0, 0, Profile(), is_counted=True), "count"
     start, end = missing.intervals[0].start, missing.intervals[-1].end
     if start <= BEGINNING:
         missing -= Coverage([Interval(BEGINNING, await _find_start(reader, end))])
@@ -142,12 +148,21 @@ async def _forecast(reader: Reader, sampler: Sampler, missing: Coverage, request
     usage = None
     if not request.filters and DAY <= end - start <= _MOST_USAGE:
         usage = await _forecast_by_usage(reader, missing)
+    hides = False
+    if "status" not in request.filters:
+        hides = knows_hidden(state, request) or await is_hidden(reader, HIDDEN_STATUS)
     left = MOST_QUESTIONS - reader.counters.requests
-    # Where the summary counts, pages only tell what rows take.
-    found = await sampler.survey(missing, left if usage is None else min(left, PILOTS))
-    if found.low == found.high:
+    # Where the summary counts, pages tell what rows take, and whether it may be right.
+    found = await sampler.survey(missing, left if usage is None else min(left, _PAGES_BESIDE_USAGE), hides=hides)
+    if found.is_counted:
         return found, "count"
-    return (found, "sample") if usage is None else (usage, "usage")
+    if usage is None:
+        return found, "sample"
+    if found.low <= usage.rows <= found.high:
+        return usage, "usage"
+    # They contradict each other, and either may be wrong.
+    low, high = min(found.low, usage.low), max(found.high, usage.high)
+    return replace(usage, low=low, high=high, is_contradicted=True), "usage"
 
 
 async def _find_start(reader: Reader, end: Instant) -> Instant:
@@ -174,6 +189,9 @@ async def _forecast_by_usage(reader: Reader, missing: Coverage) -> Forecast | No
             rows = day.total * (part.end - part.start) / DAY
             gaps.append((part, rows))
             doubtful += min(rows, day.total - rows)
+    for edge in (missing.intervals[0].start, missing.intervals[-1].end - 1):
+        # A day there may be that of another zone.
+        doubtful += _ZONE_SHARE * sum(day.total for day in days if day_number(day.day) == edge // DAY)
     rows = sum(part[1] for part in gaps)
     error = doubtful + _USAGE_ERROR * rows
     return Forecast(rows, max(0.0, rows - error), rows + error, Profile((), tuple(gaps)))
@@ -211,7 +229,7 @@ def _planned(
         missing=tuple(interval.period for interval in wanted.missing),
         rows=round(rows),
         rows_low=round(forecast.low),
-        rows_high=round(forecast.high),
+        rows_high=round(forecast.high) if isfinite(forecast.high) else None,
         rows_from=rows_from,
         changed=changed[0],
         changed_is_least=changed[1],
@@ -229,7 +247,7 @@ def _planned(
         recordings=recordings,
         recording_bytes=recording_bytes,
         questions=questions,
-        notes=tuple(_notes(sizes, rows, asked, recordings)),
+        notes=(*_doubts(forecast), *_notes(sizes, rows, asked, recordings)),
     )
 
 
@@ -288,3 +306,13 @@ def _notes(sizes: Sizes, rows: float, asked: Selection, recordings: int | None) 
         yield "no page came with rows, so that their size is not known"
     if asked.recordings and recordings is None and rows >= 1:
         yield "the rows do not say which conversations have a recording"
+
+
+def _doubts(forecast: Forecast) -> Iterator[str]:
+    """Says why less is known of the rows than usual."""
+    if forecast.is_contradicted:
+        yield "the usage summary and the pages contradict each other; exporter reconcile compares them day by day"
+    if forecast.is_cut:
+        yield "an instant has more rows than a page shows, and nothing tells how many"
+    elif not isfinite(forecast.high):
+        yield "pages contradict each other, so that they tell only how many rows there are at least"
