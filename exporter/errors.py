@@ -275,8 +275,8 @@ class OvertakenError(StoreError):
 
 
 class RefusedAddressError(ExporterError, OSError):
-    """The link of a recording leads where none may be asked for. The message never holds more of it than its host. It is
-    an OSError also, because connectors and resolvers may raise nothing else."""
+    """The link of a recording leads where none may be asked for. The message never holds more of it than its host. This
+    is an OSError also, because connectors and resolvers may raise nothing else."""
 
 
 class DoubtfulStreamError(ExporterError):

@@ -188,7 +188,7 @@ async def test_a_filtered_export_must_not_have_more(tmp_path: Path) -> None:
     root = await made_here(tmp_path / "out", filters={"status": "failed"})
     found = await run(root)
     assert reasons(found)["filtered"] >= 4
-    assert (found.exit_status, found.comparable, found.agrees, found.is_explained) == (0, False, False, False)
+    assert (found.exit_status, found.comparable, found.agrees, found.explained) == (0, False, False, False)
     none = await run(root, rows=[])
     assert none.exit_status == 3
 
