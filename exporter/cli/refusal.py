@@ -62,9 +62,10 @@ def _watch_of_entry(command: str, config: Config, name: str, typed: str | None) 
     """Returns the watch of an entry, without what needs a variable that is not set."""
     layer, variables = config.layers[name], config.variables(name)
     # What stands in the file still says which destination is meant.
-    where, hooks = str(layer.keys["destination"].value), Hooks()
+    where = str(layer.keys["destination"].value)
     destination: Location | None = None
-    metrics_file = ca_file = None
+    metrics_file = Path(typed) if typed else None
+    ca_file = None
     with suppress(UsageError):
         destination = parse_location(where := destination_of(layer.keys["destination"], variables))
     known = {}
@@ -72,15 +73,14 @@ def _watch_of_entry(command: str, config: Config, name: str, typed: str | None) 
         with suppress(UsageError):
             Hooks.of({key: node}, variables.text)
             known[key] = node
-    hooks = Hooks.of(known, variables.text)
+    if typed is None:
+        with suppress(UsageError):
+            metrics_file = metrics_file_of(layer, variables)
     with suppress(UsageError):
-        metrics_file = Path(typed) if typed is not None else metrics_file_of(layer, variables)
-    if metrics_file is not None:
-        metrics_file = _checked(metrics_file, where) if typed != "" else None
-    with suppress(UsageError):
-        if (node_of_ca := layer.keys.get("ca_file")) is not None:
-            ca_file = absolute(node_of_ca, variables.text(node_of_ca))
-    return Watch(command, destination, where, name, hooks, metrics_file, ca_file)
+        if (authorities := layer.keys.get("ca_file")) is not None:
+            ca_file = absolute(authorities, variables.text(authorities))
+    file = None if metrics_file is None else _checked(metrics_file, where)
+    return Watch(command, destination, where, name, Hooks.of(known, variables.text), file, ca_file)
 
 
 def _checked(metrics_file: Path, where: str) -> Path | None:
