@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast, get_args
@@ -27,6 +28,8 @@ from exporter.words import did_you_mean
 
 CONFIG_VARIABLE: Final = "EXPORTER_CONFIG"
 FILE_NAME: Final = "exporter.toml"
+#: What the config file held when the process that has started this one checked it. Since then, it may have changed.
+CHECKED: ContextVar[bytes | None] = ContextVar("checked", default=None)
 Spec = TypeVar("Spec", bound=ExportSpec)
 
 _COMMANDS: Final = get_args(Command)
@@ -117,7 +120,7 @@ def find_config(given: str | None, environment: Mapping[str, str]) -> Path | Non
         raise UsageError("--config: must name a file; is the variable that it was taken from empty?")
     for name, path in (("--config", given), (CONFIG_VARIABLE, environment.get(CONFIG_VARIABLE))):
         if path:
-            if not os.path.lexists(path):
+            if CHECKED.get() is None and not os.path.lexists(path):
                 raise UsageError(f"{name} {path}: there is no such file")
             return Path(path)
     here = Path(FILE_NAME)
@@ -130,12 +133,13 @@ def find_config(given: str | None, environment: Mapping[str, str]) -> Path | Non
     return own if own is not None and os.path.lexists(own) else None
 
 
-def load_config(path: Path, environment: Mapping[str, str]) -> Config:
-    """Returns what a config file says, of which all is checked that does not depend on the environment.
+def load_config(path: Path, environment: Mapping[str, str], content: bytes | None = None) -> Config:
+    """Returns what a config file says, or the `content` that it had. All is checked that does not depend on the
+    environment.
 
     Raises `UsageError`, which names line, column and key.
     """
-    root = read_toml(path)
+    root = read_toml(path, CHECKED.get() if content is None else content)
     check_texts(root)
     config = Config(path, environment, root.document, read_layers(root))
     for name, layer in config.layers.items():
