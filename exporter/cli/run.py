@@ -3,7 +3,9 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
@@ -11,13 +13,16 @@ import typer
 from exporter.cli.flags import Display, flag, switch, with_options
 from exporter.cli.fleet_display import open_fleet_display
 from exporter.cli.fleet_report import describe_outcomes, fleet_figures
+from exporter.cli.lifeline import CONTENT_VARIABLE
 from exporter.cli.log import open_log, written_to
+from exporter.cli.machine import translating
 from exporter.cli.output import report, say
 from exporter.cli.runner import run_until_signal
 from exporter.errors import UsageError
 from exporter.options.config import command_of, load_config
 from exporter.options.config_place import find_config
 from exporter.options.option import Group
+from exporter.options.toml import read_content
 from exporter.words import did_you_mean
 
 
@@ -64,7 +69,8 @@ def run(
     path = find_config(config, os.environ)
     if path is None:
         raise UsageError("there is no config file: write exporter.toml (exporter help config), or give --config")
-    known = load_config(path, os.environ)
+    content = read_content(path)
+    known = load_config(path, os.environ, content)
     chosen = _choose(names or [], known.names, every=every)
 
     from exporter.fleet.child import Job
@@ -78,9 +84,11 @@ def run(
     # An entry that is wrong is for its own process to tell of, as in a run of it alone.
     arguments = {name: (command_of(known.layers[name]), *options, "--", name) for name in chosen}
     named = [Job(name, arguments[name], known.variables_of_others(name)) for name in chosen]
-    fleet = Fleet(named, jobs, shown, os.environ)
     try:
-        outcomes = run_until_signal(fleet.run, "stopped")
+        with _kept(content) as descriptor:
+            inherited = {CONTENT_VARIABLE: descriptor}
+            fleet = Fleet(named, jobs, shown, os.environ, inherited)
+            outcomes = run_until_signal(fleet.run, "stopped")
     finally:
         shown.close()
     seconds = shown.state.seconds
@@ -97,6 +105,16 @@ def run(
     else:
         report(lines[0] if display.quiet else "\n".join(lines))
     raise typer.Exit(figures["status"])
+
+
+@contextmanager
+def _kept(content: bytes) -> Iterator[int]:
+    """Yields the descriptor of a file without a name that holds the content: every export is to read what was checked,
+    whoever writes to the config file meanwhile."""
+    with translating(), TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        yield file.fileno()
 
 
 def _choose(names: Sequence[str], known: Sequence[str], *, every: bool) -> list[str]:

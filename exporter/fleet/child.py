@@ -46,10 +46,13 @@ class Child:
     _is_to_stop: bool = False
     _is_to_end: bool = False
 
-    async def run(self, turns: TurnServer, environment: Mapping[str, str]) -> int:
+    async def run(
+        self, turns: TurnServer, environment: Mapping[str, str], inherited: Mapping[str, int] | None = None
+    ) -> int:
         """Runs the process, and returns its exit status, or less than 0 if a signal has killed it.
 
-        It gets its turns from the server. Cancelled, it ends the process at once. Raises `OSError`.
+        It gets its turns from the server, and the descriptors that are `inherited`, each by the name of a variable.
+        Cancelled, it ends the process at once. Raises `OSError`.
         """
         # Sockets serve as pipes, because the event loop knows their end from that of the process.
         with ExitStack() as ours, ExitStack() as theirs:
@@ -59,6 +62,7 @@ class Child:
                 pairs.append((ours.enter_context(one), theirs.enter_context(other)))
                 one.setblocking(False)
             connection, output, errors = (other.fileno() for _, other in pairs)
+            descriptors = {**(inherited or {}), TURNS_VARIABLE: connection}
             self._process = process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 # Modules in the working directory are not ours.
@@ -71,9 +75,9 @@ class Child:
                 stderr=errors,
                 env={
                     **{name: value for name, value in environment.items() if name not in self.job.withheld},
-                    TURNS_VARIABLE: str(connection),
+                    **{name: str(number) for name, number in descriptors.items()},
                 },
-                pass_fds=(connection,),
+                pass_fds=tuple(descriptors.values()),
                 start_new_session=True,
             )
             theirs.close()

@@ -19,20 +19,26 @@ _TICK_SECONDS: Final = 1.0
 
 
 class Fleet:
-    """Runs jobs, at most `at_once` at a time, and tells an observer.
+    """Runs jobs, at most `at_once` at a time, and tells an observer. All have the descriptors that are `inherited`.
 
     The first signal asks all processes to end in good order, and the second one ends them at once. Whatever happens to
     this process, no child outlives it for longer than it takes to end in good order.
     """
 
     def __init__(
-        self, jobs: Iterable[Job], at_once: int, observer: FleetObserver, environment: Mapping[str, str]
+        self,
+        jobs: Iterable[Job],
+        at_once: int,
+        observer: FleetObserver,
+        environment: Mapping[str, str],
+        inherited: Mapping[str, int] | None = None,
     ) -> None:
         self._jobs: Final = list(jobs)
         self._waiting: Final = iter(self._jobs)
         self._at_once: Final = at_once
         self._observer: Final = observer
         self._environment: Final = environment
+        self._inherited: Final = inherited
         self._turns: Final = TurnServer()
         self._children: dict[str, Child] = {}
         self._outcomes: dict[str, Outcome] = {}
@@ -102,7 +108,7 @@ class Fleet:
     async def _run_child(self, child: Child) -> int:
         while True:
             try:
-                return await child.run(self._turns, self._environment)
+                return await child.run(self._turns, self._environment, self._inherited)
             except OSError:
                 # What the machine lacks now, the end of another process may give back.
                 if self._signals or self._held_up + 1 == len(self._children):

@@ -12,6 +12,7 @@ from exporter import route
 from exporter.contract import TOKEN_VARIABLE
 from exporter.errors import UsageError
 from exporter.options.config_layers import HINTS, SPEC_KEYS, SYNC_KEYS, Command, Layer, read_layers, token_variables_in
+from exporter.options.config_place import CHECKED
 from exporter.options.config_values import (
     Variables,
     absolute,
@@ -122,12 +123,13 @@ class _AtAnyTime(ExportSpec):
     reads_on = False
 
 
-def load_config(path: Path, environment: Mapping[str, str]) -> Config:
-    """Returns what a config file says, of which all is checked that does not depend on the environment.
+def load_config(path: Path, environment: Mapping[str, str], content: bytes | None = None) -> Config:
+    """Returns what a config file says, or the `content` that it had. All is checked that does not depend on the
+    environment.
 
     Raises `UsageError`, which names line, column and key.
     """
-    root = read_toml(path)
+    root = read_toml(path, CHECKED.get() if content is None else content)
     check_texts(root)
     config, mistakes = Config(path, environment, root.document, read_layers(root), token_variables_in(root)), Mistakes()
     for name, layer in config.layers.items():

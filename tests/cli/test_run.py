@@ -13,7 +13,7 @@ import pytest
 from anyio import to_thread
 
 from exporter.contract import DAY, parse_timestamp
-from exporter.sandbox import TOKEN, Sandbox, make_conversations, serve
+from exporter.sandbox import TOKEN, Sandbox, ServedRequest, make_conversations, serve
 
 pytestmark = pytest.mark.anyio
 UNTIL = parse_timestamp("2026-02-10T00:00:00Z")
@@ -113,6 +113,22 @@ async def test_an_entry_that_is_wrong_calls_its_hooks_once_and_quiet_hides_none_
         assert len(warnings) == 1, done.stderr
     # A warning and an error of each.
     assert len(done.stderr.splitlines()) == 4, done.stderr
+
+
+async def test_every_export_reads_the_file_that_was_checked(tmp_path: Path) -> None:
+    async with configured(tmp_path) as sandbox:
+        file = tmp_path / "exporter.toml"
+
+        def spoil(_: ServedRequest) -> None:
+            file.write_text("[exports")
+
+        sandbox.on_request = spoil
+        secrets = {"ACME": TOKEN, "GLOBEX": TOKEN}
+        done = await to_thread.run_sync(
+            lambda: exporter(tmp_path, "acme", "globex", "--jobs", "1", "--json", **secrets)
+        )
+    assert file.read_text() == "[exports"
+    assert [each["ending"] for each in json.loads(done.stdout)["exports"]] == ["complete", "complete"], done.stderr
 
 
 async def test_names_are_checked_before_anything_runs(tmp_path: Path) -> None:
