@@ -123,7 +123,14 @@ class AccessError(RefusedError):
 
 
 class TokenRenewedError(AccessError):
-    """The token was refused, and there is another one by now: the same request is worth repeating at once."""
+    """The token was refused, and there is another one by now: the same request is worth repeating at once.
+
+    `readings` says which one: after so many readings of where it is kept.
+    """
+
+    def __init__(self, message: str, readings: int = 0) -> None:
+        super().__init__(message)
+        self.readings = readings
 
 
 class RequestRefusedError(RefusedError):

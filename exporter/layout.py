@@ -47,6 +47,10 @@ DROPPED: Final = f"{PRIVATE}/dropped"
 ERASURES: Final = f"{PRIVATE}/erasures"
 LOCK: Final = f"{PRIVATE}/lock"
 PROBE: Final = f"{PRIVATE}/probe"
+#: How the names begin of what a check writes to an object store, and deletes again.
+CHECKS: Final = f"{PRIVATE}/check-"
+#: And on a disk, of a hidden directory.
+CHECK_PLACES: Final = ".exporter-check-"
 RUNS: Final = f"{PRIVATE}/runs.jsonl"
 #: Temporary files, if the machine has no other place for them.
 SCRATCH: Final = f"{PRIVATE}/scratch"

@@ -160,8 +160,8 @@ async def reconcile(
 ) -> ReconcileResult:
     """Compares `spec.destination` with the platform's own totals, day by day, as `exporter reconcile` does.
 
-    The days of the totals may be those of UTC, of the export's time zone, or of the zone `days_in`. Only `since`,
-    `until`, and as whom count in the spec. No exception says that a day differs: look at `exit_status`, or at
+    The days of the totals are those of the zone `days_in`; without it, those of UTC or of the export's time zone. Only
+    `since`, `until`, and as whom count in the spec. No exception says that a day differs: look at `exit_status`, or at
     `unexplained`. Raises `AccessError` if the token lacks `billing:manage`; everything else is as for `export`.
     """
     zone = None if days_in is None else check_zone(days_in, "days_in")

@@ -38,7 +38,7 @@ def check(destination: Destination, spec: ExportSpec, as_json: OneObject = False
             report("\n".join(described(finding)))
 
     programs = _programs(entry.hooks) if (entry := current_entry()) else ()
-    result = run_until_signal(lambda: run_check(target, prepared, tell, programs), "stopped; nothing was changed")
+    result = run_until_signal(lambda: run_check(target, prepared, tell, programs), "stopped; nothing of it stays")
     show([_verdict(result)], figures_of(result), as_json=as_json)
     raise typer.Exit(result.exit_status)
 
@@ -67,7 +67,7 @@ def _verdict(result: "CheckResult") -> str:
 def figures_of(result: "CheckResult") -> dict[str, Any]:
     """Returns a check for programs."""
     findings = [
-        {"name": each.name, "grade": each.grade, "what": each.what, "ends_with": each.exit_status}
+        {"name": each.name, "grade": each.grade, "what": each.what, "exit_status": each.exit_status}
         for each in result.findings
     ]
-    return {"destination": result.destination, "ends_with": result.exit_status, "findings": findings}
+    return {"destination": result.destination, "exit_status": result.exit_status, "findings": findings}

@@ -53,13 +53,28 @@ class Observers:
 class Shown:
     """Holds what shows a run. `logs` take what must stand in a log, `json_log` what stderr gets in place of text.
 
-    `draws` says that a picture is on the terminal until the observer is closed.
+    `draws` says that a picture is on the terminal until the observer is closed, and `is_quiet` that the observer shows
+    nothing on stderr.
     """
 
     observer: Observers
+    is_quiet: bool
     draws: bool
     logs: Sequence[Log]
     json_log: Log | None
+
+    def alert(self, text: str) -> None:
+        """Warns of what nobody may miss, however quiet the command is."""
+        self.observer.warn(text)
+        if self.is_quiet:
+            self.say_warning(text)
+
+    def say_warning(self, text: str) -> None:
+        """Writes a warning to stderr alone."""
+        if self.json_log is None:
+            say(f"warning: {text}")
+        else:
+            self.json_log("warning", text, {})
 
 
 def open_display(
@@ -102,7 +117,13 @@ def open_display(
             log("info", "started", started)
     if display.json_lines:
         observers.append(ObjectProgress(lambda fields: typer.echo(json.dumps(fields))))
-    return Shown(observer=Observers(observers), draws=isinstance(on_stderr, Screen), logs=logs, json_log=json_log)
+    return Shown(
+        observer=Observers(observers),
+        is_quiet=display.quiet,
+        draws=isinstance(on_stderr, Screen),
+        logs=logs,
+        json_log=json_log,
+    )
 
 
 def _check_outside(file: Path, destination: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from exporter.cli.public_reason import public_reason
 from exporter.contract import format_datetime
-from exporter.errors import DestinationError, ExporterError
 from exporter.jobs.standing import Standing
 from exporter.jobs.status import Status, UnendedRun
 from exporter.log.journal import RunRecord
@@ -26,7 +26,6 @@ _EVENTS: Final[Mapping[int, Event]] = {0: "success", 3: "doubt", 5: "held"}
 _ENDINGS: Final[Mapping[Event, str]] = {
     "start": "/start", "success": "", "doubt": "/fail", "failure": "/fail", "held": "/log",
 }  # fmt: skip
-_REASON_CHARACTERS: Final = 500
 _COUNTED: Final = (
     ("new_doubts", "doubt"),
     ("quarantined_rows", "quarantined row"),
@@ -96,16 +95,9 @@ class Ending(NamedTuple):
 
     @property
     def reason(self) -> str | None:
-        """Returns in a line why the run did not end well, without what the user has typed as a filter."""
-        match self.error:
-            case DestinationError():
-                # The difference between two requests may be a caller's number.
-                return "the destination is another export's, or cannot take this one; the log of the run says why"
-            case ExporterError():
-                return _first_line(str(self.error))
-            case BaseException():
-                # The message of a defect may quote a conversation.
-                return f"unexpected {type(self.error).__name__}"
+        """Returns in a line why the run did not end well, without what messages may quote."""
+        if self.error is not None:
+            return public_reason(self.error)
         if not self.exit_status:
             return None
         counts = [count_of(number, noun) for key, noun in _COUNTED if (number := self.figures.get(key))]
@@ -113,6 +105,11 @@ class Ending(NamedTuple):
         if self.exit_status == 3:
             return f"finished, but something is in doubt{found}"
         return f"ended with exit status {self.exit_status}{found}"
+
+
+def told_of_start(began: Told, standing: Standing | None) -> Told:
+    """Returns what is told of a run that begins."""
+    return began if standing is None else msgspec.structs.replace(began, **_place(standing.status))
 
 
 def told_of_end(
@@ -184,7 +181,3 @@ def _spent(name: str, figures: Mapping[str, Any], record: RunRecord | None) -> i
 
 def _place(status: Status) -> dict[str, Any]:
     return {name: getattr(status, name) for name in ("state", "generation", "rows", "range_end")}
-
-
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0][:_REASON_CHARACTERS]

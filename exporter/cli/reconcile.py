@@ -45,7 +45,7 @@ def reconcile(
     days_in: Annotated[
         str | None,
         flag(
-            "Try this time zone too for the days of the platform's totals, besides UTC and that of DEST.",
+            "The time zone of the days of the platform's totals; without it, UTC and that of DEST are tried.",
             "NAME",
             Group.DONE,
         ),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from exporter.cli.advice import advise
-from exporter.cli.times import period_figures, span_for_people
+from exporter.cli.times import for_programs, span_for_people
 from exporter.store.location import Location
 from exporter.words import count_of
 
@@ -42,7 +42,7 @@ _SHOWN_DAYS: Final = 40
 def describe_reconciled(found: "ReconcileResult", destination: Location, *, all_days: bool) -> Iterator[str]:
     """Says whether the totals agree, then what they are, then which days differ, and why."""
     yield _verdict(found)
-    what = span_for_people(found.compared.start, found.compared.end)
+    what = span_for_people(found.start, found.end)
     yield f"  compared {what}: {count_of(len(found.days), 'day')}"
     yield f"  the platform counts {_reading(found.counted_as)}"
     for limit in found.limits:
@@ -68,6 +68,8 @@ def _verdict(found: "ReconcileResult") -> str:
         return f"agrees: the platform's totals are what is here, on {days}"
     if found.unexplained:
         return f"differs: on {len(found.unexplained):,} of {days}, and nothing that the export knows explains that"
+    if not found.comparable:
+        return f"not comparable: the export has only what its filters leave, and not too much of that, on {days}"
     differing = sum(bool(day.differing) for day in found.days)
     return f"agrees, except for what is explained: {differing:,} of {days} differ, for reasons that are known"
 
@@ -134,10 +136,12 @@ def reconciled_figures(found: "ReconcileResult") -> dict[str, Any]:
     """Returns a comparison for programs, with all days."""
     return {
         "agrees": found.agrees,
-        "explained": not found.unexplained,
+        "explained": found.explained,
+        "comparable": found.comparable,
         "state": found.state,
         "generation": found.generation,
-        **period_figures(found.compared),
+        "start": for_programs(found.start),
+        "end": for_programs(found.end),
         "counted_as": msgspec.to_builtins(found.counted_as),
         "totals": msgspec.to_builtins(found.totals),
         "unexplained": [day.isoformat() for day in found.unexplained],

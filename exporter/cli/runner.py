@@ -20,7 +20,7 @@ from exporter.cli.output import fail_in_json, is_terminal, report, say
 from exporter.cli.query import describe_reading
 from exporter.cli.recordings_report import kept_of, recordings_figures, surprises_of
 from exporter.cli.report import describe_new_doubts, describe_summary, describe_surprises, request_figures
-from exporter.cli.watch import Watch
+from exporter.cli.watch import Watch, untold
 from exporter.errors import ExporterError, InterruptedExportError
 from exporter.layout import MEDIA
 from exporter.progress import Observer
@@ -116,7 +116,7 @@ def perform(
     stopped = f"stopped; run the same command {again}"
     try:
         with (
-            telemetry(os.environ, watch.name if watch else where, shown.observer.warn, shown.observer.note),
+            telemetry(os.environ, watch.name if watch else where, shown.alert, shown.observer.note),
             _told_to_others(watch, shown, stopped) as ended,
         ):
             observer = Observers([shown.observer, *([watch.meter] if watch else [])])
@@ -149,8 +149,8 @@ def _told_to_others(watch: Watch | None, shown: Shown, stopped: str) -> Iterator
         yield results
         return
     try:
-        _told(partial(watch.begin, shown.observer.warn), stopped, shown.observer.warn)
-        with watch.noting_record():
+        _told(watch.look, stopped, shown.alert)
+        with watch.following(shown.alert):
             yield results
     except BaseException as error:
         _tell_of_end(watch, error, shown)
@@ -165,7 +165,7 @@ def _tell_of_end(watch: Watch, ended: Result | BaseException, shown: Shown | Non
         ending = Ending(ended.status, ended.figures)
     else:
         ending = Ending(getattr(ended, "exit_status", ExporterError.exit_status), error=ended)
-    warn = say_warning if shown is None else shown.observer.warn
+    warn = say_warning if shown is None else shown.alert
     # A signal that comes now gives up what has not been told yet; the run has ended, and keeps its status.
     with suppress(InterruptedExportError):
         _told(partial(watch.end, ending, warn), "", warn)
@@ -178,8 +178,7 @@ def _told(work: Callable[[], Awaitable[None]], stopped: str, warn: Callable[[str
     except InterruptedExportError:
         raise
     except Exception as error:  # noqa: BLE001 - whoever is told of a run must not be able to fail it
-        reason = error if isinstance(error, ExporterError) else type(error).__name__
-        warn(f"nobody else could be told of the run: {reason}")
+        warn(untold(error))
 
 
 @contextmanager
@@ -221,10 +220,7 @@ def _say_what_is_kept(error: InterruptedExportError, destination: Location, comm
 def _tell_result(shown: Shown, display: Display, result: Result, where: str, says: Callable[[str], None]) -> None:
     if display.quiet:
         for surprise in result.surprises:
-            if shown.json_log is None:
-                say(f"warning: {surprise}")
-            else:
-                shown.json_log("warning", surprise, {})
+            shown.say_warning(surprise)
     for log in shown.logs:
         if display.quiet and log is shown.json_log:
             continue

@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 
 Warn: TypeAlias = Callable[[str], object]
 
-_STATES: Final[dict[str, "RunState"]] = {"success": "success", "doubt": "doubt", "held": "held"}
+_STATES: Final[dict[str, "RunState"]] = {"success": "success", "doubt": "doubt"}
+
+
+def untold(error: Exception) -> str:
+    """Returns a warning that nobody else could be told of a run."""
+    reason = error if isinstance(error, ExporterError) else type(error).__name__
+    return f"nobody else could be told of the run: {reason}"
+
+
+def _is_held(standing: "Standing | None") -> bool:
+    return standing is not None and standing.status.holder is not None
 
 
 class ThrottleMeter(Quiet):
@@ -52,6 +62,8 @@ class Watch:
     ca_file: str | None = None
     meter: ThrottleMeter = field(default_factory=ThrottleMeter)
     _record: "RunRecord | None" = None
+    _before: "Standing | None" = None
+    _has_begun: bool = False
     _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _began: float = field(default_factory=time.monotonic)
 
@@ -87,44 +99,68 @@ class Watch:
         return self.export or self.where
 
     @contextmanager
-    def noting_record(self) -> Iterator[None]:
-        """Notes what the journal says of the run that happens in the block."""
+    def following(self, warn: Warn) -> Iterator[None]:
+        """Follows the run in the block: tells that it begins once it holds the destination, and notes what the journal
+        says of it."""
+        from exporter.run.claim import claimed
         from exporter.run.record import ended
+
+        async def begin() -> None:
+            try:
+                await self._begin(warn)
+            except Exception as error:  # noqa: BLE001 - whoever is told of a run must not be able to fail it
+                warn(untold(error))
 
         def note(record: "RunRecord") -> None:
             self._record = record
 
-        token = ended.set(note)
+        tokens = claimed.set(begin), ended.set(note)
         try:
             yield
         finally:
-            ended.reset(token)
+            claimed.reset(tokens[0])
+            ended.reset(tokens[1])
 
-    async def begin(self, warn: Warn) -> None:
+    async def look(self) -> None:
+        """Looks how the destination stands before the run. Once the run holds it, nobody sees that another was
+        killed."""
+        self._before = await self._standing()
+
+    async def end(self, ending: "Ending", warn: Warn) -> None:
+        """Tells how the run ended. The file of figures is left to another run that is at work."""
+        from exporter.cli.outcome import told_of_end
+
+        seconds, ended_at = time.monotonic() - self._began, datetime.now(UTC)
+        standing = await self._standing()
+        if not self._has_begun and ending.event in ("success", "doubt"):
+            # There was nothing to do for which it had to hold the destination.
+            await self._tell_start(warn)
+        told = told_of_end(self._told(), ending, ended_at, seconds, self._record, standing)
+        if self._has_begun or not (ending.event == "held" or _is_held(standing)):
+            # Whoever is called may read the file.
+            self._write(self._figures_after(told), standing, warn)
+        await self._call(told, warn)
+
+    async def _begin(self, warn: Warn) -> None:
+        if self._has_begun:
+            return
+        self._has_begun = True
+        await self._tell_start(warn)
+        # If it cannot be written, the end says so, once.
+        self._write(self._figures_before(self._before), self._before, lambda _reason: None)
+
+    async def _tell_start(self, warn: Warn) -> None:
         """Tells of a run that was killed before, once, and that this one begins."""
-        from exporter.cli.outcome import told_of_killed
+        from exporter.cli.outcome import told_of_killed, told_of_start
         from exporter.jobs.standing import note_killed_told
 
-        standing, began = await self._standing(), self._told()
+        standing, began = self._before, self._told()
         killed = None if standing is None else standing.killed
         if self.hooks and standing is not None and killed is not None:
             await self._call(told_of_killed(began, killed, standing), warn)
             with suppress(ExporterError):
                 await note_killed_told(self.destination, killed)
-        await self._call(began, warn)
-        # If it cannot be written, the end says so, once.
-        self._write(self._figures_before(standing), standing, lambda _reason: None)
-
-    async def end(self, ending: "Ending", warn: Warn) -> None:
-        """Tells how the run ended."""
-        from exporter.cli.outcome import told_of_end
-
-        seconds, ended_at = time.monotonic() - self._began, datetime.now(UTC)
-        standing = await self._standing()
-        told = told_of_end(self._told(), ending, ended_at, seconds, self._record, standing)
-        # Whoever is called may read the file.
-        self._write(self._figures_after(told), standing, warn)
-        await self._call(told, warn)
+        await self._call(told_of_start(began, standing), warn)
 
     def _told(self) -> "Told":
         from exporter.cli.outcome import Told

@@ -19,7 +19,8 @@ async def check(
     """Checks the destination, then the API, then the programs that are `hooks`; `tell` receives each finding as soon as
     it is made.
 
-    What is wrong is a finding: no `ExporterError` is raised. Whatever does not depend on it is checked nevertheless.
+    What is wrong is a finding: no `ExporterError` is raised, but `InterruptedExportError` if a check
+    is cancelled and cannot take away what it has made. Whatever does not depend on it is checked nevertheless.
     """
     findings = Findings(tell)
     state, request = await check_destination(findings, destination, prepared)

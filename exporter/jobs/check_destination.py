@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from exporter.errors import DestinationLockedError, ExporterError
+from exporter.errors import DestinationLockedError, ExporterError, InterruptedExportError
 from exporter.jobs.check_result import Findings
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import load_state
@@ -45,6 +45,8 @@ async def check_destination(findings: Findings, destination: Location, prepared:
                 findings.not_tried(_AT_THE_STORE, "destination")
             else:
                 await _check_store(findings, store, prepared, stores)
+    except InterruptedExportError:
+        raise  # nothing more is to be found
     except ExporterError as error:
         findings.add("destination", "wrong", str(error), error.exit_status)
         findings.not_tried(_AT_THE_STORE, "destination")

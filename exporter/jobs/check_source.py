@@ -15,7 +15,7 @@ from exporter.run.clocks import settle_time
 from exporter.run.connect import ask_first, open_reader
 from exporter.run.context import RunContext
 from exporter.run.filter_trial import try_filters
-from exporter.run.organization import served_organizations
+from exporter.run.organization import look_at_served
 from exporter.run.prepared import Prepared
 from exporter.run.reconcile import has_sensitive_fields, in_stored_zone, known_end, settle_range
 from exporter.run.token_end import near_end
@@ -99,7 +99,7 @@ async def _check_api(findings: Findings, reader: Reader, questions: _Questions) 
         _check_range(findings, questions, opening)
         await _check_filters(findings, reader, questions, opening)
     with findings.about("organization") as told:
-        owners = await served_organizations(reader)
+        owners = (await look_at_served(reader)).owners
         for owner in owners:
             check_owner(owner, context.credentials.organization)
             check_stored_owner(owner, state.organization)

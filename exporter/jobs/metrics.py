@@ -9,7 +9,7 @@ import msgspec
 from exporter.jobs.standing import Standing
 from exporter.log.state import StateName
 
-RunState: TypeAlias = Literal["running", "success", "doubt", "failure", "interrupted", "held"]
+RunState: TypeAlias = Literal["running", "success", "doubt", "failure", "interrupted"]
 
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 

@@ -24,10 +24,11 @@ from exporter.partitions import day_number, key_of, partition_of
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader
+from exporter.pipeline.role import organizations_of
 from exporter.run.clocks import settle_time
 from exporter.run.connect import open_reader
 from exporter.run.context import RunContext
-from exporter.run.organization import check_organization
+from exporter.run.organization import Ownership
 from exporter.run.protection import settle_policy, tables_of
 from exporter.run.reconcile import check_file_mode, in_stored_zone, known_end, settle_range, settle_request
 from exporter.run.usage import usage_between
@@ -89,8 +90,7 @@ async def plan(destination: Location, asked: Selection, context: RunContext) -> 
         and (seconds := (run.ended_at - run.started_at).total_seconds()) > 0
     ]
     async with open_reader(request, context) as reader:
-        latest = await _find_latest(reader, known_end(found, asked), context)
-        await check_organization(reader, found, context.credentials.organization)
+        latest = await _find_latest(reader, found, known_end(found, asked), context)
         wanted = _choose(found, asked, latest)
         changed = await _count_changed(reader, found, wanted, context)
         hydrator = Hydrator.of(reader, request, context.settings, found.hydrated_fields)
@@ -102,10 +102,19 @@ async def plan(destination: Location, asked: Selection, context: RunContext) -> 
     )
 
 
-async def _find_latest(reader: Reader, until: Instant | None, context: RunContext) -> Instant:
-    """Returns the end of a range that has none of its own. Raises `UsageError` if no clock can be believed."""
+async def _find_latest(reader: Reader, found: State, until: Instant | None, context: RunContext) -> Instant:
+    """Returns the end of a range that has none of its own.
+
+    Raises `UsageError` if no clock can be believed, and as `Ownership.settle`.
+    """
+    ownership = Ownership(reader, found, context.credentials)
     rows = (await reader.look(probes.newest(until))).page.rows
-    opening = Opening(newest=row_times(rows.created_at, rows.updated_at))
+    opening = Opening(
+        newest=row_times(rows.created_at, rows.updated_at),
+        newest_ids=tuple(row.id for row in rows.rows[:1]),
+        organizations=organizations_of(rows.rows),
+    )
+    await ownership.settle(opening)
     reader.now = settle_time(reader, opening, until, context)
     return reader.now.end(context.lag)
 

@@ -5,7 +5,7 @@ is changed, and no lock is taken.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from anyio import to_thread
@@ -14,10 +14,11 @@ from exporter.contract import BEGINNING, DAY, EPOCH, Instant
 from exporter.coverage import Coverage, Interval
 from exporter.errors import StoreError, UsageError
 from exporter.jobs.reconcile_days import Facts, Question, compare
-from exporter.jobs.reconcile_reading import Comparable, comparable_by
+from exporter.jobs.reconcile_erasures import Taken, taken_by
+from exporter.jobs.reconcile_reading import Comparable, comparable_by, narrowing
 from exporter.jobs.reconcile_result import CountedAs, ReconcileResult
 from exporter.jobs.reconcile_tally import TELLING_COLUMNS, Tally, is_of_one_day
-from exporter.log.commits import load_state
+from exporter.log.commits import load_commits, load_state
 from exporter.log.expiry import field_floors, row_floor
 from exporter.log.quarantine import created_at_of
 from exporter.log.state import State, state_name
@@ -29,7 +30,7 @@ from exporter.run.connect import open_reader
 from exporter.run.context import RunContext
 from exporter.run.encryption import find_cipher_if_here
 from exporter.run.reconcile import between, in_stored_zone, missed_by, settle_request, shown, stored_export
-from exporter.run.usage import UsageSummary, merged, read_usage
+from exporter.run.usage import UsageSummary, merged, read_earlier_usage, read_usage
 from exporter.settings import Request, Selection
 from exporter.store.base import Store
 from exporter.store.location import Location
@@ -59,6 +60,7 @@ class _Stored:
     quarantined: tuple[Instant, ...]
     unreadable: Coverage
     is_sealed: bool
+    erased: tuple[Taken, ...] = ()
 
 
 async def reconcile(
@@ -66,9 +68,9 @@ async def reconcile(
 ) -> ReconcileResult:
     """Compares the days that are asked for, or all that the export is for, up to `now`.
 
-    The days of the summary may be those of UTC, of the export's time zone, or of `days_in`. Raises `ExporterError`:
-    `DestinationError` if there is no export, `UsageError` if there is no day to compare, and `AccessError` if the token
-    lacks `billing:manage`.
+    The days of the summary are those of `days_in`; if it is not given, those of UTC or of the export's time zone.
+    Raises `ExporterError`: `DestinationError` if there is no export, `UsageError` if there is no day to compare, and
+    `AccessError` if the token lacks `billing:manage`.
     """
     began = context.clock()
     async with open_store(destination) as store:
@@ -79,11 +81,16 @@ async def reconcile(
         days = _days_asked(state, asked, destination, now)
         async with open_reader(request, context) as reader:
             summaries = await read_usage(reader, days.start, days.end)
+            if _is_open_below(state, asked):
+                earlier, first = await read_earlier_usage(reader, days.start)
+                summaries, days = (*earlier, *summaries), Interval(first, days.end)
             spent = reader.counters
-        zones = tuple(dict.fromkeys((UTC_NAME, request.timezone, *([days_in] if days_in else []))))
+        zones = (days_in,) if days_in else tuple(dict.fromkeys((UTC_NAME, request.timezone)))
         try:
             with using(find_cipher_if_here(context.keys)(state)):
                 stored = await _read_stored(store, state, days, zones)
+            if state.privacy.erasures:
+                stored = replace(stored, erased=taken_by(await load_commits(store)))
         except StoreError as error:
             if (await load_state(store)).number == state.number:
                 raise
@@ -93,9 +100,11 @@ async def reconcile(
     return ReconcileResult(
         state=state_name(state),
         generation=state.number,
-        compared=days.period,
+        start=days.period.start,
+        end=days.period.end,
         counted_as=CountedAs.of(found),
         days=found.days,
+        comparable=not by.partial,
         limits=(*_limits(state, request, stored, by, summaries),),
         requests=spent.requests,
         seconds=round(context.clock() - began, 3),
@@ -118,9 +127,15 @@ def _days_asked(state: State, asked: Selection, destination: Location, now: Inst
     return Interval(start, end)
 
 
+def _is_open_below(state: State, asked: Selection) -> bool:
+    """Returns whether the export is for all that there ever was, and so is the question."""
+    return state.range is not None and state.range.open_below and asked.since is None
+
+
 def _heeded(request: Request) -> dict[str, str | tuple[str, ...]]:
-    """Returns the filters that the API heeds."""
-    return {name: value for name, value in request.filters.items() if name not in request.ignored_filters}
+    """Returns the filters that the API heeds, and that leave something out."""
+    heeded = {name: value for name, value in request.filters.items() if name not in request.ignored_filters}
+    return narrowing(heeded)
 
 
 async def _read_stored(store: Store, state: State, days: Interval, zones: tuple[str, ...]) -> _Stored:
@@ -181,7 +196,7 @@ def _question(
         now=now,
         floor=row_floor(state.privacy.floors),
         quarantined=stored.quarantined,
-        erased=sum(one.conversations for one in state.privacy.erasures),
+        erased=stored.erased,
         unreadable=stored.unreadable,
         unlisted=not all(summary.is_whole for summary in summaries),
     )

@@ -13,8 +13,9 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 from msgspec import structs
 
-from exporter.contract import BEGINNING, DAY, HOUR, Instant
+from exporter.contract import BEGINNING, DAY, HOUR, MINUTE, SECOND, Instant
 from exporter.coverage import Coverage, Interval
+from exporter.jobs.reconcile_erasures import Taken, explained_by
 from exporter.jobs.reconcile_reading import (
     NOTHING,
     Comparable,
@@ -57,7 +58,7 @@ class Facts:
 
     `range` is what the export is for and `covered` what it has read of that; `reads` say from when on changes may be
     unknown, as in `State`. Rows before `floor` have expired. `quarantined` are the times of rows that fit no column,
-    and `erased` is the number of conversations that were erased. What is `unreadable` holds rows whose day is not
+    and `erased` says what erasures took away. What is `unreadable` holds rows whose day is not
     known, because they are encrypted. `unlisted` says that the platform lists only some of its days.
     """
 
@@ -67,7 +68,7 @@ class Facts:
     now: Instant
     floor: Instant = BEGINNING
     quarantined: tuple[Instant, ...] = ()
-    erased: int = 0
+    erased: tuple[Taken, ...] = ()
     unreadable: Coverage = field(default_factory=Coverage)
     unlisted: bool = False
 
@@ -102,8 +103,8 @@ class ComparedDay(msgspec.Struct, frozen=True, kw_only=True):
         return not self.differing or bool(self.reasons)
 
 
-#: How badly a reading fits: the days that nothing explains, by how much they differ, and the days that differ at all.
-_Weight: TypeAlias = tuple[int, float, int]
+#: How badly a reading fits: on how many days, and by how much in all.
+_Misfit: TypeAlias = tuple[int, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +116,25 @@ class Comparison:
     days: tuple[ComparedDay, ...]
     undecided: tuple[str, ...] = ()
 
+    def misfit(self, *, partial: bool = False) -> _Misfit:
+        """Returns how badly the reading fits, whatever explains that: what explains a loss must not choose the reading.
+
+        Of an export that is `partial`, only what is too much speaks against a reading.
+        """
+        amounts = [
+            sum(max(0, -missing) if partial else abs(missing) for missing in _missing(day))
+            for day in self.days
+            if day.differing
+        ]
+        return sum(amount > 0 for amount in amounts), round(sum(amounts), 6)
+
     @property
-    def weight(self) -> _Weight:
-        left = [day for day in self.days if not day.is_explained]
-        amount = sum(abs(day.figures[name].missing) for day in left for name in day.differing)
-        return len(left), amount, sum(bool(day.differing) for day in self.days)
+    def unexplained(self) -> int:
+        return sum(not day.is_explained for day in self.days)
+
+
+def _missing(day: ComparedDay) -> list[float]:
+    return [day.figures[name].missing for name in day.differing]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,35 +150,52 @@ class Question:
 
 
 def compare(question: Question) -> Comparison:
-    """Returns the comparison by the reading that explains the most, or by the plainest of several."""
-    weights = {reading: _compare(question, reading).weight for reading in readings_of(question.tally)}
-    chosen = min(weights, key=lambda reading: weights[reading])
-    undecided = tuple(
-        name
-        for name in Reading.__struct_fields__
-        if any(
-            getattr(other, name) != getattr(chosen, name) and weight == weights[chosen]
-            for other, weight in weights.items()
-        )
-    )
-    best = replace(_compare(question, chosen), undecided=undecided)
+    """Returns the comparison by the reading that fits best: the plainest, or one that explains less if several fit."""
+    found = [_compare(question, reading) for reading in readings_of(question.tally)]
+    best, tied = _least_explained(found, partial=question.by.partial)
+    best = replace(best, undecided=tuple(name for name in Reading.__struct_fields__ if _is_open(name, tied)))
     if not question.by.minutes:
         return best
-    exact, rounded = (_with_minutes(question, best, way) for way in ("exact", "rounded up"))
-    if exact.weight == rounded.weight:
-        return replace(exact, undecided=(*undecided, "minutes"))
-    return min((exact, rounded), key=lambda one: one.weight)
+    by_minutes, tied = _least_explained([_with_minutes(question, best, way) for way in ("exact", "rounded up")])
+    return replace(by_minutes, undecided=(*best.undecided, "minutes")) if len(tied) > 1 else by_minutes
+
+
+def _least_explained(found: Collection[Comparison], *, partial: bool = False) -> tuple[Comparison, list[Comparison]]:
+    """Returns the comparison that stands for those that fit best, and all of these.
+
+    Nothing is explained that only some of them explain.
+    """
+    misfits = [one.misfit(partial=partial) for one in found]
+    tied = [one for one, misfit in zip(found, misfits, strict=True) if misfit == min(misfits)]
+    return max(tied, key=lambda one: one.unexplained), tied
+
+
+def _is_open(name: str, tied: Collection[Comparison]) -> bool:
+    return len({getattr(one.reading, name) for one in tied}) > 1
 
 
 def _compare(question: Question, reading: Reading) -> Comparison:
     here = figures_by_day(question.tally.days(reading.zone, reading.moment), reading)
+    carried = _carried(question, reading, here) if reading.moment == "ended" else 0
     misfits = Counter(local_day(instant, reading.zone) for instant in question.facts.quarantined)
     numbers = range(local_day(question.since, reading.zone), local_day(question.until - 1, reading.zone) + 1)
-    days = [_compare_day(question, reading, day, here.get(day, NOTHING), misfits[day]) for day in numbers]
-    return Comparison(reading=reading, minutes=None, days=_erased(days, question.facts.erased))
+    days = [_compare_day(question, reading, day, here.get(day, NOTHING), misfits[day], carried) for day in numbers]
+    return Comparison(reading=reading, minutes=None, days=_erased(days, reading, question.facts.erased))
 
 
-def _compare_day(question: Question, reading: Reading, day: int, here: Figures, misfits: int) -> ComparedDay:
+def _carried(question: Question, reading: Reading, ended: Mapping[int, Figures]) -> int:
+    """Returns how many of the conversations that are stored went on over a midnight, at the most."""
+    created = figures_by_day(question.tally.days(reading.zone, "created"), reading)
+    most = still = 0
+    for day in sorted({*created, *ended}):
+        still += created.get(day, NOTHING).counts.total - ended.get(day, NOTHING).counts.total
+        most = max(most, still)
+    return most
+
+
+def _compare_day(
+    question: Question, reading: Reading, day: int, here: Figures, misfits: int, carried: int
+) -> ComparedDay:
     there: Usage | None = question.there.get(date_of(day))
     if there is None and not question.facts.unlisted:
         there = NO_CONVERSATION
@@ -172,20 +204,29 @@ def _compare_day(question: Question, reading: Reading, day: int, here: Figures, 
         for figure, stored in question.by.figures.items()
     }
     if there is None:
-        # What is not listed is a difference if something is here.
-        differing = tuple(name for name, pair in figures.items() if pair.here)[:1]
-        return ComparedDay(day=date_of(day), figures=figures, differing=differing)
+        # The list lacks conversations that the total counts, and these may be of any day that it leaves out.
+        return ComparedDay(day=date_of(day), figures=figures, differing=tuple(figures)[:1])
     differing = tuple(name for name, pair in figures.items() if pair.missing)
     if not differing:
         return ComparedDay(day=date_of(day), figures=figures)
-    when = interval_of_day(day, reading.zone)
-    if reading.moment == "ended":
-        when = Interval(when.start - _LONGEST, when.end)
+    when = _began(question, day, reading, max(figures[name].missing for name in differing), carried)
     reasons = [_reason(question, when, name, figures[name].missing, here.unsure, misfits) for name in differing]
     explained = tuple(dict.fromkeys(reason for reason in reasons if reason is not None))
     return ComparedDay(
         day=date_of(day), figures=figures, differing=differing, reasons=() if None in reasons else explained
     )
+
+
+def _began(question: Question, day: int, reading: Reading, missing: float, carried: int) -> Interval:
+    """Returns when what counts on a day began.
+
+    Before the day itself, no more began than went on over other midnights, twice as much at the most: a day that lacks
+    more than that is not explained by what lies before it.
+    """
+    when = interval_of_day(day, reading.zone)
+    if reading.moment == "created" or missing > 2 * carried:
+        return when
+    return Interval(when.start - _LONGEST, when.end)
 
 
 def _reason(
@@ -212,19 +253,24 @@ def _reason(
     return "unsure" if figure != "total" and missing <= unsure else None
 
 
-def _erased(days: Collection[ComparedDay], erased: int) -> tuple[ComparedDay, ...]:
-    """Returns the days, of which erasures explain those that lack conversations, if they erased as many."""
-    left = {day.day: [day.figures[name].missing for name in day.differing] for day in days if not day.is_explained}
-    lacking = {day: max(missing) for day, missing in left.items() if min(missing) > 0}
-    if sum(lacking.values()) > erased:
-        return tuple(days)
-    return tuple(structs.replace(day, reasons=("erased",)) if day.day in lacking else day for day in days)
+def _erased(days: Collection[ComparedDay], reading: Reading, taken: tuple[Taken, ...]) -> tuple[ComparedDay, ...]:
+    """Returns the days, of which erasures explain those that lack what these took."""
+    lacking = dict[int, tuple[Interval, float]]()
+    for day in days:
+        if taken and not day.is_explained and min(missing := _missing(day)) > 0:
+            number = day_number(day.day)
+            when = interval_of_day(number, reading.zone)
+            before = _LONGEST if reading.moment == "ended" else 0
+            lacking[number] = Interval(when.start - before, when.end), max(missing)
+    erased = explained_by(taken, lacking)
+    return tuple(structs.replace(day, reasons=("erased",)) if day_number(day.day) in erased else day for day in days)
 
 
 def _with_minutes(question: Question, best: Comparison, way: Minutes) -> Comparison:
     """Returns the comparison with minutes, which are held against one another where conversations are the same."""
     reading, found = best.reading, list[ComparedDay]()
     here = figures_by_day(question.tally.days(reading.zone, reading.moment), reading, way)
+    longest = min(question.tally.longest_seconds * SECOND, _LONGEST) / MINUTE
     for day in best.days:
         stored = here.get(day_number(day.day), NOTHING)
         there: Usage | None = question.there.get(day.day)
@@ -236,8 +282,8 @@ def _with_minutes(question: Question, best: Comparison, way: Minutes) -> Compari
         }
         compared = structs.replace(day, figures=day.figures | minutes)
         if not day.differing and (differing := tuple(name for name, pair in minutes.items() if _differs(pair))):
-            # The duration of a conversation that is not over grows.
-            grows = stored.open and all(minutes[name].missing > 0 for name in differing)
+            # The duration of a conversation that is not over grows, but not beyond that of all others.
+            grows = all(0 < minutes[name].missing <= stored.open[name] * longest for name in differing)
             reasons: tuple[Reason, ...] = ("open",) if grows else ()
             compared = structs.replace(compared, differing=differing, reasons=reasons)
         found.append(compared)

@@ -1,11 +1,10 @@
 """Says how the platform's own totals and an export compare."""
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 
 import msgspec
 
-from exporter.coverage import Period
 from exporter.jobs.reconcile_days import ComparedDay, Comparison, Pair
 from exporter.jobs.reconcile_reading import Minutes
 from exporter.jobs.reconcile_tally import Moment
@@ -33,17 +32,20 @@ class CountedAs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReconcileResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Reports what `exporter reconcile` has found. `state` is that of the export; `compared` spans all days.
+    """Reports what `exporter reconcile` has found from `start` to `end`. `state` is that of the export.
 
-    `limits` say what cannot be compared, and why.
+    `limits` say what cannot be compared, and why. If it is not `comparable`, the export has only what its filters
+    leave: that it has no more than the platform counts is all that can be said.
     """
 
     state: StateName
     generation: int
-    compared: Period
+    start: datetime | None
+    end: datetime
     counted_as: CountedAs
     days: tuple[ComparedDay, ...]
     limits: tuple[str, ...]
+    comparable: bool = True
     requests: int
     seconds: float
 
@@ -60,9 +62,14 @@ class ReconcileResult(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(day.day for day in self.days if not day.is_explained)
 
     @property
+    def explained(self) -> bool:
+        """Returns whether all that the platform counts is here, or missing for a known reason."""
+        return self.comparable and not self.unexplained
+
+    @property
     def agrees(self) -> bool:
         """Returns whether no day differs, not even for a known reason."""
-        return not any(day.differing for day in self.days)
+        return self.comparable and not any(day.differing for day in self.days)
 
     @property
     def exit_status(self) -> int:

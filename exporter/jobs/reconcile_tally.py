@@ -60,12 +60,13 @@ Days: TypeAlias = dict[int, dict[Facet, Sums]]
 class Tally:
     """Holds what is stored by day, in each of the `zones`, and by each moment that may decide the day.
 
-    `readable` are those of `TELLING_COLUMNS` that were read.
+    `readable` are those of `TELLING_COLUMNS` that were read. The longest conversation took `longest_seconds`.
     """
 
     zones: tuple[str, ...]
     readable: frozenset[str]
     by: dict[tuple[str, Moment], Days] = field(default_factory=dict)
+    longest_seconds: int = 0
 
     def days(self, zone: str, moment: Moment) -> Days:
         return self.by.get((zone, moment), {})
@@ -82,6 +83,7 @@ class Tally:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Adds rows."""
+        self.longest_seconds = max(self.longest_seconds, pc.max(_seconds(batch)).as_py() or 0)
         for moment in self.moments:
             for quarter, facet, sums in _grouped(batch, moment):
                 for zone in self.zones:

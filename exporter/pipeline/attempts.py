@@ -12,6 +12,7 @@ import anyio
 from exporter.clock import wall_clock
 from exporter.contract import SECOND, Instant, format_instant
 from exporter.errors import (
+    AccessError,
     NoConnectionError,
     RefusedError,
     RequestRefusedError,
@@ -106,6 +107,11 @@ class Attempts:
         #: The latest failure since the last good answer, and the requests that are pursued.
         self._failure: SourceError | None = None
         self._pursued: dict[Pursuit, None] = {}
+        #: Judges the token that is in use, before anybody has what came for it.
+        self.vouch: Callable[[], Awaitable[None]] = _nothing
+        # Wakes those who wait because their token was refused, and says after how many readings there was another one.
+        self._renewed = anyio.Event()
+        self._readings = 0
         self._chance = random.Random()  # noqa: S311 - jitter
 
     def trouble(self, silent_since: float | None = None) -> Trouble | None:
@@ -171,11 +177,13 @@ class Attempts:
                 failure = error
             else:
                 self._succeeded()
+                await self.vouch()
                 return result
             if isinstance(failure, TokenRenewedError) and not is_renewed:
                 # Only once in a row: a command may give a new token whenever it is asked, and none that is accepted.
                 is_renewed = True
-                self._observer.note("asking again with another token", reason=str(failure))
+                self._note_renewal(failure)
+                await self.vouch()
                 continue
             is_renewed = False
             is_final = isinstance(failure, RequestRefusedError) and failure.is_final
@@ -191,6 +199,14 @@ class Attempts:
             self._failure = failure
             if self._failures.exhausted or not await self.waited(failure, failures.attempts, failures.since, pursuit):
                 raise failure.with_message(self._given_up(failure, failures))
+
+    def _note_renewal(self, failure: TokenRenewedError) -> None:
+        """Says once for all requests that there is another token, and wakes those who wait for one."""
+        if failure.readings > self._readings:
+            self._readings = failure.readings
+            self._observer.note("asking again with another token", reason=str(failure))
+            self._renewed.set()
+            self._renewed = anyio.Event()
 
     def _succeeded(self) -> None:
         self._contact = Contact.READING
@@ -218,5 +234,13 @@ class Attempts:
             pursuit.ends_at = max(since + seconds, now + wait_seconds)
         self._observer.note("asking again", reason=str(error), wait_seconds=round(wait_seconds, 1))
         self._count(Counters(retries=1))
-        await anyio.sleep(wait_seconds)
+        if isinstance(error, AccessError) and not error.is_forbidden and not isinstance(error, TokenRenewedError):
+            with anyio.move_on_after(wait_seconds):
+                await self._renewed.wait()
+        else:
+            await anyio.sleep(wait_seconds)
         return True
+
+
+async def _nothing() -> None:
+    """Judges nothing."""

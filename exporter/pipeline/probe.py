@@ -13,6 +13,7 @@ from exporter.errors import RequestRefusedError, UnplacedError
 from exporter.fetch.walk.approach import close_question
 from exporter.model import Page, PageRequest, Rows
 from exporter.pipeline.reader import Reader
+from exporter.pipeline.role import organizations_of
 from exporter.schedule import probes
 from exporter.schedule.clock import Now, needs_another, row_times
 from exporter.tasks import for_each
@@ -34,7 +35,7 @@ class Opening:
     `density` is rows a microsecond at the end of the range, if known. `is_hidden` is what the function of that name
     says, and False if it was not asked. `newest` are times of the newest rows before the range's end, as from
     `plan.clock.row_times`, `newest_ids` a few of their ids, and `updated_at` the times of those few that have one, by
-    id. `now` is the time to go by, once it is settled.
+    id. `organizations` are those that the newest rows name. `now` is the time to go by, once it is settled.
     """
 
     density: float | None = None
@@ -42,6 +43,7 @@ class Opening:
     newest: Sequence[Instant] = ()
     newest_ids: tuple[str, ...] = ()
     updated_at: dict[str, Instant] = field(default_factory=dict)
+    organizations: tuple[str, ...] = ()
     now: Now = field(default_factory=lambda: Now(0.0, BEGINNING))
 
 
@@ -59,6 +61,7 @@ async def open_list(reader: Reader, until: Instant | None, status: str | None) -
     newest = None if until is not None else rows.created_at[0] if rows else BEGINNING
     opening.density, opening.newest = probes.density(rows.created_at), row_times(rows.created_at, rows.updated_at)
     opening.newest_ids = tuple(row.id for row in rows.rows[:_FEW])
+    opening.organizations = organizations_of(rows.rows)
     times = zip(opening.newest_ids, rows.updated_at, strict=False)
     opening.updated_at = {identity: time for identity, time in times if time is not None}
     reader.traits.expect(newest, opening.density)

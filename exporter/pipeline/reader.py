@@ -86,8 +86,7 @@ class Reader:
         )
         # The most rows that were granted to a request, and the most that one may ask for.
         self._granted_rows, self._most_rows = 0, MAX_PAGE_SIZE
-        self._whole_rows = 0
-        self._whole_bytes = 0
+        self._whole_rows, self._whole_bytes = 0, 0
         #: The bytes of the pages as they came.
         self.wire_bytes = 0
         # A decoder learns as it goes, so that only one thread at a time may use it.
@@ -177,6 +176,10 @@ class Reader:
                     self._whole_rows += len(reading.page)
                     self._whole_bytes += reading.page.size_bytes
                 return reading
+
+    def vouched_by(self, vouch: Callable[[], Awaitable[None]]) -> None:
+        """Lets `vouch` judge the token that an answer came for, before anybody has that answer."""
+        self._attempts.vouch = vouch
 
     async def knows(self, identity: str) -> bool:
         """Returns whether the API has a conversation with this id, after as many attempts as it takes.

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import anyio
+import msgspec
 
 from exporter.contract import FIELDS, ORGANIZATION_VARIABLE
 from exporter.encode.batch import EncodedBatch
+from exporter.encode.rows import EncodeRow
 from exporter.errors import AccessError, ContradictionError
 
 _SENSITIVE: Final = frozenset(field.name for field in FIELDS if field.sensitive)
@@ -140,6 +142,14 @@ class Guard:
                 "stand for what it may not see. Run again with a token that has conversations:read_sensitive"
             )
         return True
+
+
+def organizations_of(rows: Iterable[EncodeRow]) -> tuple[str, ...]:
+    """Returns the organizations that rows name, each once."""
+    named = [getattr(row, "organization_id", None) for row in rows]
+    # It is JSON text where the export does not ask for the field.
+    texts = [msgspec.json.decode(name) if isinstance(name, msgspec.Raw) else name for name in named]
+    return tuple(dict.fromkeys(text for text in texts if isinstance(text, str)))
 
 
 def check_owner(served: str, asked: str | None) -> None:

@@ -1,9 +1,11 @@
 """Claims a destination for a run: takes the lock, and reads the log under it."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from anyio import to_thread
 
@@ -25,6 +27,14 @@ from exporter.settings import FileMode, RunSettings
 from exporter.store.base import Store
 from exporter.store.local.modes import apply_file_mode
 from exporter.tasks import alongside
+
+
+async def _nobody() -> None:
+    pass
+
+
+#: Is called in each run as soon as it holds its destination; the run waits for it. It must not raise.
+claimed: Final[ContextVar[Callable[[], Awaitable[None]]]] = ContextVar("claimed", default=_nobody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,7 @@ async def holding(store: Store, run: Run, find_cipher: FindCipher = without_ciph
             check_settled(log.state, run.command, store.location)
             check_place(log.state.table_format, store.location)
             cipher = find_cipher(log.state)
+            await claimed.get()()
             with using(cipher):
                 if await may_remain(store, log.state):
                     await take_remains_away(store, log, repairs=run.command == "verify")

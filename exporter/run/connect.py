@@ -24,7 +24,7 @@ from exporter.run.clocks import settle_time
 from exporter.run.context import RunContext
 from exporter.run.erasure_subject import stored_form
 from exporter.run.filter_trial import try_filters
-from exporter.run.organization import check_organization
+from exporter.run.organization import Ownership
 from exporter.run.protection import check_settled, settle_policy
 from exporter.run.reconcile import in_stored_zone, settle_request, shown
 from exporter.run.record import Run
@@ -42,6 +42,7 @@ class Connection:
     """Holds a reader of what `request` asks for, and what the API has answered to the first questions about it.
 
     `known` is the state of the destination when they were asked, and `admission` keeps out whoever was erased from it.
+    `organization` is the one whose rows are served, if any of them says so.
     """
 
     request: Request
@@ -50,6 +51,7 @@ class Connection:
     opening: Opening
     context: RunContext
     admission: Admission
+    organization: str | None = None
 
     @property
     def latest(self) -> Instant:
@@ -124,9 +126,10 @@ async def connected(
 
     `until` is the end of the range, if it is known; `run` is charged with what is read; `now` is the time to go by, if
     it is settled; `beside` is as in `open_reader`. From the first question until the block ends, the observer is told
-    every second how far the run is. Raises `SourceError`, also if another organization is served than is asked for,
-    `UsageError` if the clocks differ by too much, or the API rejects a question with filters, and `ProtectionError`
-    before it is asked anything if somebody was erased from the destination, and their key is not here.
+    every second how far the run is. Raises `SourceError`, also if another organization is served than is stored or
+    asked for, to this token or a later one; `UsageError` if the clocks differ by too much, or the API rejects a
+    question with filters; and `ProtectionError` before it is asked anything if somebody was erased from the
+    destination, and their key is not here.
     """
     admission = Admission.of(known.privacy, context.keys, stored_form(known.privacy, context.keys))
     async with open_reader(request, context, beside) as reader, alongside(reader.report.repeat):
@@ -136,17 +139,20 @@ async def connected(
             earlier = run.spent
             run.spent = lambda: earlier() + reader.counters
         reader.now = now
+        ownership = Ownership(reader, known, context.credentials)
         opening = await ask_first(reader, known, request, until)
         if reader.now is None:
             reader.now = settle_time(reader, opening, until, context)
         opening.now = reader.now
         if beside is None and (words := near_end(context.credentials.bearer, opening.now.instant)):
             context.observer.warn(words)
-        await check_organization(reader, known, context.credentials.organization)
+        await ownership.settle(opening)
+        if beside is None:
+            reader.vouched_by(ownership.vouch)
         if known.request is None:
             ignored = await try_filters(reader, request, opening.now.end(context.lag))
             request = replace(request, ignored_filters=ignored)
-        yield Connection(request, known, reader, opening, context, admission)
+        yield Connection(request, known, reader, opening, context, admission, ownership.organization)
 
 
 async def ask_first(reader: Reader, known: State, request: Request, until: Instant | None) -> Opening:

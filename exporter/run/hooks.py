@@ -36,7 +36,8 @@ async def run_command(
 
     Its environment has neither the token nor a key, nor the variables that `secrets` names.
 
-    Returns why it did not end well. After `timeout_seconds` it is killed, with its children.
+    Returns why it did not end well. After `timeout_seconds` it is killed. So are its children, except those in a
+    session of their own.
     """
     try:
         process = await asyncio.create_subprocess_exec(

@@ -123,6 +123,7 @@ class Session:
         refuses_withheld = refuses_withheld and has_sensitive_fields(before)
         asked = context.credentials.organization
         guard = Guard(before.organization, role, asked_organization=asked, refuses_withheld=refuses_withheld)
+        guard.organization = connection.organization
         hydrator = Hydrator.of(reader, request, context.settings, log.state.hydrated_fields, floors)
         if hydrator is not None:
             committer.hydrated, hydrator.admission = hydrator.filled, connection.admission

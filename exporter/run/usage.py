@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from exporter.clock import wall_clock
-from exporter.contract import DAY, USAGE_DAYS, USAGE_PATH, Instant, format_instant
+from exporter.contract import DAY, EPOCH, USAGE_DAYS, USAGE_PATH, Instant, format_instant
 from exporter.coverage import Interval
 from exporter.errors import AccessError, RequestRefusedError, UnusableAnswerError
 from exporter.partitions import date_of, day_number
@@ -99,6 +99,26 @@ async def read_usage(reader: Reader, since: Instant, until: Instant) -> tuple[Us
     They may overlap. Raises as `usage_between`, except for what days an answer lists.
     """
     return tuple([await _read(reader, asked) for asked in questions(since, until, wall_clock())])
+
+
+async def read_earlier_usage(reader: Reader, before: Instant) -> tuple[tuple[UsageSummary, ...], Instant]:
+    """Returns the summaries of what was counted before a day of UTC, and the first day that has any; `before` itself if
+    none has.
+
+    It goes back by 364 days a request, until one of them has no conversation. Raises as `read_usage`.
+    """
+    found, first = list[UsageSummary](), before
+    while before > EPOCH:
+        since = max(before - _DAYS_OF_REQUEST * DAY, EPOCH)
+        (summary,) = await read_usage(reader, since, before)
+        # A day more is asked for, which is known already.
+        days = [start for day in summary.days or () if day.total and (start := day_number(day.day) * DAY) < before]
+        if not summary.total.total or (summary.is_whole and not days):
+            break
+        found.append(summary)
+        first = min(days) if summary.is_whole else since
+        before = since
+    return tuple(found), first
 
 
 def merged(summaries: Iterable[UsageSummary]) -> dict[date, UsageDay]:

@@ -7,7 +7,7 @@ proven by the walk of the oldest window.
 from collections.abc import Generator, Iterable, Sequence
 from typing import Final, TypeAlias
 
-from exporter.contract import BEGINNING, DAY, EPOCH, SECOND, Instant
+from exporter.contract import ALWAYS_FIELDS, BEGINNING, DAY, EPOCH, SECOND, Instant
 from exporter.coverage import Interval
 from exporter.model import PageRequest
 
@@ -23,6 +23,8 @@ _MANY_PAGES: Final = 100
 _EARLY: Final = 8
 #: This many rows are enough to tell how dense the data is, and a small page.
 _NEWEST_ROWS: Final = 100
+#: Asks for whose rows they are as well, whatever fields the export has.
+NAMING_OWNERS: Final = (("fields", ",".join((*ALWAYS_FIELDS, "organization_id"))),)
 
 
 def coarse(until: Instant) -> list[Instant]:
@@ -69,8 +71,8 @@ def find_beginning(range_: Interval, density: float | None, page_size: int) -> A
 
 
 def newest(until: Instant | None) -> PageRequest:
-    """Returns the request for what lies at the end of the range, or of the list if `until` is None."""
-    return PageRequest(limit=_NEWEST_ROWS, created_before=until, ids_only=True)
+    """Returns the request for what lies at the end of the range, or of the list if `until` is None, and whose it is."""
+    return PageRequest(limit=_NEWEST_ROWS, created_before=until, ids_only=True, extra=NAMING_OWNERS)
 
 
 def density(times: Sequence[Instant]) -> float | None:

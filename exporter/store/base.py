@@ -5,6 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import anyio
+import anyio.lowlevel
 import msgspec
 
 from exporter.contract import SECOND, Instant, format_instant
@@ -36,18 +38,26 @@ class Trial(NamedTuple):
 
 
 async def try_each(steps: Mapping[str, Callable[[], Awaitable[None]]]) -> tuple[Trial, ...]:
-    """Takes the steps, in their order; all others need the first one."""
+    """Takes the steps, in their order; all others need the first one. If the task is cancelled, a step that has begun
+    ends first."""
     trials = list[Trial]()
-    for name, take in steps.items():
-        if trials and trials[0].error is not None:
-            trials.append(Trial(name, is_tried=False))
-            continue
-        try:
-            await take()
-        except ExporterError as error:
-            trials.append(Trial(name, error))
-        else:
-            trials.append(Trial(name))
+
+    async def take_all() -> None:
+        for name, take in steps.items():
+            if trials and trials[0].error is not None:
+                trials.append(Trial(name, is_tried=False))
+                continue
+            await anyio.lowlevel.checkpoint()
+            try:
+                await take()
+            except ExporterError as error:
+                trials.append(Trial(name, error))
+            else:
+                trials.append(Trial(name))
+
+    # A signal cancels the task itself, which no shield keeps from leaving a thread at work; a group waits for it.
+    async with anyio.create_task_group() as group:
+        group.start_soon(take_all)
     return tuple(trials)
 
 
@@ -78,7 +88,7 @@ class Store(Protocol):
     async def try_out(self) -> tuple[Trial, ...]:
         """Tries what a run does there, after `check`, and leaves nothing of it, unless what it has made cannot be
         deleted: to write and read a file (`write`), to create one only where none is (`create`), to `list`, to
-        `delete`."""
+        `delete`. Raises `InterruptedExportError`, which names what stays, if it is cancelled and cannot delete."""
 
     async def prepare(self) -> None:
         """Makes the destination ready for commits, after `check`; existing commits are durable from then on.

@@ -24,7 +24,7 @@ def test_an_entry_of_a_config_file(
     file.write_text('[exports.acme]\ndestination = "calls"\n[exports.acme.hooks]\non_failure = ["/nowhere/page"]\n')
     assert main(["check", "acme", "--config", str(file), "--json"]) == 2
     told = json.loads(capsys.readouterr().out)
-    assert (told["destination"], told["ends_with"]) == (str(tmp_path / "calls"), 2)
+    assert (told["destination"], told["exit_status"]) == (str(tmp_path / "calls"), 2)
     grades = {each["name"]: each["grade"] for each in told["findings"]}
     assert (grades["token"], grades["api"], grades["write"], grades["hooks"]) == ("wrong", "not tried", "ok", "warning")
     assert main(["check", "acme", "--config", str(file)]) == 2

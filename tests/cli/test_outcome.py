@@ -49,8 +49,8 @@ def test_each_exit_status_has_its_hooks(status: int, result: str, called: list[s
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (StoreError("the disk is full\nmore advice"), "the disk is full"),
-        (UsageError("x" * 900), "x" * 500),
+        (StoreError("the disk is full\nof 4912345"), "reading or writing the destination failed"),
+        (UsageError("--user-id: +4912345"), "an option, the token"),
         (DestinationError("other filters: user_id=+4912345"), "the destination is another export's"),
         (ValueError("a caller's words"), "unexpected ValueError"),
     ],
@@ -62,7 +62,6 @@ def test_a_reason_is_one_line_without_what_may_be_personal(error: Exception, rea
     assert found.startswith(reason)
     assert "\n" not in found
     assert "4912345" not in found
-    assert len(found) <= 500
 
 
 def test_a_result_is_told_in_counts() -> None:

@@ -26,7 +26,8 @@ def found(*days: ComparedDay, limits: tuple[str, ...] = ()) -> ReconcileResult:
     return ReconcileResult(
         state="complete",
         generation=3,
-        compared=SPAN,
+        start=SPAN.start,
+        end=SPAN.end,
         counted_as=COUNTED,
         days=days,
         limits=limits,

@@ -14,7 +14,9 @@ from exporter.sandbox import Sandbox, make_conversations
 from tests.end_to_end.conftest import Command, Serving
 
 START = parse_timestamp("2026-01-10")
-COMMANDS = ("export", "sync", "reread", "audit", "verify", "status", "accept", "compact", "vacuum")
+#: Those that are given options, and those that need no more than a destination.
+ASKING = ("export", "sync", "reread", "audit", "compact", "check", "plan", "reconcile")
+COMMANDS = (*ASKING, "verify", "status", "accept", "vacuum")
 #: These are in the summary of a sync and a reread, which give what they have changed beside it.
 WITH_SUMMARY = ("sync", "reread")
 
@@ -26,7 +28,7 @@ def server(serving: Serving) -> Sandbox:
 
 def call(name: str, calls: Path, server: Sandbox) -> Any:
     function = getattr(blocking, name)
-    if name in ("export", "sync", "reread", "audit", "compact"):
+    if name in ASKING:
         return function(ExportSpec(destination=calls, base_url=server.url, token=server.token))
     return function(calls)
 

@@ -150,23 +150,43 @@ def test_a_token_of_another_kind_goes_on(serving: Serving, command: Command, tmp
     check_whole(done, out, kept.refused)
 
 
-def test_rows_of_another_organization_are_refused(serving: Serving, command: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fields", [(), ("--fields", "id,created_at")])
+@pytest.mark.parametrize(
+    ("has_rows", "said"),
+    [
+        (True, "the new one serves conversations of organization 'org_other' instead of 'org_sandbox'"),
+        (False, "no conversation at all, but there are rows before: is it one of another organization than 'org_sand"),
+    ],
+)
+def test_a_token_of_another_organization_ends_the_run(
+    serving: Serving, command: Command, tmp_path: Path, fields: tuple[str, ...], has_rows: bool, said: str
+) -> None:
     server = serving(ROWS, LATE)
     kept, out = Kept(server, tmp_path), tmp_path / "out"
-    see = server.on_request
+    see, changed = server.on_request, list[str]()
 
-    def rotate(seen: ServedRequest) -> None:
+    def change(seen: ServedRequest) -> None:
         assert see is not None
-        if server.token == NEXT and not kept.path.read_text().startswith(NEXT):
-            for row in server.rows:
-                server.update(str(row.content()["id"]), row.updated_at, organization_id="org_other")
         see(seen)
+        for row in list(server.rows) if seen.authorization == f"Bearer {NEXT}" and not changed else ():
+            identity = str(row.content()["id"])
+            changed.append(identity)
+            if has_rows:
+                server.update(identity, row.updated_at, organization_id="org_other")
+            else:
+                server.delete(identity)
 
-    server.on_request = rotate
-    done = command("export", out, *RANGE, "--token-file", kept.path, server=server, token=None)
-    assert done.status == 1
-    assert "rows of organization 'org_other', but earlier with those of 'org_sandbox'" in done.err
-    assert {each["organization_id"] for each in ExportDirectory(out).records().values()} <= {"org_sandbox"}
+    server.on_request = change
+    options = (*RANGE, *fields, "--concurrency", "1", "--token-file", kept.path)
+    done = command("export", out, *options, server=server, token=None)
+    assert done.status == 4
+    assert said in done.err
+    # Nothing else was asked with it, and nothing that came is kept.
+    asked = [seen.query for seen in server.requests if seen.authorization == f"Bearer {NEXT}"]
+    assert {query["fields"].rpartition(",")[2] for query in asked} == {"organization_id"}
+    assert len(ExportDirectory(out).records()) < len(ROWS)
+    kept_rows = ExportDirectory(out).records().values()
+    assert fields or {each["organization_id"] for each in kept_rows} <= {"org_sandbox"}
 
 
 def test_a_command_that_always_prints_another_token_ends(serving: Serving, command: Command, tmp_path: Path) -> None:

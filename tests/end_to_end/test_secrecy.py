@@ -138,7 +138,7 @@ def world(
     caplog: pytest.LogCaptureFixture,
 ) -> Iterator[World]:
     hurry(monkeypatch, attempts=2)
-    monkeypatch.setattr(gate, "TOKENS", (TOKEN,))
+    monkeypatch.setattr(gate, "FIRST_TOKENS", (TOKEN,))
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     caplog.set_level(0)
@@ -171,7 +171,7 @@ def never(world: World) -> CommandResult:
 
 
 def refused_at_once(world: World) -> CommandResult:
-    world.monkeypatch.setattr(gate, "TOKENS", ("ak_other",))
+    world.monkeypatch.setattr(gate, "FIRST_TOKENS", ("ak_other",))
     return world.export(server=world.serve())
 
 

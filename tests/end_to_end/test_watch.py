@@ -115,7 +115,10 @@ def test_hooks_are_told_of_each_way_to_fail_and_never_of_the_token(
     ((_, failure), (_, reason)) = sorted(told(listener))
     assert (failure["event"], failure["exit_status"], failure["result"]) == ("failure", 2, "refused")
     assert reason == failure["reason"]
-    assert reason.startswith("no token: set ANYREACH_TOKEN")
+    assert (
+        reason
+        == "an option, the token, the config file or the environment is wrong or missing; the log of the run says more"
+    )
     assert command("export", "acme", *RANGE, server=server, token="ak_another-secret").status == 4
     heard = listener.heard[:]
     by_path = dict(told(listener))
@@ -157,15 +160,63 @@ def test_a_run_that_finds_another_one_at_work_is_no_failure(
     configured: Configured,
     tmp_path: Path,
 ) -> None:
-    server, out = serving(rows), tmp_path / "out"
+    server, out, file = serving(rows), tmp_path / "out", tmp_path / "acme.prom"
     assert command("export", out, *RANGE, server=server).status == 0
-    configured(out, *all_hooks(listener.url))
+    configured(out, f'metrics_file = "{file}"', *all_hooks(listener.url))
+    file.write_text("what the run at work has written")
     lock = acquire(out / LOCK, "another", SINCE)
     try:
         assert command("sync", "acme", server=server).status == 5
+        assert listener.paths == ["/ping/log?rid=1"]
+        assert file.read_text() == "what the run at work has written"
+        # Also a run that its options end says nothing in the place of the one at work.
+        assert command("sync", "acme", token=None).status == 2
+        assert file.read_text() == "what the run at work has written"
     finally:
         release(lock)
-    assert sorted(listener.paths) == ["/on_start", "/ping/log?rid=1", "/ping/start?rid=1"]
+
+
+def test_hooks_begin_once_the_run_holds_the_destination_and_before_it_asks_anything(
+    rows: list[Row], serving: Serving, command: Command, configured: Configured, tmp_path: Path
+) -> None:
+    server, out, seen = serving(rows), tmp_path / "out", tmp_path / "seen"
+    server.on_request = lambda _: asked.append(seen.read_text())
+    asked: list[str] = []
+    configured(out, "[hooks]", f"on_start = 'cp {out / LOCK} {seen}'")
+    assert command("export", "acme", *RANGE, server=server).status == 0
+    assert asked
+    assert all(str(os.getpid()) in each for each in asked)
+
+
+def test_a_run_that_finds_nothing_to_do_is_told_of_with_what_is_there(
+    rows: list[Row],
+    serving: Serving,
+    command: Command,
+    listener: Listener,
+    configured: Configured,
+    tmp_path: Path,
+) -> None:
+    server = serving(rows)
+    configured(tmp_path / "out", *all_hooks(listener.url))
+    assert command("export", "acme", *RANGE, server=server).status == 0
+    told(listener)
+    assert command("export", "acme", *RANGE, server=server).status == 0
+    assert sorted(listener.paths) == ["/on_start", "/on_success", "/ping/start?rid=1", "/ping?rid=1"]
+    start = dict(told(listener))["/on_start"]
+    assert (start["state"], start["rows"], start["range_end"]) == ("complete", 60, format_instant(UNTIL))
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_nobody_can_be_told_in_vain_without_a_warning_however_quiet(
+    rows: list[Row], serving: Serving, command: Command, configured: Configured, tmp_path: Path, log_format: str
+) -> None:
+    hooks = ("[hooks]", 'on_success = "/nowhere/page"')
+    configured(tmp_path / "out", f'metrics_file = "{tmp_path}/nowhere/acme.prom"', *hooks)
+    done = command("export", "acme", *RANGE, "--quiet", "--log-format", log_format, server=serving(rows))
+    assert done.status == 0
+    assert done.err.count("hook of success, page: cannot be started") == 1
+    assert done.err.count("/nowhere/acme.prom: No such file or directory") == 1
+    assert len(done.err.splitlines()) == 2
 
 
 def test_hooks_that_fail_warn_and_change_nothing(

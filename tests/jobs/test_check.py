@@ -1,5 +1,6 @@
 """Tests what a check finds wrong with the API, the token and a destination on a disk, and that it leaves nothing."""
 
+import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from exporter.sandbox import PERSONAL_TOKEN, TOKEN, TOKEN_NOSENSITIVE, Behaviour
 from exporter.sandbox.gate import TOKEN_NOSCOPE
 from exporter.store.local import lock
 from exporter.store.local.store import LocalStore
+from exporter.store.local.trial import place_in
 from exporter.store.location import parse_location
 from tests.jobs.made import SINCE, UNTIL
 
@@ -253,3 +255,18 @@ async def test_a_token_whose_end_the_api_names(days: int, grade: str, tmp_path: 
         result = await checked(tmp_path / "out", server.url)
     assert "token ends" in by_grade(result, grade)["expiry"]
     assert result.is_ready
+
+
+async def test_what_a_killed_check_has_left_on_a_disk_is_in_nobodys_way(tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    (root / "_exporter").mkdir(parents=True)
+    old, fresh = place_in(root), place_in(root)
+    for place in (old, fresh):
+        (place / "_exporter").mkdir(parents=True)
+        (place / "_exporter/check").touch()
+    os.utime(old, (0, 0))
+    assert {"destination", "write", "export"} <= set(by_grade(await checked(root), "ok"))
+    store = LocalStore(root)
+    await store.prepare()
+    assert fresh.exists()
+    assert not old.exists()

@@ -1,17 +1,23 @@
 """Tests what a check finds in object stores that refuse or lie, on disks of other kinds, and on the way to the API."""
 
+import asyncio
 import os
 import re
 import secrets
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import trustme
+from anyio import to_thread
 
+from exporter.clock import wall_clock
+from exporter.contract import HOUR
+from exporter.errors import InterruptedExportError
 from exporter.jobs.check import check
 from exporter.options.preparation import prepare
 from exporter.options.spec import ExportSpec
@@ -20,6 +26,8 @@ from exporter.store.location import Url, parse_location
 from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.clouds import open_bucket
 from exporter.store.objects.lease import encode_lease, new_lease
+from exporter.store.objects.probe import trial_path
+from exporter.store.objects.store import ObjectStore
 from tests.jobs.test_check import ADDRESS, by_grade, checked
 from tests.toolkit.clouds import S3, Answer, AskedRequest, serving
 from tests.toolkit.forward_proxy import ForwardProxy
@@ -88,6 +96,54 @@ async def test_a_bucket_that_lies_about_conditions(bucket: Bucket, cloud: S3) ->
     assert "delete" in by_grade(result, "ok")
     assert bucket.sizes("") == {}
     assert result.exit_status == 2
+
+
+async def stopped_check(bucket: Bucket, cloud: S3, *, may_delete: bool) -> None:
+    """Checks a bucket, and is stopped as by a signal while the first object is being written."""
+    is_writing, goes_on = threading.Event(), threading.Event()
+    refuses = refusing("DELETE")
+
+    def answer(asked: AskedRequest) -> Answer | None:
+        if asked.method == "PUT":
+            is_writing.set()
+            assert goes_on.wait(30)
+        return None if may_delete else refuses(asked)
+
+    cloud.gate.answers = answer
+    checking = asyncio.create_task(checked(bucket.url))
+    await to_thread.run_sync(is_writing.wait, 30)
+    checking.cancel()
+    await asyncio.sleep(0)  # until it is told
+    goes_on.set()
+    try:
+        await checking
+    finally:
+        cloud.gate.answers = lambda _: None
+
+
+async def test_a_check_that_is_stopped_leaves_nothing(bucket: Bucket, cloud: S3) -> None:
+    with pytest.raises(asyncio.CancelledError):
+        await stopped_check(bucket, cloud, may_delete=True)
+    assert bucket.sizes("") == {}
+
+
+async def test_a_stopped_check_says_what_it_could_not_delete(bucket: Bucket, cloud: S3) -> None:
+    with pytest.raises(InterruptedExportError) as told:
+        await stopped_check(bucket, cloud, may_delete=False)
+    (left,) = bucket.sizes("")
+    assert f"{bucket.url / left} may stay there" in str(told.value)
+
+
+async def test_what_a_killed_check_has_left_is_in_nobodys_way(bucket: Bucket) -> None:
+    now = wall_clock()
+    fresh, old = trial_path(now), trial_path(now - 2 * HOUR)
+    for path in (fresh, old):
+        bucket.put(path, b"", "overwrite")
+    assert {"destination", "write", "export"} <= set(by_grade(await checked(bucket.url), "ok"))
+    assert set(bucket.sizes("")) == {fresh, old}  # a check takes nobody else's away
+    await ObjectStore(bucket).prepare()
+    assert fresh in bucket.sizes("")
+    assert old not in bucket.sizes("")
 
 
 async def test_a_bucket_that_another_run_holds(bucket: Bucket) -> None:

@@ -76,7 +76,7 @@ def test_each_figure_is_there_under_its_name() -> None:
         "exporter_recordings_left": 8,
     }
     assert {state for state, value in states.items() if value} == {("state", "doubt"), ("state", "unproven")}
-    assert len(states) == 9
+    assert len(states) == 8
 
 
 def test_what_is_not_known_is_left_out_and_no_success_is_the_epoch() -> None:

@@ -48,7 +48,7 @@ def test_each_figure_is_listed_and_no_query_asks_for_another() -> None:
     for text in (*blocks("metrics", "promql"), *blocks("metrics", "yaml")):
         assert {*re.findall(r"\bexporter_\w+", text)} <= written
         states = {state for found in re.findall(r'state=~?"([\w|]+)"', text) for state in found.split("|")}
-        assert states <= {"running", "success", "doubt", "failure", "interrupted", "held"}
+        assert states <= {"running", "success", "doubt", "failure", "interrupted"}
 
 
 def test_the_names_of_telemetry() -> None:

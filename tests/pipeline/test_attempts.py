@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from functools import partial
 from typing import TypeAlias
 
+import anyio
 import pytest
 
 from exporter.contract import SECOND
 from exporter.encode.decode import Decoder
-from exporter.errors import NoConnectionError, TransientError, UnreachableError
+from exporter.errors import AccessError, NoConnectionError, TokenRenewedError, TransientError, UnreachableError
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.fetch.wire.client import Client
 from exporter.fetch.wire.line import Limits
@@ -124,3 +125,47 @@ async def test_a_first_answer_may_take_longer_than_a_connection() -> None:
         async with reader_of(server.url, stall_seconds=60.0) as reader:
             assert len((await reader.look(REQUEST)).page) == 1
         assert len(server.requests) == 1
+
+
+class Notes(Quiet):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def note(self, event: str, /, **_details: object) -> None:
+        self.events.append(event)
+
+
+async def test_one_renewal_is_noted_once_and_wakes_who_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = 3600.0
+    patience = Patience(attempts=9, seconds=seconds, throttled_seconds=seconds)
+    policy = partial(RetryPolicy, doubted_at_first=patience, base_seconds=seconds, cap_seconds=seconds)
+    monkeypatch.setattr(attempts, "RetryPolicy", policy)
+    notes = Notes()
+    pursued = attempts.Attempts(notes, 8, time.monotonic, lambda _: None)
+    monkeypatch.setattr(pursued._chance, "random", lambda: 1.0)
+    is_there, asked = anyio.Event(), list[str]()
+
+    async def refused_at_first(name: str, error: AccessError) -> str:
+        asked.append(name)
+        if asked.count(name) == 1:
+            if isinstance(error, TokenRenewedError):
+                await is_there.wait()
+            raise error
+        return name
+
+    async def pursue(name: str, error: AccessError) -> None:
+        assert await pursued.pursue(partial(refused_at_first, name, error)) == name
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            for name in ("one", "two"):
+                group.start_soon(pursue, name, AccessError("401"))
+            for name in ("three", "four", "five"):
+                group.start_soon(pursue, name, TokenRenewedError("401", 1))
+            await anyio.wait_all_tasks_blocked()
+            assert notes.events == ["asking again"] * 2
+            is_there.set()
+    assert notes.events == ["asking again", "asking again", "asking again with another token"]
+    assert len(asked) == 10

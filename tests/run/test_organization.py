@@ -1,12 +1,15 @@
 """An organization that the rows contradict ends a run with status 4, before anything is committed."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from exporter.contract import DAY, MINUTE, SECOND
 from exporter.errors import AccessError, DestinationError
+from exporter.jobs.audit import audit
 from exporter.jobs.export import export
+from exporter.jobs.reread import reread
 from exporter.jobs.stream import stream
 from exporter.jobs.sync import sync
 from exporter.log.commits import load_state
@@ -16,6 +19,7 @@ from exporter.run.context import RunContext
 from exporter.run.reconcile import in_stored_zone, settle_request
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, make_conversations, serve
 from exporter.sandbox.clock import system_clock
+from exporter.sandbox.gate import PERSONAL_TOKEN
 from exporter.settings import Credentials, Request, RunSettings, Selection
 from exporter.store.local.store import LocalStore
 
@@ -111,3 +115,68 @@ def test_times_in_a_stored_zone_leave_the_organization_that_is_asked_for() -> No
     state = State(request=Request(timezone="Asia/Tokyo"))
     asked = Selection(since=1, organization="org_b", in_zone=lambda _: Selection(since=2))
     assert in_stored_zone(state, asked) == Selection(since=2, organization="org_b")
+
+
+EMPTY_OR_NOT = pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        (make_conversations(60, UNTIL - DAY, UNTIL, transcripts=False, seed=8), "'org_other', but those stored here"),
+        ((), "no conversation at all, but there are 60 rows stored here: is it one of another organization than 'org_"),
+    ],
+    ids=["with rows", "empty"],
+)
+
+
+def of_other(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Returns these rows as those of another organization, whose key is `ak_other`."""
+    return {
+        "org_other": [
+            Row(each.created_at, each.updated_at, each.content() | {"organization_id": "org_other"}) for each in rows
+        ]
+    }
+
+
+@pytest.mark.parametrize("asked", [{}, {"fields": ("id", "created_at")}, {"filters": {"channel": "telephone"}}])
+@EMPTY_OR_NOT
+async def test_a_token_of_another_organization_is_refused_by_each_run(
+    tmp_path: Path, theirs: Iterable[Row], said: str, asked: dict[str, object]
+) -> None:
+    async with serve(ROWS, others=of_other(theirs)) as sandbox:
+        await run(tmp_path, sandbox, None, **asked)
+        before = await load_state(LocalStore(tmp_path))
+        assert before.organization == "org_sandbox"
+        said = said.replace("60", str(before.totals.rows))
+        other = RunContext(RunSettings(base_url=sandbox.url), Credentials("ak_other"), Quiet())
+        narrow = Selection(**asked)  # type: ignore[arg-type]
+        later = Selection(until=UNTIL + DAY, **asked)  # type: ignore[arg-type]
+        for work in (
+            sync(tmp_path, narrow, other),
+            export(tmp_path, later, other),
+            reread(tmp_path, narrow, other),
+            audit(tmp_path, narrow, other, now=system_clock()),
+            audit(tmp_path, narrow, other, now=system_clock(), repair=True, delete=True),
+        ):
+            with pytest.raises(AccessError, match=said):
+                await work
+        after = await load_state(LocalStore(tmp_path))
+    assert (after.number, after.coverage) == (before.number, before.coverage)
+
+
+async def test_an_empty_organization_that_a_personal_token_names_is_believed(tmp_path: Path) -> None:
+    async with serve(ROWS) as sandbox:
+        await run(tmp_path, sandbox, None)
+        for row in ROWS:
+            sandbox.delete(str(row.facts()["id"]))
+        personal = RunContext(RunSettings(base_url=sandbox.url), Credentials(PERSONAL_TOKEN, "org_sandbox"), Quiet())
+        await sync(tmp_path, Selection(), personal)
+        with pytest.raises(AccessError, match="no conversation at all"):
+            await sync(tmp_path, Selection(), context(sandbox, None))
+
+
+async def test_whose_rows_come_is_known_without_a_question_of_its_own(tmp_path: Path) -> None:
+    async with serve(ROWS) as sandbox:
+        await run(tmp_path, sandbox, None)
+        await sync(tmp_path, Selection(), context(sandbox, None))
+        asked = [seen.query for seen in sandbox.requests if "organization_id" in seen.query.get("fields", "")]
+        # Those are the first questions, which are asked in any case.
+        assert [query["limit"] for query in asked] == ["100", "100"]

@@ -174,7 +174,7 @@ class Channel:
         finally:
             stopped.set()
         if is_renewed:
-            return TokenRenewedError(str(failure)).in_brief(failure.brief)
+            return TokenRenewedError(str(failure), self._bearer.use().readings).in_brief(failure.brief)
         found = self._bearer.findings
         return failure.with_message(f"{failure}; {found}") if found else failure
 

@@ -12,10 +12,22 @@ from pathlib import Path
 from typing import Final
 
 from exporter.errors import DestinationError
-from exporter.layout import COMMITS, LOCK, MANIFEST, PRIVATE, QUARANTINE, RUNS, SCRATCH, STAGING, is_clutter
+from exporter.layout import (
+    CHECK_PLACES,
+    COMMITS,
+    LOCK,
+    MANIFEST,
+    PRIVATE,
+    QUARANTINE,
+    RUNS,
+    SCRATCH,
+    STAGING,
+    is_clutter,
+)
 from exporter.settings import FileMode
 from exporter.store.disk import fsync_directory, is_read_only, make_directories
 from exporter.store.local.scratch import sweep
+from exporter.store.local.trial import sweep_places
 from exporter.store.oserrors import describe, nearest
 from exporter.store.owner import check_heirs
 
@@ -46,6 +58,9 @@ def prepare(root: Path, durable: set[Path], file_mode: FileMode) -> None:
             durable.clear()
         else:
             _make_all(root, durable, file_mode)
+    with suppress(OSError):
+        for directory in (root, root / PRIVATE):
+            sweep_places(directory)
     with suppress(OSError):
         # Killed audits have left these; an audit that is at work keeps its own.
         sweep(root / SCRATCH)
@@ -99,7 +114,12 @@ def _check_what_is_there(root: Path) -> None:
     if not found:
         return
     # A kill or a power cut may leave only this of an export that had just begun. Another run may begin one meanwhile.
-    private = {path for path in (root / PRIVATE).rglob("*") if path.is_file()}
+    checks = tuple((root / PRIVATE).glob(f"{CHECK_PLACES}*"))
+    private = {
+        path
+        for path in (root / PRIVATE).rglob("*")
+        if path.is_file() and not any(path.is_relative_to(check) for check in checks)
+    }
     begun = {path for path in private if any(path.is_relative_to(root / place) for place in (COMMITS, STAGING))}
     if found == {PRIVATE} and private - begun <= {root / RUNS, root / LOCK}:
         return

@@ -4,20 +4,24 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from anyio import CancelScope, to_thread
 
-from exporter.errors import DestinationError, ExporterError, StoreError
-from exporter.layout import COMMITS, PRIVATE, QUARANTINE, STAGING
+from exporter.errors import DestinationError, ExporterError, InterruptedExportError, StoreError
+from exporter.layout import CHECK_PLACES, COMMITS, PRIVATE, QUARANTINE, STAGING
 from exporter.store.base import Store, Trial, try_each
 from exporter.store.oserrors import describe, nearest
 
 _FILE = f"{PRIVATE}/check"
 _DATA = b"exporter check\n"
+#: No check takes so long.
+_ABANDONED_SECONDS: Final = 3600
 
 
 def place_in(root: Path) -> Path:
@@ -25,13 +29,21 @@ def place_in(root: Path) -> Path:
 
     What a killed process leaves of it is hidden, and counts as clutter.
     """
-    return nearest(root / PRIVATE) / f".exporter-check-{secrets.token_hex(8)}"
+    return nearest(root / PRIVATE) / f"{CHECK_PLACES}{secrets.token_hex(8)}"
+
+
+def sweep_places(directory: Path) -> None:
+    """Takes away what killed checks have left in a directory. Raises `OSError` if that cannot be looked into."""
+    for place in directory.glob(f"{CHECK_PLACES}*"):
+        if abs(time.time() - place.lstat().st_mtime) > _ABANDONED_SECONDS:
+            _take_away(place)
 
 
 async def try_out(store: Store, place: Path, root: Path) -> tuple[Trial, ...]:
     """Tries what runs do at `root` at `store`, which is that of `place`, and leaves nothing. See `Store.try_out`."""
     steps = _Steps(store, place, root)
     known = {"write": steps.write, "create": steps.create, "list": steps.list, "delete": steps.delete}
+    trials: tuple[Trial, ...] = ()
     try:
         trials = await try_each({name: steps.named(step) for name, step in known.items()})
     finally:
@@ -39,6 +51,8 @@ async def try_out(store: Store, place: Path, root: Path) -> tuple[Trial, ...]:
             with suppress(StoreError):  # the lock ends with its file
                 await store.release_lock()
             is_left = await to_thread.run_sync(_take_away, place)
+            if is_left and not trials:
+                raise InterruptedExportError(f"stopped; {place} cannot be deleted, and stays there")
     if is_left:
         left = StoreError(f"{place}: cannot be deleted, and stays there. Runs must delete what they replace")
         trials = (*trials[:-1], Trial("delete", left))

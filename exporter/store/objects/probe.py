@@ -4,10 +4,14 @@ Two runs tell by conditional writes alone which of them was first to create a co
 show that it heeds them.
 """
 
+import re
+import secrets
+from collections.abc import Iterable
 from typing import Final
 
+from exporter.contract import HOUR, SECOND, Instant
 from exporter.errors import DestinationError, StoreError
-from exporter.layout import PRIVATE
+from exporter.layout import CHECKS, PRIVATE
 from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.errors import fault_of, is_passing
 
@@ -17,6 +21,20 @@ _WHY_CONDITIONS: Final = (
 )
 #: No version of any object is called this.
 _NO_VERSION: Final = f'"{"0" * 32}"'
+#: What a check has written names when, in seconds since 1970. No check takes an hour.
+_TRIAL: Final = re.compile(rf"{CHECKS}(\d{{1,12}})-[0-9a-f]{{16}}", re.ASCII)
+_ABANDONED: Final = HOUR
+
+
+def trial_path(now: Instant) -> str:
+    """Returns the path of an object to try the store with, which no other has."""
+    return f"{CHECKS}{now // SECOND}-{secrets.token_hex(8)}"
+
+
+def abandoned_trials(paths: Iterable[str], now: Instant) -> list[str]:
+    """Returns those of the paths that a check has left which was killed, or could not delete."""
+    made = ((path, _TRIAL.fullmatch(path)) for path in paths)
+    return [path for path, match in made if match and abs(now - int(match[1]) * SECOND) > _ABANDONED]
 
 
 def check_conditions(bucket: Bucket, path: str) -> None:
@@ -79,3 +97,13 @@ def check_delete(bucket: Bucket, path: str) -> None:
         raise StoreError(
             f"{bucket.url / path}: deleted, as the store says, and still there. Runs must delete what they replace"
         )
+
+
+def take_away(bucket: Bucket, path: str) -> str:
+    """Deletes the object at `path`, if there is one. Returns what stays and why, or an empty text."""
+    try:
+        if bucket.size(path) is not None:
+            check_delete(bucket, path)
+    except StoreError as error:
+        return f"{bucket.url / path} may stay there, because it could not be deleted: {error}"
+    return ""

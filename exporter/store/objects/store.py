@@ -1,6 +1,5 @@
 """Keeps a destination in an object store: files are staged on a local disk, and uploaded when they are whole."""
 
-import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -12,14 +11,16 @@ from typing import Final, ParamSpec, TypeVar
 import anyio
 from anyio import CancelScope, to_thread
 
+from exporter.clock import wall_clock
 from exporter.errors import (
     DestinationError,
+    InterruptedExportError,
     OvertakenError,
     StoreError,
     UnreadableFileError,
     UnreadablePartError,
 )
-from exporter.layout import COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
+from exporter.layout import CHECKS, COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
 from exporter.settings import FileMode
 from exporter.store.base import LockHolder, Trial, try_each
 from exporter.store.disk import file_size, free_bytes, reporting
@@ -29,7 +30,15 @@ from exporter.store.objects.bucket import SENT_BYTES, Bucket
 from exporter.store.objects.errors import is_passing
 from exporter.store.objects.lease import LEASE_SECONDS
 from exporter.store.objects.lock import RemoteLock
-from exporter.store.objects.probe import check_conditions, check_delete, check_list, check_write
+from exporter.store.objects.probe import (
+    abandoned_trials,
+    check_conditions,
+    check_delete,
+    check_list,
+    check_write,
+    take_away,
+    trial_path,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,7 +79,7 @@ class ObjectStore:
         await _finished(self._check)
 
     async def prepare(self) -> None:
-        await _finished(self._check)
+        await _finished(self._prepare)
         await _finished(check_conditions, self.bucket, PROBE)
 
     async def read(self, path: str) -> bytes | None:
@@ -149,14 +158,22 @@ class ObjectStore:
         return await _finished(self.lock.holder)
 
     async def try_out(self) -> tuple[Trial, ...]:
-        path = f"{PRIVATE}/check-{secrets.token_hex(8)}"
+        path = trial_path(wall_clock())
         steps = {
             "write": check_write,
             "create": check_conditions,
             "list": check_list,
             "delete": check_delete,
         }
-        return await try_each({name: partial(_finished, step, self.bucket, path) for name, step in steps.items()})
+        try:
+            trials = await try_each({name: partial(_finished, step, self.bucket, path) for name, step in steps.items()})
+        except anyio.get_cancelled_exc_class():
+            if left := await _finished(take_away, self.bucket, path):
+                raise InterruptedExportError(f"stopped; {left}") from None
+            raise
+        if not trials[-1].is_tried and (left := await _finished(take_away, self.bucket, path)):
+            return (*trials[:-1], Trial("delete", StoreError(left)))
+        return trials
 
     async def _uploaded(
         self, upload: Callable[[Path, str, Event], None], staged: Path, path: str, slots: anyio.Semaphore
@@ -168,21 +185,27 @@ class ObjectStore:
         finally:
             given_up.set()
 
-    def _check(self) -> None:
+    def _prepare(self) -> None:
+        if abandoned := abandoned_trials(self._check(), wall_clock()):
+            with suppress(StoreError):  # they stand in nobody's way
+                self.bucket.delete(abandoned)
+
+    def _check(self) -> Collection[str]:
+        """Returns the paths in the directory of the log. Raises `DestinationError` and `StoreError`."""
         try:
-            self._check_what_is_there()
+            return self._check_what_is_there()
         except StoreError as error:
             if is_passing(error):
                 raise
             raise DestinationError(str(error)) from error
 
-    def _check_what_is_there(self) -> None:
+    def _check_what_is_there(self) -> Collection[str]:
         found = self.bucket.top()
         private = set(self.bucket.sizes(PRIVATE)) if PRIVATE in found else set()
         if any(path.startswith(f"{COMMITS}/") for path in private):
-            return
-        if found <= {PRIVATE} and private <= _BEFORE_THE_LOG:
-            return
+            return private
+        if found <= {PRIVATE} and all(path in _BEFORE_THE_LOG or path.startswith(CHECKS) for path in private):
+            return private
         if MANIFEST in found:
             log = self.location / COMMITS
             raise DestinationError(f"{log}: missing, although its manifest exists. Restore it, or give a new prefix")
