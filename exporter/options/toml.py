@@ -162,10 +162,12 @@ def read_toml(path: Path) -> Node:
 
 def _syntax_error(path: Path, text: str, message: str) -> UsageError:
     match = _SYNTAX.fullmatch(message)
-    what, line, column = match.groups() if match else (message, None, None)
-    if line is None:
-        line, column = str(text.count("\n") + 1), str(len(text) - text.rfind("\n"))
-    start = text.split("\n")[int(line) - 1][: int(column)]
+    what = match[1] if match else message
+    if match and match[2]:
+        line, column = int(match[2]), int(match[3])
+    else:
+        line, column = text.count("\n") + 1, len(text) - text.rfind("\n")
+    start = text.split("\n")[line - 1][:column]
     advice = ". Write such a value in quotes" if _UNQUOTED.search(start) else ""
     return UsageError(f"{path}:{line}:{column}: not TOML: {what[:1].lower()}{what[1:]}{advice}")
 
