@@ -41,13 +41,15 @@ def describe_plan(found: "PlanResult") -> Iterator[str]:
         least = "at least " if found.changed_is_least else ""
         yield f"  changed   {least}{count_of(found.changed, 'row')} to read again, besides those that were not over"
     by_id = f", of which {found.requests_by_id:,} for single conversations" if found.requests_by_id else ""
-    yield f"  requests  about {found.requests:,}{by_id}"
+    yield f"  requests  about {found.requests:,}, between {found.requests_low:,} and {found.requests_high:,}{by_id}"
     yield f"  network   about {format_size(found.wire_bytes)}"
     of = "" if found.partition_by == "none" else f", in {count_of(len(found.partitions), found.partition_by)}"
     files = count_of(found.files, "file")
     yield f"  at rest   about {format_size(found.bytes)} in {files}{of} ({_SIZES_FROM[found.sizes_from]})"
     pace = f"{found.requests_per_second:,.3g} requests a second"
-    yield f"  time      about {format_seconds(found.seconds)}, at {pace} ({_PACE_FROM[found.pace_from]})"
+    least, most = format_seconds(found.seconds_low), format_seconds(found.seconds_high)
+    yield f"  time      about {format_seconds(found.seconds)}, between {least} and {most}"
+    yield f"  pace      {pace} ({_PACE_FROM[found.pace_from]})"
     if found.recordings is not None:
         size = "" if found.recording_bytes is None else f" of about {format_size(found.recording_bytes)}"
         unknown = ", whose size is not known" if found.recording_bytes is None else ""

@@ -4,23 +4,20 @@ Whether the summary of usage may be read, and what the pages show, decides what 
 a few pages show them all, taken from the summary where no filter makes it another list, and estimated otherwise.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import ceil
-from typing import Final, Literal
+from typing import Final
 
 from exporter.contract import BEGINNING, DAY, EPOCH, MAX_PAGE_SIZE, Instant
 from exporter.coverage import Coverage, Interval
 from exporter.errors import AccessError, RequestRefusedError, UnusableAnswerError
-from exporter.jobs.plan_result import PaceFrom, PlannedPartition, PlanResult, RowsFrom, SizesFrom
-from exporter.jobs.plan_sample import Sampler, Sizes
+from exporter.jobs.plan_figures import Wanted, planned
+from exporter.jobs.plan_result import PlanResult, RowsFrom
+from exporter.jobs.plan_sample import Sampler
 from exporter.lake.follow import check_place, settle_table_format
 from exporter.log.commits import load_state
 from exporter.log.journal import read_runs
-from exporter.log.recordings import count_recordings
 from exporter.log.state import State
 from exporter.model import PageRequest
-from exporter.partitions import day_number, key_of, partition_of
+from exporter.partitions import day_number
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader
@@ -46,24 +43,10 @@ MOST_QUESTIONS: Final = 20
 _DAYS_BACK: Final = (1, 7, 30, 91, 182, 365, 730, 1460, 3650)
 #: A request of the usage summary has at most a year, and each costs a question.
 _MOST_USAGE: Final = 3 * 364 * DAY
-#: A run asks this many questions before it reads, and this many more for each window.
-_OPENING_REQUESTS: Final = 5
-_REQUESTS_OF_WINDOW: Final = 1.5
 #: An earlier run tells the pace if it made this many requests.
 _TELLING_REQUESTS: Final = 50
-#: Stored rows tell what one takes if there are so many.
-_TELLING_ROWS: Final = 1000
 #: Two counts of the platform, and the export, may differ by this share.
 _USAGE_ERROR: Final = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """Says which run is planned: its command, the range that it leads to, and what it reads of that."""
-
-    command: Literal["export", "sync"]
-    range: Interval
-    missing: Coverage
 
 
 async def plan(destination: Location, asked: Selection, context: RunContext) -> PlanResult:
@@ -90,16 +73,18 @@ async def plan(destination: Location, asked: Selection, context: RunContext) -> 
         and (seconds := (run.ended_at - run.started_at).total_seconds()) > 0
     ]
     async with open_reader(request, context) as reader:
+        began = reader.clock()
         latest = await _find_latest(reader, found, known_end(found, asked), context)
+        first_trip = reader.clock() - began
         wanted = _choose(found, asked, latest)
         changed = await _count_changed(reader, found, wanted, context)
         hydrator = Hydrator.of(reader, request, context.settings, found.hydrated_fields)
         sampler = Sampler(reader, request, tables, context.settings.page_size, hydrator)
         forecast, rows_from = await _forecast(reader, sampler, wanted.missing, request)
         questions = reader.counters.requests
-    return _planned(
-        found, asked, request, context, wanted, forecast, rows_from, changed, sampler.sizes, paces, questions
-    )
+    sizes = sampler.sizes
+    sizes.round_trips = sizes.round_trips or [first_trip]
+    return planned(found, asked, request, context, wanted, forecast, rows_from, changed, sizes, paces, questions)
 
 
 async def _find_latest(reader: Reader, found: State, until: Instant | None, context: RunContext) -> Instant:
@@ -119,16 +104,16 @@ async def _find_latest(reader: Reader, found: State, until: Instant | None, cont
     return reader.now.end(context.lag)
 
 
-def _choose(found: State, asked: Selection, latest: Instant) -> _Wanted:
+def _choose(found: State, asked: Selection, latest: Instant) -> Wanted:
     range_ = settle_range(found, asked, latest)
     missing = Coverage([range_]) - found.coverage
     if missing:
-        return _Wanted("export", range_, missing)
+        return Wanted("export", range_, missing)
     range_ = Interval(range_.start, max(range_.end, latest))
-    return _Wanted("sync", range_, Coverage([range_]) - found.coverage)
+    return Wanted("sync", range_, Coverage([range_]) - found.coverage)
 
 
-async def _count_changed(reader: Reader, found: State, wanted: _Wanted, context: RunContext) -> tuple[int, bool]:
+async def _count_changed(reader: Reader, found: State, wanted: Wanted, context: RunContext) -> tuple[int, bool]:
     """Returns how many stored rows have changed since they were read, and whether a page had no room for more."""
     if wanted.command == "export" or found.read_since is None:
         return 0, False
@@ -186,114 +171,3 @@ async def _forecast_by_usage(reader: Reader, missing: Coverage) -> Forecast | No
     rows = sum(part[1] for part in gaps)
     error = doubtful + _USAGE_ERROR * rows
     return Forecast(rows, max(0.0, rows - error), rows + error, Profile((), tuple(gaps)))
-
-
-def _planned(
-    found: State,
-    asked: Selection,
-    request: Request,
-    context: RunContext,
-    wanted: _Wanted,
-    forecast: Forecast,
-    rows_from: RowsFrom,
-    changed: tuple[int, bool],
-    sizes: Sizes,
-    paces: list[float],
-    questions: int,
-) -> PlanResult:
-    settings, rows = context.settings, forecast.rows
-    row_bytes, file_bytes, sizes_from = _stored_sizes(found, sizes)
-    partitions = tuple(_partitions(forecast, wanted.missing, request, row_bytes, settings.target_part_bytes))
-    files = sum(partition.files for partition in partitions)
-    page_rows = sizes.page_rows if rows > sizes.page_rows > 0 else settings.page_size
-    windows = min(settings.concurrency, ceil(rows / page_rows)) if rows >= 1 else 0
-    by_id = round(rows * sizes.lacking / max(1, sizes.rows))
-    pages = ceil(rows / page_rows) + ceil(changed[0] / page_rows)
-    requests = _OPENING_REQUESTS + pages + round(_REQUESTS_OF_WINDOW * windows) + by_id
-    pace, pace_from = _pace(context, sizes, paces)
-    work_seconds = rows * sizes.encode_seconds / max(1, sizes.rows)
-    recordings, recording_bytes = _recordings(found, asked, rows, sizes)
-    return PlanResult(
-        command=wanted.command,
-        range_start=wanted.range.period.start,
-        range_end=wanted.range.period.end,
-        missing=tuple(interval.period for interval in wanted.missing),
-        rows=round(rows),
-        rows_low=round(forecast.low),
-        rows_high=round(forecast.high),
-        rows_from=rows_from,
-        changed=changed[0],
-        changed_is_least=changed[1],
-        requests=requests,
-        requests_by_id=by_id,
-        wire_bytes=round((rows + changed[0]) * sizes.wire_bytes / max(1, sizes.rows)),
-        bytes=round(rows * row_bytes + files * file_bytes),
-        sizes_from=sizes_from,
-        files=files * len(request.tables),
-        partitions=partitions,
-        partition_by=request.partition_by,
-        seconds=round(max(requests / pace, work_seconds), 3),
-        requests_per_second=round(pace, 3),
-        pace_from=pace_from,
-        recordings=recordings,
-        recording_bytes=recording_bytes,
-        questions=questions,
-        notes=tuple(_notes(sizes, rows, asked, recordings)),
-    )
-
-
-def _stored_sizes(found: State, sizes: Sizes) -> tuple[float, float, SizesFrom]:
-    """Returns how many bytes a row takes at rest, how many more a file takes, and what tells so."""
-    totals = found.totals
-    if totals.rows >= _TELLING_ROWS:
-        return totals.bytes / totals.rows, 0.0, "files"
-    if not sizes.rows:
-        return 0.0, 0.0, "nothing"
-    return sizes.stored_bytes / sizes.rows, sizes.file_bytes, "sample"
-
-
-def _partitions(
-    forecast: Forecast, missing: Coverage, request: Request, row_bytes: float, part_bytes: int
-) -> Iterator[PlannedPartition]:
-    rows_of: dict[str, float] = {}
-    for gap in missing:
-        instant = max(gap.start, EPOCH)
-        while instant < gap.end:
-            key, interval = partition_of(instant, request.partition_by, request.timezone)
-            end = gap.end if interval is None else min(gap.end, interval.end)
-            name = key.get(key_of(request.partition_by) or "", "")
-            rows_of[name] = rows_of.get(name, 0.0) + forecast.rows_in(Interval(instant, end))
-            instant = end
-    for name, rows in rows_of.items():
-        if rows >= 0.5:
-            yield PlannedPartition(name=name, rows=round(rows), files=max(1, ceil(rows * row_bytes / part_bytes)))
-
-
-def _pace(context: RunContext, sizes: Sizes, paces: list[float]) -> tuple[float, PaceFrom]:
-    """Returns the requests a second that can be expected."""
-    settings, learned = context.settings, paces[-1] if paces else None
-    trips = sizes.round_trips
-    measured = settings.concurrency * len(trips) / sum(trips) if sum(trips) > 0 else float(settings.concurrency)
-    pace: float
-    source: PaceFrom
-    pace, source = (measured, "round trips") if learned is None else (learned, "earlier run")
-    if settings.max_rps is not None and settings.max_rps <= pace:
-        return settings.max_rps, "max-rps"
-    return pace, source
-
-
-def _recordings(found: State, asked: Selection, rows: float, sizes: Sizes) -> tuple[int | None, int | None]:
-    keeps = found.keeps_recordings if asked.recordings is None else asked.recordings
-    if not keeps or not sizes.with_field:
-        return None, None
-    number = round(rows * sizes.recorded / sizes.rows)
-    stored = count_recordings(found)
-    size = round(number * stored.media_bytes / stored.stored) if stored.stored else None
-    return number, size
-
-
-def _notes(sizes: Sizes, rows: float, asked: Selection, recordings: int | None) -> Iterator[str]:
-    if rows >= 1 and not sizes.rows:
-        yield "no page came with rows, so that their size is not known"
-    if asked.recordings and recordings is None and rows >= 1:
-        yield "the rows do not say which conversations have a recording"

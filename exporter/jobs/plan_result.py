@@ -32,10 +32,12 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
     `command` is the one that is planned: an export of what is `missing` in the range, or a sync if all of it was read.
     It would read about `rows` that are new; in nine of ten cases, they are between `rows_low` and `rows_high`. A sync
     also reads what has `changed` since the last run; if `changed_is_least`, there may be more. `requests` are those of
-    the run, of which `requests_by_id` ask for single conversations; `wire_bytes` come over the network, and `bytes` are
-    written, in `files`. `seconds` are at `requests_per_second`. About so many conversations have one of the
-    `recordings`, if the run keeps them; their `recording_bytes` are None if none is kept yet. `questions` is the number
-    of requests that the plan itself took. `notes` say what it could not take into account.
+    the run, of which `requests_by_id` ask for single conversations; they will hardly be fewer than `requests_low` or
+    more than `requests_high`. `wire_bytes` come over the network, and `bytes` are written, in `files`. `seconds` are at
+    `requests_per_second`, with a start, and with what requests in sequence, rows and files take. About so many
+    conversations have one of the `recordings`, if the run keeps them; their `recording_bytes` are None if none is kept
+    yet. `questions` is the number of requests that the plan itself took. `notes` say what it could not take into
+    account.
     """
 
     command: Literal["export", "sync"]
@@ -49,6 +51,8 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
     changed: int = 0
     changed_is_least: bool = False
     requests: int
+    requests_low: int
+    requests_high: int
     requests_by_id: int = 0
     wire_bytes: int
     bytes: int
@@ -57,6 +61,8 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
     partitions: tuple[PlannedPartition, ...]
     partition_by: str
     seconds: float
+    seconds_low: float
+    seconds_high: float
     requests_per_second: float
     pace_from: PaceFrom
     recordings: int | None = None

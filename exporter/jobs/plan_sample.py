@@ -1,11 +1,13 @@
 """Asks the questions of a plan, and learns from the pages what a row takes on the wire and at rest."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any, Final
 
 import msgspec
+import pyarrow as pa
 from anyio import to_thread
 from msgspec import UNSET, Raw
 
@@ -18,10 +20,13 @@ from exporter.model import CONVERSATIONS, TURNS, PageRequest, Rows
 from exporter.parts.writer import size_of_part
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.reader import Reader
+from exporter.schedule.file_sizes import STEPS, FileSizes
 from exporter.schedule.forecast import PILOTS, Forecast, Question, Shown, forecast
 from exporter.settings import Request
 
 _LENGTH: Final = "duration"
+#: Of each small size, about so many files are made of a page.
+_FILES_OF_A_SIZE: Final = 4
 #: The fields that a question about times needs.
 _NARROW: Final = ",".join(dict.fromkeys((*ALWAYS_FIELDS, _LENGTH)))
 
@@ -30,15 +35,18 @@ _NARROW: Final = ",".join(dict.fromkeys((*ALWAYS_FIELDS, _LENGTH)))
 class Sizes:
     """Counts what whole rows have shown, `rows` of them: what they took on the wire, and would take at rest.
 
-    `file_bytes` is what a file of each table takes without a row. Of the rows, so many came with the field of
-    recordings, have a recording, lack fields that ids bring, and match the filters that have several values.
+    `files` are the sizes of files of each table together, by their number of conversations, and `file_seconds` how long
+    it took to make one of the smallest. Of the rows, `tied` share their instant with another one; and so many came with
+    the field of recordings, have a recording, lack fields that ids bring, and match the filters that have several
+    values.
     """
 
     rows: int = 0
     page_rows: int = 0
     wire_bytes: int = 0
-    stored_bytes: int = 0
-    file_bytes: int = 0
+    files: FileSizes = field(default_factory=FileSizes)
+    file_seconds: float = 0.0
+    tied: int = 0
     round_trips: list[float] = field(default_factory=list)
     encode_seconds: float = 0.0
     with_field: int = 0
@@ -111,6 +119,7 @@ class Sampler:
         sizes = self.sizes
         sizes.page_rows = max(sizes.page_rows, len(rows))
         sizes.rows += len(rows)
+        sizes.tied += len(rows) - len(set(rows.created_at))
         if self._hydrator is not None and sizes.rows == len(rows):
             await self._hydrator.learn(rows)
         lacking = frozenset() if self._hydrator is None else self._hydrator.fields
@@ -125,14 +134,28 @@ class Sampler:
     def _encode(self, rows: Rows[EncodeRow]) -> None:
         began = time.thread_time()
         batch = self._tables.encoder.encode(rows).batch
-        batches = {CONVERSATIONS: [batch]}
-        if self._tables.turns is not None:
-            batches[TURNS] = list(self._tables.turns.encode(batch))
-        schemas = self._tables.schemas
-        self.sizes.file_bytes = sum(size_of_part(schemas[name], (), name) for name in batches)
-        sizes = (size_of_part(schemas[name], made, name) for name, made in batches.items())
-        self.sizes.stored_bytes += sum(sizes) - self.sizes.file_bytes
         self.sizes.encode_seconds += time.thread_time() - began
+        sizes = self.sizes.files
+        sizes.empty = self._size_of([])
+        for number in STEPS:
+            # Of small files, no two are alike.
+            for start in range(0, batch.num_rows - number + 1, max(number, batch.num_rows // _FILES_OF_A_SIZE)):
+                began = time.thread_time()
+                sizes.add(number, self._size_of([batch.slice(start, number)]))
+                if number == STEPS[0]:
+                    self.sizes.file_seconds = time.thread_time() - began
+        if batch.num_rows not in STEPS:
+            began = time.thread_time()
+            sizes.add(batch.num_rows, self._size_of([batch]))
+            self.sizes.encode_seconds += time.thread_time() - began
+
+    def _size_of(self, batches: Sequence[pa.RecordBatch]) -> int:
+        """Returns the size of a file of each table with these conversations."""
+        schemas, turns = self._tables.schemas, self._tables.turns
+        size = size_of_part(schemas[CONVERSATIONS], batches, CONVERSATIONS)
+        if turns is not None:
+            size += size_of_part(schemas[TURNS], [made for each in batches for made in turns.encode(each)], TURNS)
+        return size
 
     def _matching(self) -> tuple[float, float]:
         """Returns the share of rows that match the filters of several values, which were not sent, and its error."""

@@ -177,8 +177,8 @@ def test_a_token_of_another_organization_ends_the_run(
                 server.delete(identity)
 
     server.on_request = change
-    options = (*RANGE, *fields, "--concurrency", "1", "--token-file", kept.path)
-    done = command("export", out, *options, server=server, token=None)
+    options = (*RANGE, *fields, "--concurrency", "1")
+    done = command("export", out, *options, "--token-file", kept.path, server=server, token=None)
     assert done.status == 4
     assert said in done.err
     # Nothing else was asked with it, and nothing that came is kept.
