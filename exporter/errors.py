@@ -70,6 +70,10 @@ class DestinationError(ExporterError):
     exit_status = 2
 
 
+class NoExportError(DestinationError):
+    """The destination holds no export."""
+
+
 class ProtectionError(DestinationError):
     """The export is protected by another policy, or its key is wrong or missing; nothing was touched."""
 

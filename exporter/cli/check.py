@@ -29,7 +29,7 @@ def check(destination: Destination, spec: ExportSpec, as_json: OneObject = False
     Give it the options of the export. The exit status is what the export would end with.
     """
     target = parse_location(destination)
-    prepared = prepare(spec, os.environ)
+    prepared = prepare(spec, os.environ, heeds_signals=True)
 
     from exporter.jobs.check import check as run_check
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from exporter.cli.machine import translating
 from exporter.cli.status_report import status_figures
 from exporter.cli.times import for_people
-from exporter.errors import ExporterError, UsageError
+from exporter.errors import ExporterError, NoExportError, UsageError
 from exporter.options.config import Config, Entry, load_config
 from exporter.options.config_place import find_config
 from exporter.options.recordings import to_retention
@@ -75,6 +75,9 @@ async def read_all(
                         retention_seconds=None if kept is None else to_retention(kept),
                     )
                 found[name] = Found(name, entry, read)
+            except NoExportError as error:
+                error.with_message("no export there yet: exporter run --all begins it")
+                found[name] = Found(name, entry, None, error)
             except ExporterError as error:
                 found[name] = Found(name, entry, None, error)
 

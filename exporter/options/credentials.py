@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -9,11 +10,12 @@ from typing import Any, Final
 
 from exporter.bearer import ReadToken, TokenSource
 from exporter.contract import ORGANIZATION_VARIABLE, PERSONAL_TOKEN_PREFIX, TOKEN_PREFIXES, TOKEN_VARIABLE
-from exporter.errors import UsageError
+from exporter.errors import InterruptedExportError, UsageError
 from exporter.keys import read_private
 from exporter.options.parse import flag_of
 from exporter.options.token_command import split_command, token_printed_by
 from exporter.settings import Credentials
+from exporter.signals import listening
 
 #: The options of which only one may say where the token is. Without any, it is in the environment.
 TOKEN_OPTIONS: Final = ("token", "token_file", "token_command")
@@ -42,13 +44,16 @@ def load_credentials(
     token_command: str | Sequence[str] | None = None,
     token: str | None = None,
     proxies: Mapping[str, str] = MappingProxyType({}),
+    *,
+    heeds_signals: bool = False,
 ) -> Credentials:
     """Returns the `token`, the one in `token_file`, the one that `token_command` prints, or that of `ANYREACH_TOKEN`,
     and the organization that a personal token needs.
 
     A variable that is empty is not set. Blocks while the command runs. Raises `UsageError` for an `organization` that
     is empty, when there is no token, when others can read the file, when the command fails, or when a `pat_` has no
-    organization (source.md, Request: the API would answer 401).
+    organization (source.md, Request: the API would answer 401). With `heeds_signals`, a signal ends the command, and
+    raises `InterruptedExportError`.
     """
     if organization is not None and not organization.strip():
         raise UsageError("--org-id: must have a value; is the variable that it was taken from empty?")
@@ -63,10 +68,20 @@ def load_credentials(
     else:
         source = TokenSource(TOKEN_VARIABLE if token is None else _variable_with(token, environment))
     if source.read is not None:
-        token = source.read(threading.Event())
+        token = _read(source.read, heeds_signals=heeds_signals)
     else:
         token = _checked((environment.get(TOKEN_VARIABLE, "") if token is None else token).strip(), organization)
     return Credentials(token, organization, proxies, source)
+
+
+def _read(read: ReadToken, *, heeds_signals: bool) -> str:
+    stopped = threading.Event()
+    with listening(stopped.set) if heeds_signals else nullcontext():
+        try:
+            return read(stopped)
+        finally:
+            if stopped.is_set():
+                raise InterruptedExportError("stopped while the token was read") from None
 
 
 def _variable_with(token: str, environment: Mapping[str, str]) -> str:

@@ -12,11 +12,11 @@ from exporter.run.prepared import Given, Prepared
 T = TypeVar("T")
 
 
-def prepare(spec: ExportSpec, environment: Mapping[str, str]) -> Prepared:
-    """Returns what `spec.resolve` would, or an error for each part."""
+def prepare(spec: ExportSpec, environment: Mapping[str, str], *, heeds_signals: bool = False) -> Prepared:
+    """Returns what `spec.resolve` would, or an error for each part. Raises `InterruptedExportError` as that does."""
     with for_caller():
         settings = _given(lambda: spec.way(environment))
-        credentials = _given(lambda: spec.credentials(environment))
+        credentials = _given(lambda: spec.credentials(environment, heeds_signals=heeds_signals))
         organization = None if credentials.value is None else credentials.value.organization
         plain = settings.value or spec.settings()
         asked = _given(lambda: spec.selection(plain, organization))

@@ -220,7 +220,7 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
         """
         with for_caller():
             settings = msgspec.structs.replace(self.way(environment), heeds_signals=heeds_signals)
-            credentials = self.credentials(environment)
+            credentials = self.credentials(environment, heeds_signals=heeds_signals)
             asked = self.selection(settings, credentials.organization)
             return Resolved(asked, settings, credentials, self.keys(environment))
 
@@ -233,10 +233,16 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
         proxy = route.choose_proxy(environment, base_url)
         return msgspec.structs.replace(self.settings(), base_url=base_url, proxy=proxy, ca_file=ca_file)
 
-    def credentials(self, environment: Mapping[str, str]) -> Credentials:
-        """Returns the token, and what it needs. Raises `UsageError`."""
+    def credentials(self, environment: Mapping[str, str], *, heeds_signals: bool = False) -> Credentials:
+        """Returns the token, and what it needs. Raises as `load_credentials`."""
         return load_credentials(
-            environment, self.token_file, self.org_id, self.token_command, self.token, route.proxies_in(environment)
+            environment,
+            self.token_file,
+            self.org_id,
+            self.token_command,
+            self.token,
+            route.proxies_in(environment),
+            heeds_signals=heeds_signals,
         )
 
     def selection(self, settings: RunSettings, organization: str | None = None) -> Selection:

@@ -24,6 +24,8 @@ _TOKEN: Final = re.compile(
     r"|[ \t\n]+|\#[^\n]*|[\[\]{}=,.]|[^\s\[\]{}=,.#\"\']+",
     re.DOTALL,
 )
+#: A number with a unit, as in 7d, 1.5h or 64MiB, up to the first letter of that.
+_UNQUOTED: Final = re.compile(r"=\s*[0-9][0-9_.]*[A-Za-z]$", re.ASCII)
 #: Python's reader takes all memory for a key with very many dots.
 _DOTTED: Final = re.compile(r"(?<![\w-])(?:[\w-]++[ \t]*\.[ \t]*){64}")
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -173,10 +175,14 @@ def _text_of(path: Path, content: bytes) -> str:
 
 def _syntax_error(path: Path, text: str, message: str) -> UsageError:
     match = _SYNTAX.fullmatch(message)
-    what, line, column = match.groups() if match else (message, None, None)
-    if line is None:
-        line, column = str(text.count("\n") + 1), str(len(text) - text.rfind("\n"))
-    return UsageError(f"{path}:{line}:{column}: not TOML: {what[:1].lower()}{what[1:]}")
+    what = match[1] if match else message
+    if match and match[2]:
+        line, column = int(match[2]), int(match[3])
+    else:
+        line, column = text.count("\n") + 1, len(text) - text.rfind("\n")
+    start = text.split("\n")[line - 1][:column]
+    advice = ". Write such a value in quotes" if _UNQUOTED.search(start) else ""
+    return UsageError(f"{path}:{line}:{column}: not TOML: {what[:1].lower()}{what[1:]}{advice}")
 
 
 class _Scan:

@@ -6,7 +6,7 @@ import msgspec
 
 from exporter.contract import BEGINNING, FIELD_NAMES, FILTERS_BY_NAME, MUTABLE_FILTERS, Instant, format_instant
 from exporter.coverage import Coverage, Interval
-from exporter.errors import DestinationError, UsageError
+from exporter.errors import DestinationError, NoExportError, UsageError
 from exporter.log.expiry import row_floor
 from exporter.log.state import State
 from exporter.pipeline.role import is_same_organization
@@ -22,7 +22,7 @@ _NEVER: Final[Instant] = 1 << 62
 def stored_export(state: State, destination: Location) -> tuple[Request, Interval]:
     """Returns the request of the export at `destination`, and its range. Raises `DestinationError` if there is none."""
     if state.request is None or state.range is None:
-        raise DestinationError(f"{destination}: no export here; check the path, or run exporter export first")
+        raise NoExportError(f"{destination}: no export here; check the path, or run exporter export first")
     return state.request, state.range
 
 

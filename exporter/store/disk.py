@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from stat import S_IMODE, S_ISREG
+from stat import S_IMODE, S_ISDIR, S_ISREG
 from typing import Any, Final, TypeVar
 
 from exporter.errors import StoreError, UnreadableFileError
@@ -97,8 +97,19 @@ read_once: Final = FileIO.readinto
 
 
 def open_patiently(path: Path) -> PatientFile:
-    """Opens a file for reading. Raises `OSError`."""
-    return patiently(partial(PatientFile, path))
+    """Opens a file for reading. Raises `OSError`, also for what is neither a file nor a directory."""
+    return patiently(partial(PatientFile, path, opener=_open_at_once))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Otherwise a pipe that nobody writes to would be waited for in silence.
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if not (S_ISREG(mode) or S_ISDIR(mode)):
+        os.close(descriptor)
+        # So the system answers for a socket.
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), path)
+    return descriptor
 
 
 def file_size(path: Path) -> int | None:

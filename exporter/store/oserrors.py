@@ -27,6 +27,7 @@ _ADVICE: Final = {
     errno.ENOMEM: "the machine has no memory left. Free some, then run again to resume",
     errno.ENAMETOOLONG: "the name is too long for this file system. Choose a shorter destination",
     errno.EPIPE: "its reader has left, and what it got is not whole",
+    errno.ENXIO: "not a regular file. Remove it, then run again to resume",
     errno.ESTALE: "the file server no longer knows this directory. Mount it again, then run again to resume",
 }
 #: If a step that an export needs ends with one of these, the file system is of the wrong kind.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -85,6 +86,24 @@ async def test_an_export_and_its_hooks_have_no_token_of_another_one(tmp_path: Pa
     child, hook = (tmp_path / "child").read_text(), (tmp_path / "hook").read_text()
     assert (TOKEN in child, "ak_of" in child) == (True, False)
     assert not [secret for secret in secrets.values() if secret in hook]
+
+
+@pytest.mark.parametrize("arguments", [("sync", "acme"), ("check", "acme"), ("run", "acme", "-q")])
+def test_a_stop_while_the_token_is_read_ends_the_command_that_prints_it(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    os.mkfifo(tmp_path / "told")
+    (tmp_path / "exporter.toml").write_text(
+        "[exports.acme]\ndestination = 'out'\ntoken_command = ['sh', '-c', 'echo $$$$ >told; exec sleep 600']\n"
+    )
+    stopped = [sys.executable, "-m", "exporter", *arguments]
+    with subprocess.Popen(stopped, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        reader = int((tmp_path / "told").read_text())
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate()
+    assert (process.returncode, Path(f"/proc/{reader}").exists()) == (130, False)
+    assert "stopped while the token was read" in said
+    assert not (tmp_path / "out").exists()
 
 
 async def test_a_run_of_names_is_a_table_for_people(tmp_path: Path) -> None:

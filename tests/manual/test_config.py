@@ -69,7 +69,7 @@ def test_all_exports_are_shown_and_what_is_wrong_with_one_stops_no_other(
     assert head == "3 exports in two.toml: 1 well, 2 to look at"
     assert titles.split() == ["export", "state", "conversations", "all", "changes", "up", "to"]
     assert [row.split()[:2] for row in rows] == [["tried", "complete"], ["new", "unknown"], ["unset", "unknown"]]
-    assert "no export here" in rows[1]
+    assert "no export there yet: exporter run --all begins it" in rows[1]
     assert "two.toml:6:1: exports.unset.destination: the environment variable UNSET is not set" in rows[2]
     assert main(["status", "--all", "--config", "two.toml", "--json"]) == 2
     tried, new, _ = json.loads(capsys.readouterr().out)

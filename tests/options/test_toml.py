@@ -38,6 +38,8 @@ y = 2
 z = 3
 """
 
+STATEMENT = "expected newline or end of document after a statement"
+
 
 def positions_of(tmp_path: Path, text: str) -> dict[Place, tuple[int, int]]:
     path = tmp_path / "file.toml"
@@ -152,6 +154,15 @@ def read_any(factory: pytest.TempPathFactory, text: str) -> Node:
     [
         (b"a = 1\nb = \n", "file.toml:2:5: not TOML: invalid value"),
         (b"a = 1\na = 2\n", "file.toml:2:6: not TOML: cannot overwrite a value"),
+        (
+            b"a = 7d\n",
+            f"file.toml:1:6: not TOML: {STATEMENT}. Write such a value in quotes",
+        ),
+        (
+            b"\na = 64MiB",
+            f"file.toml:2:7: not TOML: {STATEMENT}. Write such a value in quotes",
+        ),
+        (b"a = 7 d\n", f"file.toml:1:7: not TOML: {STATEMENT}"),
         (b'a = "x', "file.toml:1:7: not TOML: unterminated string"),
         (b"a = '\xff'\n", "file.toml:1:6: not UTF-8, as TOML must be"),
         (b"#" * 300_000, "file.toml: larger than 256 KiB, which no such file needs"),

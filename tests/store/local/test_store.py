@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from exporter.errors import DestinationError, StoreError
+from exporter.layout import LOCK, RUNS
 from exporter.store.local.store import LocalStore
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +52,16 @@ async def test_everything_is_private(tmp_path: Path) -> None:
     assert modes(store.root) == {("directory", 0o700), ("file", 0o600)}
     # Nobody else sees what lies above, either.
     assert {stat.S_IMODE(path.stat().st_mode) for path in store.root.parents[:2]} == {0o710}
+
+
+async def test_what_stands_for_a_file_and_is_none_is_refused_and_not_waited_for(store: LocalStore) -> None:
+    await store.create(RUNS, b"")
+    for path in (RUNS, LOCK):
+        store.locate(path).unlink(missing_ok=True)
+        os.mkfifo(store.locate(path))
+    with pytest.raises(StoreError, match=r"runs.jsonl: not a regular file. Remove it, then run again to resume$"):
+        await store.read(RUNS)
+    assert await store.lock_holder() is None
 
 
 async def test_list_is_recursive_and_relative(store: LocalStore) -> None:
