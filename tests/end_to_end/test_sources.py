@@ -10,7 +10,15 @@ from exporter.contract import ALWAYS_FIELDS, FIELD_NAMES, FIELDS, SECOND, format
 from exporter.sandbox import TOKEN_NOSENSITIVE, Behaviour, Fault, Row, ServedRequest, make_conversations
 from tests.end_to_end.conftest import Command, Serving, behave_from
 from tests.end_to_end.export_directory import ExportDirectory, assert_same, parse_interval, snapshot, texts
-from tests.end_to_end.records import SINCE, UNTIL, conversation, microseconds, records, whole_rows_served
+from tests.end_to_end.records import (
+    NARROW_FIELDS,
+    SINCE,
+    UNTIL,
+    conversation,
+    microseconds,
+    records,
+    whole_rows_served,
+)
 from tests.toolkit.sizes import some_of
 
 pytestmark = pytest.mark.usefixtures("hasty")
@@ -87,7 +95,7 @@ class TestFields:
         assert columns == [*fields, "extra"]
         assert exported.manifest["request"]["fields"] == fields
         asked = {seen.query["fields"] for seen in server.requests}
-        assert asked == {",".join(fields), ",".join(ALWAYS_FIELDS)}
+        assert asked == {",".join(fields), *NARROW_FIELDS}
 
     def test_all_of_them_are_asked_for_by_asking_for_none(
         self, rows: list[Row], serving: Serving, command: Command, tmp_path: Path
@@ -95,7 +103,7 @@ class TestFields:
         server = serving(rows, Behaviour(extra_fields=True))
         assert command("export", tmp_path / "out", *RANGE, server=server).status == 0
         ExportDirectory(tmp_path / "out").check(records(rows, server.behaviour))
-        assert {seen.query.get("fields") for seen in server.requests} == {None, ",".join(ALWAYS_FIELDS)}
+        assert {seen.query.get("fields") for seen in server.requests} == {None, *NARROW_FIELDS}
 
 
 def test_filters_go_along_with_every_page(rows: list[Row], serving: Serving, command: Command, tmp_path: Path) -> None:
