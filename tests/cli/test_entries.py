@@ -178,7 +178,7 @@ def test_an_export_runs_by_its_name_and_what_it_advises_names_it(
         told.append(watch)
         await anyio.lowlevel.checkpoint()
 
-    monkeypatch.setattr(Watch, "begin", note)
+    monkeypatch.setattr(Watch, "look", note)
     monkeypatch.setattr(Watch, "end", note)
     monkeypatch.setenv("ONE", "ak_sandbox")
     with serving(make_conversations(20, parse_timestamp("2026-01-05"), parse_timestamp("2026-01-06"))) as url:
