@@ -89,8 +89,8 @@ class DestinationLockedError(ExporterError):
 
 
 class SourceError(ExporterError):
-    """The API, or whatever answers in its place, failed. `brief` says so in a few words, without advice. What failed on
-    the way to it `is_on_the_way`: no connection, a proxy that refuses, or TLS without trust."""
+    """The API, or whatever answers in its place, failed, or (`is_on_the_way`) a connection, a proxy or TLS before it.
+    `brief` says so in a few words, without advice."""
 
     is_on_the_way = False
     _words = ""
@@ -122,15 +122,11 @@ class AccessError(RefusedError):
 
     def __init__(self, message: str, *, is_forbidden: bool = False) -> None:
         super().__init__(message)
-        #: Whether the token was accepted, and may not do what was asked: 403.
-        self.is_forbidden = is_forbidden
+        self.is_forbidden = is_forbidden  # 403: the token was accepted, and may not do what was asked
 
 
 class TokenRenewedError(AccessError):
-    """The token was refused, and there is another one by now: the same request is worth repeating at once.
-
-    `readings` says which one: after so many readings of where it is kept.
-    """
+    """The token was refused, and there is another one by now, after this many `readings`: ask again at once."""
 
     def __init__(self, message: str, readings: int = 0) -> None:
         super().__init__(message)
@@ -278,16 +274,13 @@ class OvertakenError(StoreError):
     """Another run has continued this export, as `path` shows, and this run must stop."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(
-            f"{path}: another run has gone on with this export, and this one stops. Run again to see its state"
-        )
+        what = "another run has gone on with this export, and this one stops. Run again to see its state"
+        super().__init__(f"{path}: {what}")
 
 
 class RefusedAddressError(ExporterError, OSError):
-    """The link of a recording leads where none may be asked for. The message never holds more of it than its host.
-
-    It is an OSError also, because connectors and resolvers may raise nothing else.
-    """
+    """The link of a recording leads where none may be asked for. The message never holds more of it than its host. This
+    is an OSError also, because connectors and resolvers may raise nothing else."""
 
 
 class DoubtfulStreamError(ExporterError):

@@ -22,6 +22,8 @@ _SERVICE: Final = "exporter"
 #: At its end, a run waits no longer than this for what has not been sent yet.
 _LAST_SECONDS: Final = 5.0
 _SIGNALS: Final = ("TRACES", "METRICS")
+_OTLP: Final = "otlp"
+_NONE: Final = "none"
 _PROTOCOL: Final = "http/protobuf"
 _COUNTED: Final = {
     "requests": ("{request}", "Requests to the API."),
@@ -37,11 +39,28 @@ def is_wanted(environment: Mapping[str, str]) -> bool:
 
 
 def _wants(environment: Mapping[str, str], signal: str) -> bool:
-    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if _is_disabled(environment):
         return False
-    if choice := environment.get(f"OTEL_{signal}_EXPORTER", "").strip():
-        return choice == "otlp"
+    if names := _exporters(environment, signal):
+        return _OTLP in names
     return any(environment.get(f"OTEL_EXPORTER_OTLP_{which}ENDPOINT") for which in ("", f"{signal}_"))
+
+
+def _is_disabled(environment: Mapping[str, str]) -> bool:
+    return environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def _exporters(environment: Mapping[str, str], signal: str) -> list[str]:
+    """Returns the exporters that a variable lists for a signal."""
+    return [name for each in environment.get(f"OTEL_{signal}_EXPORTER", "").split(",") if (name := each.strip())]
+
+
+def _unsupported(environment: Mapping[str, str]) -> list[str]:
+    """Returns what the variables list and nothing here sends to."""
+    if _is_disabled(environment):
+        return []
+    listed = (name for signal in _SIGNALS for name in _exporters(environment, signal))
+    return [*dict.fromkeys(name for name in listed if name not in (_OTLP, _NONE))]
 
 
 @contextmanager
@@ -53,6 +72,9 @@ def telemetry(
     `warn` is told once if not everything has arrived, and `note` if the packages for it are not installed: many
     clusters set the variables for every container.
     """
+    if unsupported := _unsupported(environment):
+        names = " and ".join(f"OTEL_{signal}_EXPORTER" for signal in _SIGNALS if _exporters(environment, signal))
+        warn(f"telemetry: {names}: only {_OTLP} and {_NONE} are known, and not {', '.join(unsupported)}")
     if not is_wanted(environment):
         yield
         return

@@ -53,8 +53,10 @@ from exporter.cli.help import HelpedCommand, HelpedGroup
 from exporter.cli.lifeline import follow_parent
 from exporter.cli.machine import translating
 from exporter.cli.output import asks_for_objects, fail_in_json, say
+from exporter.cli.refusal import telling_refusals
 from exporter.cli.typed import taking_text
 from exporter.errors import ExporterError, UsageError
+from exporter.options.config_layers import METRICS_FILE
 from exporter.options.dialect import in_flags
 from exporter.options.parse import to_choice
 
@@ -183,7 +185,10 @@ def _on_a_line(name: str, command: Callable[..., None]) -> Callable[..., None]:
     """Returns a command as typer takes it."""
     taken = taking_text(command)
     has_destination = "destination" in inspect.signature(command).parameters
-    return taking_names(taken) if has_destination and name not in _TAKES_NO_NAME else taken
+    if not has_destination or name in _TAKES_NO_NAME:
+        return taken
+    named = taking_names(taken)
+    return telling_refusals(named) if METRICS_FILE in inspect.signature(command).parameters else named
 
 
 for _name, _command in _COMMANDS.items():

@@ -16,7 +16,7 @@ import typer
 
 from exporter.cli.command_line import typed_names
 from exporter.errors import UsageError
-from exporter.options.config import Entry, load_config
+from exporter.options.config import Config, Entry, load_config
 from exporter.options.config_layers import FILTERS, HOOKS, METRICS_FILE, SYNC_KEYS, alternatives_of
 from exporter.options.config_place import find_config
 from exporter.options.option import Group
@@ -107,6 +107,12 @@ def find_entry(word: str, config: str | None, keys: Collection[str]) -> Entry | 
     Raises `UsageError` for a file that is wrong, and for a word that is neither the name of an entry nor that of a
     directory which is there, because a slip would make a new export.
     """
+    known = config_with(word, config)
+    return None if known is None else known.entry(word, keys)
+
+
+def config_with(word: str, config: str | None) -> Config | None:
+    """Returns the config file that has an entry of this name; None for a path or a URL. Raises as `find_entry`."""
     if _WORD.fullmatch(word) is None:
         if config is not None:
             raise UsageError(f"--config: has names of exports, and {quoted(word)} is a path or a URL. Leave one out")
@@ -115,7 +121,7 @@ def find_entry(word: str, config: str | None, keys: Collection[str]) -> Entry | 
         return None
     known = load_config(path, os.environ)
     if word in known.names:
-        return known.entry(word, keys)
+        return known
     if config is None and os.path.lexists(word):
         return None
     near = did_you_mean(word, known.names) or f" It has {', '.join(known.names)}."

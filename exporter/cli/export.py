@@ -3,7 +3,7 @@
 import os
 
 from exporter.cli.flags import Destination, Display, MetricsFile, with_options
-from exporter.cli.runner import perform, refusal_told, tell_summary
+from exporter.cli.runner import perform, tell_summary
 from exporter.cli.watch import Watch
 from exporter.options.spec import ExportSpec
 from exporter.store.location import parse_location
@@ -18,8 +18,7 @@ def export(destination: Destination, spec: ExportSpec, display: Display, metrics
     """
     target = parse_location(destination)
     watch = Watch.of("export", target, metrics_file)
-    with refusal_told(watch):
-        wanted = spec.resolve(os.environ, heeds_signals=True)
+    wanted = spec.resolve(os.environ, heeds_signals=True)
 
     from exporter.jobs.export import export as run_export
 

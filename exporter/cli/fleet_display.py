@@ -160,9 +160,12 @@ def _line_of(name: str, figures: Mapping[str, Any], width: int) -> str:
 
 
 class FleetLines(FleetObserver):
-    """Writes what happens as lines of a log, and how far all are each minute."""
+    """Writes what happens as lines of a log, and how far all are each minute; only warnings if `quiet`."""
 
-    def __init__(self, log: Log, state: FleetState, *, verbose: bool, shows_progress: bool) -> None:
+    def __init__(
+        self, log: Log, state: FleetState, *, verbose: bool, shows_progress: bool, quiet: bool = False
+    ) -> None:
+        self._quiet = quiet
         self._log = log
         self._state = state
         self._verbose = verbose
@@ -182,7 +185,7 @@ class FleetLines(FleetObserver):
             self._log(known, f"{name}: {event}", dict(details))
 
     def ended(self, outcome: Outcome, remarks: Sequence[str]) -> None:
-        if outcome.exit_status:
+        if outcome.exit_status and not self._quiet:
             self._log("error", f"{outcome.name}: {outcome.ending}{_because(outcome)}", {})
         elif self._shows_progress:
             self._log("info", f"{outcome.name}: {outcome.ending}", {"seconds": round(outcome.seconds)})
@@ -268,11 +271,12 @@ def open_fleet_display(
     state = FleetState(in_all)
     observers: list[FleetScreen | FleetLines | FleetObjects] = []
     kind, is_text = display.progress, display.log_format == "text"
-    if not display.quiet:
-        if can_draw(sys.stderr) and (kind == "bar" or (kind == "auto" and is_text)):
-            observers.append(FleetScreen(sys.stderr, state, verbose=display.verbose))
-        else:
-            observers.append(FleetLines(log, state, verbose=display.verbose, shows_progress=kind != "none"))
+    if display.quiet:
+        observers.append(FleetLines(log, state, verbose=False, shows_progress=False, quiet=True))
+    elif can_draw(sys.stderr) and (kind == "bar" or (kind == "auto" and is_text)):
+        observers.append(FleetScreen(sys.stderr, state, verbose=display.verbose))
+    else:
+        observers.append(FleetLines(log, state, verbose=display.verbose, shows_progress=kind != "none"))
     if display.json_lines:
         observers.append(FleetObjects(write, state))
     return FleetObservers(state, observers)

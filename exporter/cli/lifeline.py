@@ -5,17 +5,29 @@ import select
 import signal
 import threading
 from socket import socket
+from typing import Final
 
+from exporter.errors import UsageError
 from exporter.run.turn_messages import TURNS_VARIABLE
+
+#: The variable that names a descriptor of the config file's content. It is private to `exporter run` and its children.
+CONTENT_VARIABLE: Final = "_EXPORTER_CONTENT"
 
 
 def follow_parent() -> None:
     """Takes the connection to the process that gives turns out of the environment, and lives no longer than that one.
 
+    So it does with the content of the config file, as that process has checked it.
+
     Nobody but `exporter run` puts one there. Raises `UsageError` if what the environment names is no connection.
     """
+    content = os.environ.pop(CONTENT_VARIABLE, None)
     if TURNS_VARIABLE not in os.environ:
         return
+    if content is not None:
+        from exporter.options.config_place import CHECKED
+
+        CHECKED.set(_content_of(content))
 
     from exporter.run.shared_turns import GIVEN, adopt_connection
 
@@ -23,6 +35,20 @@ def follow_parent() -> None:
     if connection is not None:
         GIVEN.set(connection)
         threading.Thread(target=_watch, args=(connection,), daemon=True, name="lifeline").start()
+
+
+def _content_of(descriptor: str) -> bytes:
+    """Returns what the file holds whose descriptor was inherited. Raises `UsageError` if it is none."""
+    from exporter.options.toml import MOST_BYTES
+
+    try:
+        number = int(descriptor)
+        # Other processes read the same file, each from its beginning.
+        content = os.pread(number, MOST_BYTES, 0)
+        os.close(number)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{CONTENT_VARIABLE}: is set by `exporter run` alone. Unset it") from error
+    return content
 
 
 def _watch(connection: socket) -> None:

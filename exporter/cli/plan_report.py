@@ -16,6 +16,8 @@ _ROWS_FROM: Final = {
     "usage": "by the usage summary",
     "sample": "estimated from a sample of pages",
 }
+#: An interval whose ends are further apart says nothing of what lies between.
+_WIDEST: Final = 10
 _SIZES_FROM: Final = {
     "files": "by the files that exist",
     "sample": "by the rows of the sample",
@@ -61,8 +63,10 @@ def describe_plan(found: "PlanResult") -> Iterator[str]:
 
 def _describe_rows(found: "PlanResult") -> str:
     source = _ROWS_FROM[found.rows_from]
-    if found.rows_low == found.rows_high:
+    if found.rows_from == "count":
         return f"{found.rows:,} ({source})"
+    if found.rows_high is None or found.rows_high > _WIDEST * max(1, found.rows_low):
+        return f"at least {found.rows_low:,}, and not known within a factor of ten ({source})"
     return f"about {found.rows:,}, in nine of ten cases {found.rows_low:,} to {found.rows_high:,} ({source})"
 
 

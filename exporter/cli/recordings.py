@@ -8,7 +8,7 @@ import typer
 
 from exporter.cli.flags import Display, Existing, MetricsFile, StoredSpec, switch, with_options
 from exporter.cli.recordings_report import describe_recordings, recordings_figures, surprises_of
-from exporter.cli.runner import Result, headings_of, perform, refusal_told
+from exporter.cli.runner import Result, headings_of, perform
 from exporter.cli.watch import Watch
 from exporter.options.option import Group
 from exporter.options.recordings import RETRIED, choose_retried
@@ -59,8 +59,7 @@ def recordings(
     """
     target = parse_location(destination)
     retried, watch = choose_retried(retry), Watch.of("recordings", target, metrics_file)
-    with refusal_told(watch):
-        wanted = spec.resolve(os.environ, heeds_signals=True)
+    wanted = spec.resolve(os.environ, heeds_signals=True)
 
     from exporter.jobs.recordings import recordings as keep_recordings
 

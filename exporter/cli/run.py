@@ -3,26 +3,27 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryFile
+from typing import Annotated
 
 import typer
 
 from exporter.cli.flags import Display, flag, switch, with_options
 from exporter.cli.fleet_display import open_fleet_display
 from exporter.cli.fleet_report import describe_outcomes, fleet_figures
+from exporter.cli.lifeline import CONTENT_VARIABLE
 from exporter.cli.log import open_log, written_to
+from exporter.cli.machine import translating
 from exporter.cli.output import report, say
 from exporter.cli.runner import run_until_signal
 from exporter.errors import UsageError
-from exporter.options.config import load_config
+from exporter.options.config import command_of, load_config
 from exporter.options.config_place import find_config
 from exporter.options.option import Group
+from exporter.options.toml import read_content
 from exporter.words import did_you_mean
-
-if TYPE_CHECKING:
-    from exporter.fleet.child import Job
-    from exporter.options.config import Config
 
 
 @with_options("log_file", "log_file_size")
@@ -68,19 +69,26 @@ def run(
     path = find_config(config, os.environ)
     if path is None:
         raise UsageError("there is no config file: write exporter.toml (exporter help config), or give --config")
-    known = load_config(path, os.environ)
+    content = read_content(path)
+    known = load_config(path, os.environ, content)
     chosen = _choose(names or [], known.names, every=every)
 
+    from exporter.fleet.child import Job
     from exporter.fleet.fleet import Fleet
 
     options = ["--config", str(path.absolute()), "--json-lines", "--progress", "none", "--log-format", "json"]
-    options += ["--verbose"] if display.verbose else []
+    options += ["--verbose"] if display.verbose else ["--quiet"] if display.quiet else []
     options += [] if max_rps is None else ["--max-rps", repr(max_rps)]
     log = open_log(written_to(sys.stderr), display.log_format)
     shown = open_fleet_display(display, len(chosen), log, lambda fields: typer.echo(json.dumps(fields)))
-    fleet = Fleet([_job(known, name, options) for name in chosen], jobs, shown, os.environ)
+    # An entry that is wrong is for its own process to tell of, as in a run of it alone.
+    arguments = {name: (command_of(known.layers[name]), *options, "--", name) for name in chosen}
+    named = [Job(name, arguments[name], known.variables_of_others(name)) for name in chosen]
     try:
-        outcomes = run_until_signal(fleet.run, "stopped")
+        with _kept(content) as descriptor:
+            inherited = {CONTENT_VARIABLE: descriptor}
+            fleet = Fleet(named, jobs, shown, os.environ, inherited)
+            outcomes = run_until_signal(fleet.run, "stopped")
     finally:
         shown.close()
     seconds = shown.state.seconds
@@ -99,6 +107,16 @@ def run(
     raise typer.Exit(figures["status"])
 
 
+@contextmanager
+def _kept(content: bytes) -> Iterator[int]:
+    """Yields the descriptor of a file without a name that holds the content: every export is to read what was checked,
+    whoever writes to the config file meanwhile."""
+    with translating(), TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        yield file.fileno()
+
+
 def _choose(names: Sequence[str], known: Sequence[str], *, every: bool) -> list[str]:
     for name in names:
         if name not in known:
@@ -107,14 +125,3 @@ def _choose(names: Sequence[str], known: Sequence[str], *, every: bool) -> list[
         if list(names).count(name) > 1:
             raise UsageError(f"{name}: is named twice")
     return list(known) if every else list(names)
-
-
-def _job(config: "Config", name: str, options: Sequence[str]) -> "Job":
-    """Returns what runs an entry, or why nothing can."""
-    from exporter.fleet.child import Job
-
-    try:
-        command = config.entry(name).command
-    except UsageError as error:
-        return Job(name, (), problem=str(error))
-    return Job(name, (command, *options, "--", name), withheld=config.variables_of_others(name))

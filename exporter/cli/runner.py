@@ -16,11 +16,11 @@ from exporter.cli.display import Observers, Shown, open_display
 from exporter.cli.erase_report import describe_kept_out
 from exporter.cli.flags import Display
 from exporter.cli.machine import translating
-from exporter.cli.output import fail_in_json, is_terminal, report, say
+from exporter.cli.output import fail_in_json, is_terminal, report
 from exporter.cli.query import describe_reading
 from exporter.cli.recordings_report import kept_of, recordings_figures, surprises_of
 from exporter.cli.report import describe_new_doubts, describe_summary, describe_surprises, request_figures
-from exporter.cli.watch import Watch, untold
+from exporter.cli.watch import Watch, note_told, untold
 from exporter.errors import ExporterError, InterruptedExportError
 from exporter.layout import MEDIA
 from exporter.progress import Observer
@@ -145,6 +145,7 @@ def _told_to_others(watch: Watch | None, shown: Shown, stopped: str) -> Iterator
     """Tells others of the run in the block when it begins, and how it ended: with the result in the list, or else with
     an error. Raises `InterruptedExportError` with the message `stopped` if a signal comes before it begins."""
     results: list[Result] = []
+    note_told()
     if watch is None or not watch.is_told:
         yield results
         return
@@ -153,19 +154,19 @@ def _told_to_others(watch: Watch | None, shown: Shown, stopped: str) -> Iterator
         with watch.following(shown.alert):
             yield results
     except BaseException as error:
-        _tell_of_end(watch, error, shown)
+        tell_of_end(watch, error, shown.alert)
         raise
-    _tell_of_end(watch, results[0], shown)
+    tell_of_end(watch, results[0], shown.alert)
 
 
-def _tell_of_end(watch: Watch, ended: Result | BaseException, shown: Shown | None) -> None:
+def tell_of_end(watch: Watch, ended: Result | BaseException, warn: Callable[[str], object]) -> None:
+    """Tells others how a run ended, or warns why it could not."""
     from exporter.cli.outcome import Ending
 
     if isinstance(ended, Result):
         ending = Ending(ended.status, ended.figures)
     else:
         ending = Ending(getattr(ended, "exit_status", ExporterError.exit_status), error=ended)
-    warn = say_warning if shown is None else shown.alert
     # A signal that comes now gives up what has not been told yet; the run has ended, and keeps its status.
     with suppress(InterruptedExportError):
         _told(partial(watch.end, ending, warn), "", warn)
@@ -179,21 +180,6 @@ def _told(work: Callable[[], Awaitable[None]], stopped: str, warn: Callable[[str
         raise
     except Exception as error:  # noqa: BLE001 - whoever is told of a run must not be able to fail it
         warn(untold(error))
-
-
-@contextmanager
-def refusal_told(watch: Watch) -> Iterator[None]:
-    """Tells others also of a run that its options end before it begins: what the block resolves is wrong."""
-    try:
-        yield
-    except ExporterError as error:
-        if watch.is_told:
-            _tell_of_end(watch, error, None)
-        raise
-
-
-def say_warning(text: str) -> None:
-    say(f"warning: {text}")
 
 
 def _full(destination: Location) -> str:

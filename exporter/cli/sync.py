@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from exporter.cli.erase_report import describe_kept_out
 from exporter.cli.flags import Destination, Display, MetricsFile, flag, switch, with_options
 from exporter.cli.report import describe_synced, synced_figures
-from exporter.cli.runner import Result, perform, refusal_told, tell_summary
+from exporter.cli.runner import Result, perform, tell_summary
 from exporter.cli.watch import Watch
 from exporter.options.option import Group
 from exporter.options.spec import ExportSpec
@@ -50,8 +50,7 @@ def sync(
     """
     target = parse_location(destination)
     watch = Watch.of("sync", target, metrics_file)
-    with refusal_told(watch):
-        wanted = spec.resolve(os.environ, heeds_signals=True)
+    wanted = spec.resolve(os.environ, heeds_signals=True)
 
     from exporter.jobs.sync import sync as run_sync
 

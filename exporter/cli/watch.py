@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,8 @@ Warn: TypeAlias = Callable[[str], object]
 
 _STATES: Final[dict[str, "RunState"]] = {"success": "success", "doubt": "doubt"}
 
+_told: Final[ContextVar[list[bool] | None]] = ContextVar("told", default=None)
+
 
 def untold(error: Exception) -> str:
     """Returns a warning that nobody else could be told of a run."""
@@ -34,6 +37,23 @@ def untold(error: Exception) -> str:
 
 def _is_held(standing: "Standing | None") -> bool:
     return standing is not None and standing.status.holder is not None
+
+
+@contextmanager
+def noting_whether_told() -> Iterator[list[bool]]:
+    """Yields a list that is empty until somebody sees to it that others are told of the run in the block."""
+    told: list[bool] = []
+    token = _told.set(told)
+    try:
+        yield told
+    finally:
+        _told.reset(token)
+
+
+def note_told() -> None:
+    """Notes that others are told of the run that goes on, if there is anybody."""
+    if (told := _told.get()) is not None:
+        told.append(True)
 
 
 class ThrottleMeter(Quiet):
@@ -51,10 +71,10 @@ class ThrottleMeter(Quiet):
 
 @dataclass(slots=True)
 class Watch:
-    """Tells others of a run of `command`. `where` names the destination in full."""
+    """Tells others of a run of `command`. `where` names the destination in full; it is None if nobody knows it yet."""
 
     command: str
-    destination: Location
+    destination: Location | None
     where: str
     export: str | None = None
     hooks: Hooks = field(default_factory=Hooks)
@@ -158,8 +178,9 @@ class Watch:
         killed = None if standing is None else standing.killed
         if self.hooks and standing is not None and killed is not None:
             await self._call(told_of_killed(began, killed, standing), warn)
-            with suppress(ExporterError):
-                await note_killed_told(self.destination, killed)
+            if self.destination is not None:
+                with suppress(ExporterError):
+                    await note_killed_told(self.destination, killed)
         await self._call(told_of_start(began, standing), warn)
 
     def _told(self) -> "Told":
@@ -180,6 +201,8 @@ class Watch:
     async def _standing(self) -> "Standing | None":
         from exporter.jobs.standing import find_standing
 
+        if self.destination is None:
+            return None
         # There may be no export yet, or the run has failed for the same reason.
         with suppress(ExporterError):
             return await find_standing(self.destination)

@@ -14,7 +14,7 @@ import anyio
 
 from exporter.fleet.child_output import Lines, Remarks, object_in
 from exporter.fleet.turn_server import TurnServer
-from exporter.run.turn_messages import TURNS_VARIABLE
+from exporter.run.turn_messages import TURNS_VARIABLE, TurnMessageError
 
 _READ_BYTES: Final = 65_536
 #: What a child has started may hold its output open after its end; that is not waited for any longer.
@@ -23,14 +23,11 @@ _AFTERWARDS_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Names an export, and the arguments of the command that runs it; `problem` says why it cannot be run.
-
-    Its process is not given the variables `withheld`.
-    """
+    """Names an export, and the arguments of the command that runs it, whose process is not given the variables
+    `withheld`."""
 
     name: str
     arguments: tuple[str, ...]
-    problem: str | None = None
     withheld: frozenset[str] = frozenset()
 
 
@@ -49,19 +46,23 @@ class Child:
     _is_to_stop: bool = False
     _is_to_end: bool = False
 
-    async def run(self, turns: TurnServer, environment: Mapping[str, str]) -> int:
+    async def run(
+        self, turns: TurnServer, environment: Mapping[str, str], inherited: Mapping[str, int] | None = None
+    ) -> int:
         """Runs the process, and returns its exit status, or less than 0 if a signal has killed it.
 
-        It gets its turns from the server. Cancelled, it ends the process at once. Raises `OSError`.
+        It gets its turns from the server, and the descriptors that are `inherited`, each by the name of a variable.
+        Cancelled, it ends the process at once. Raises `OSError`.
         """
         # Sockets serve as pipes, because the event loop knows their end from that of the process.
         with ExitStack() as ours, ExitStack() as theirs:
-            pairs = [socket.socketpair() for _ in range(3)]
-            for one, other in pairs:
-                ours.enter_context(one)
-                theirs.enter_context(other)
+            pairs = []
+            for _ in range(3):
+                one, other = socket.socketpair()
+                pairs.append((ours.enter_context(one), theirs.enter_context(other)))
                 one.setblocking(False)
             connection, output, errors = (other.fileno() for _, other in pairs)
+            descriptors = {**(inherited or {}), TURNS_VARIABLE: connection}
             self._process = process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 # Modules in the working directory are not ours.
@@ -74,9 +75,9 @@ class Child:
                 stderr=errors,
                 env={
                     **{name: value for name, value in environment.items() if name not in self.job.withheld},
-                    TURNS_VARIABLE: str(connection),
+                    **{name: str(number) for name, number in descriptors.items()},
                 },
-                pass_fds=(connection,),
+                pass_fds=tuple(descriptors.values()),
                 start_new_session=True,
             )
             theirs.close()
@@ -87,7 +88,7 @@ class Child:
                 elif self._is_to_stop:
                     self.stop()
                 async with anyio.create_task_group() as group:
-                    group.start_soon(turns.serve, self.job.name, pairs[0][0])
+                    group.start_soon(self._serve, turns, pairs[0][0])
                     group.start_soon(self._read, pairs[1][0])
                     group.start_soon(self._read, pairs[2][0])
                     code = await process.wait()
@@ -112,6 +113,12 @@ class Child:
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _serve(self, turns: TurnServer, connection: socket.socket) -> None:
+        try:
+            await turns.serve(self.job.name, connection)
+        except TurnMessageError as error:
+            self.remarks.add(f"stopped, because it sent what is no message about turns: {error}".encode())
 
     async def _read(self, stream: socket.socket) -> None:
         lines = Lines()

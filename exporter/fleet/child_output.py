@@ -2,11 +2,14 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 #: A longer line is cut off.
 _MOST_LINE_BYTES: Final = 1024 * 1024
+#: What a summary has, of all that it has.
+_COUNTS: Final = ("generation", "rows", "new_rows", "files", "bytes", "requests")
+_TEXTS: Final = ("state", "manifest")
 _MOST_TEXT_LINES: Final = 10
 _MOST_TEXT_CHARACTERS: Final = 300
 
@@ -42,6 +45,12 @@ def object_in(line: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def is_summary(found: Mapping[str, Any]) -> bool:
+    """Returns whether an object is the summary of a run, and not another one of that name."""
+    are_counted = all(isinstance(found.get(key), int) and not isinstance(found[key], bool) for key in _COUNTS)
+    return are_counted and all(isinstance(found.get(key), str) for key in _TEXTS)
+
+
 class Remarks:
     """Keeps the last lines that are no objects: printable, not many, and none long."""
 
@@ -57,10 +66,10 @@ class Remarks:
             self._count += 1
             self._lines.append(text[:_MOST_TEXT_CHARACTERS])
 
-    def beside(self, reason: str | None) -> list[str]:
-        """Returns the lines that a reason does not say anyway, after how many others were left out."""
+    def beside(self, reason: str | None, ending: str) -> list[str]:
+        """Returns the lines that neither the ending nor a reason says anyway, after how many others were left out."""
         said = reason or ""
-        left = [line for line in self._lines if not said or not _is_said(line, said)]
+        left = [line for line in self._lines if line != ending and (not said or not _is_said(line, said))]
         omitted = self._count - len(self._lines)
         return [f"({omitted} lines before)", *left] if omitted and left else left
 

@@ -9,33 +9,42 @@ import anyio
 
 from exporter.errors import ExporterError, InterruptedExportError
 from exporter.fleet.child import Child, Job
+from exporter.fleet.child_output import is_summary
 from exporter.fleet.observer import FleetObserver
 from exporter.fleet.outcome import Outcome
 from exporter.fleet.turn_server import TurnServer
 from exporter.signals import listening_in_loop
-from exporter.store.oserrors import describe
 
 _TICK_SECONDS: Final = 1.0
 
 
 class Fleet:
-    """Runs jobs, at most `at_once` at a time, and tells an observer.
+    """Runs jobs, at most `at_once` at a time, and tells an observer. All have the descriptors that are `inherited`.
 
     The first signal asks all processes to end in good order, and the second one ends them at once. Whatever happens to
     this process, no child outlives it for longer than it takes to end in good order.
     """
 
     def __init__(
-        self, jobs: Iterable[Job], at_once: int, observer: FleetObserver, environment: Mapping[str, str]
+        self,
+        jobs: Iterable[Job],
+        at_once: int,
+        observer: FleetObserver,
+        environment: Mapping[str, str],
+        inherited: Mapping[str, int] | None = None,
     ) -> None:
         self._jobs: Final = list(jobs)
         self._waiting: Final = iter(self._jobs)
         self._at_once: Final = at_once
         self._observer: Final = observer
         self._environment: Final = environment
+        self._inherited: Final = inherited
         self._turns: Final = TurnServer()
         self._children: dict[str, Child] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._ended = anyio.Event()
+        #: How many of the children wait for room to start.
+        self._held_up = 0
         self._signals = 0
 
     async def run(self) -> list[Outcome]:
@@ -70,8 +79,6 @@ class Fleet:
                 interrupted = InterruptedExportError.exit_status
                 outcome = Outcome.not_started(job.name, "stopped before it began", interrupted)
                 remarks: list[str] = []
-            elif job.problem is not None:
-                outcome, remarks = Outcome.misconfigured(job.name, job.problem), []
             else:
                 outcome, remarks = await self._run(job)
             self._outcomes[job.name] = outcome
@@ -84,16 +91,31 @@ class Fleet:
         child = self._children[job.name] = Child(job, partial(self._take, job.name, result))
         self._observer.started(job.name)
         try:
-            code = await child.run(self._turns, self._environment)
+            code = await self._run_child(child)
         except OSError as error:
-            reason = f"no process could be started: {describe(error)}"
+            what = (error.strerror or type(error).__name__).lower()
+            reason = f"no process could be started: {what}. Lower --jobs, or raise the limit of the machine (ulimit)"
             return Outcome.not_started(job.name, reason, ExporterError.exit_status), []
         finally:
             del self._children[job.name]
+            self._ended.set()
+            self._ended = anyio.Event()
         seconds = round(time.monotonic() - began, 3)
         said = result.get("reason")
         outcome = Outcome.of(job.name, code, seconds, result.get("summary"), said, stops=self._signals > 0)
-        return outcome, child.remarks.beside(said)
+        return outcome, child.remarks.beside(said, outcome.ending)
+
+    async def _run_child(self, child: Child) -> int:
+        while True:
+            try:
+                return await child.run(self._turns, self._environment, self._inherited)
+            except OSError:
+                # What the machine lacks now, the end of another process may give back.
+                if self._signals or self._held_up + 1 == len(self._children):
+                    raise
+                self._held_up += 1
+                await self._ended.wait()
+                self._held_up -= 1
 
     def _take(self, name: str, result: dict[str, Any], found: dict[str, Any]) -> None:
         """Takes an object that an export has printed: on stdout its progress and its result, on stderr its log."""
@@ -103,7 +125,7 @@ class Fleet:
                 self._observer.told(name, level, event, details)
             case {"event": "progress"}:
                 self._observer.progress(name, found)
-            case {"event": "summary"}:
+            case {"event": "summary"} if is_summary(found):
                 result["summary"] = {each: found[each] for each in found if each != "event"}
             case {"event": "failed", "reason": str(reason)}:
                 result["reason"] = reason

@@ -57,23 +57,23 @@ class Outcome:
 
         `stops` says that this program was told to stop meanwhile.
         """
+        interrupted = InterruptedExportError.exit_status
         if code < 0 and stops:
-            code = InterruptedExportError.exit_status
+            code = interrupted
+        if code == interrupted and not stops:
+            why = "stopped, though not by this run; run again to resume"
+            return cls(name=name, ending="killed", exit_status=1, seconds=seconds, reason=why)
         if code < 0:
             why = f"killed by {signal_name(-code)}; run again to resume"
             return cls(name=name, ending="killed", exit_status=1, seconds=seconds, reason=why, signal=-code)
         if summary is None and code in (0, 3):
             code, reason = ExporterError.exit_status, f"ended with status {code}, and without its result"
         if summary is None and reason is None:
-            is_stopped = code == InterruptedExportError.exit_status
-            reason = "stopped; run again to resume" if is_stopped else f"ended with status {code}, and said no more"
+            reason = (
+                "stopped; run again to resume" if code == interrupted else f"ended with status {code}, and said no more"
+            )
         ending = _ENDINGS.get(code, "failed")
         return cls(name=name, ending=ending, exit_status=code, seconds=seconds, summary=summary, reason=reason)
-
-    @classmethod
-    def misconfigured(cls, name: str, reason: str) -> "Outcome":
-        """Returns the outcome of an export that cannot be run as it is configured."""
-        return cls(name=name, ending="misconfigured", exit_status=UsageError.exit_status, reason=reason)
 
     @classmethod
     def not_started(cls, name: str, reason: str, exit_status: int) -> "Outcome":

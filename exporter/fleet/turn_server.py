@@ -2,11 +2,12 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 from math import inf
 from typing import Final
 
 from exporter.fleet.turnstile import Turnstile
-from exporter.run.turn_messages import FromRun, MessageDecoder, TurnMessageError, encode
+from exporter.run.turn_messages import FromRun, MessageDecoder, encode
 
 _RECEIVE_BYTES: Final = 65_536
 
@@ -25,22 +26,21 @@ class TurnServer:
         return self._turnstile.given
 
     async def serve(self, name: str, connection: socket.socket) -> None:
-        """Gives turns to the run of this name until its end of the connection is closed, or sends what is no message.
+        """Gives turns to the run of this name until its end of the connection is closed.
 
-        Then all turns that it held are free for others.
+        Then all turns that it held are free for others. Raises `TurnMessageError` for what is no message: a run without
+        turns cannot go on, and stops as it does when this process has ended.
         """
         loop = asyncio.get_running_loop()
         reader, writer = await asyncio.open_connection(sock=connection)
         decoder: MessageDecoder[FromRun] = MessageDecoder(FromRun)  # type: ignore[arg-type]
         self._writers[name] = writer
         try:
-            while received := await reader.read(_RECEIVE_BYTES):
-                for message in decoder.decode(received):
-                    self._turnstile.receive(name, message, loop.time())
-                self._give()
-        except (TurnMessageError, OSError):
-            # A run without turns cannot go on: it stops as it does when this process has ended.
-            pass
+            with suppress(OSError):
+                while received := await reader.read(_RECEIVE_BYTES):
+                    for message in decoder.decode(received):
+                        self._turnstile.receive(name, message, loop.time())
+                    self._give()
         finally:
             del self._writers[name]
             writer.close()

@@ -3,6 +3,9 @@
 Runs with one token share one throttle, which learns what the host allows to that token; all runs that ask one host
 share its ceiling. Whoever has waited longest goes first, and each run asks for one turn at a time, so that none waits
 behind the many workers of another.
+
+Runs may stand still with their turns, and servers may ask to be left alone for hours. Neither holds other runs up: a
+turn that is older than any request is taken back, and a run whose token must wait for too long is told so.
 """
 
 from collections.abc import Iterator
@@ -12,15 +15,18 @@ from typing import Final
 
 from exporter.errors import ThrottledError
 from exporter.fetch.pace.quota import Quota
+from exporter.fetch.pace.retry import LONGEST_RETRY_AFTER_SECONDS
 from exporter.fetch.pace.throttle import Throttle, Ticket
 from exporter.fleet.ceiling import Ceiling, Sending
 from exporter.run.turn_messages import (
     Ask,
+    Denied,
     FromRun,
     Join,
     PageTook,
     Passed,
     Refused,
+    ToRun,
     Turn,
     TurnMessageError,
     Withdraw,
@@ -30,6 +36,35 @@ from exporter.run.turn_messages import (
 _MOST_WORKERS: Final = 1024
 #: A run that has not asked for this long is busy with other things, and leaves its share to others.
 _AT_WORK_SECONDS: Final = 10.0
+#: A request, with a look at where its token is kept, takes no longer.
+LONGEST_TURN_SECONDS: Final = 360.0
+
+
+@dataclass(slots=True)
+class _Access:
+    """Holds what a host allows to a token. Until `denied_until`, it wants to be left alone, for the reason of
+    `refusal`."""
+
+    throttle: Throttle = field(default_factory=lambda: Throttle(None, _MOST_WORKERS))
+    denied_until: float = -inf
+    refusal: ThrottledError = field(default_factory=lambda: ThrottledError(""))
+
+    def refused(self, ticket: Ticket, now: float, error: ThrottledError) -> None:
+        """Notes that a request was refused."""
+        wait_seconds = error.retry_after_seconds or 0.0
+        if wait_seconds > LONGEST_RETRY_AFTER_SECONDS:
+            # No run waits for that long, and none keeps its place for nothing.
+            if now + wait_seconds > self.denied_until:
+                self.denied_until, self.refusal = now + wait_seconds, error
+            error = ThrottledError("", None, error.status)
+        self.throttle.refused(ticket, now, error)
+
+    def denied(self, number: int, now: float) -> Denied | None:
+        """Returns the answer to an ask while there can be no turn; None if there can."""
+        left = self.denied_until - now
+        if left <= 0:
+            return None
+        return Denied(number=number, status=self.refusal.status, retry_after_seconds=left, reason=str(self.refusal))
 
 
 @dataclass(slots=True)
@@ -37,20 +72,36 @@ class _Host:
     """Holds what is known of an origin. `line` holds the names of the runs that wait, in their order."""
 
     ceiling: Ceiling = field(default_factory=Ceiling)
-    throttles: dict[str, Throttle] = field(default_factory=dict)
+    accesses: dict[str, _Access] = field(default_factory=dict)
     line: dict[str, "_Member"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """Represents a turn that was given, by what its answer is for."""
+
+    access: _Access
+    ticket: Ticket
+    sending: Sending
 
 
 @dataclass(slots=True)
 class _Member:
-    """Holds a run. `waits_for` is the number of the turn that it waits for, and `open` holds its turns by number."""
+    """Holds a run. `waits_for` is the number of the turn that it waits for, and `open` holds its turns by number, the
+    oldest first. Those `overdue` were taken back."""
 
     joined: Join
     host: _Host
-    throttle: Throttle
+    access: _Access
     asked_at: float
     waits_for: int = 0
-    open: dict[int, tuple[Ticket, Sending]] = field(default_factory=dict)
+    open: dict[int, _Open] = field(default_factory=dict)
+    overdue: set[int] = field(default_factory=set)
+
+    @property
+    def oldest_at(self) -> float:
+        """Returns when the oldest turn was given that is not settled; infinity if all are."""
+        return next((each.ticket.at for each in self.open.values()), inf)
 
 
 class Turnstile:
@@ -69,7 +120,6 @@ class Turnstile:
     def receive(self, name: str, message: FromRun, now: float) -> None:
         """Takes a message of a run. Raises `TurnMessageError` for one that makes no sense."""
         if isinstance(message, Join):
-            self.leave(name, now)
             self._join(name, message, now)
             return
         member = self._members.get(name)
@@ -77,7 +127,7 @@ class Turnstile:
             raise TurnMessageError("a run that has not joined")
         match message:
             case Ask(number=number):
-                if member.waits_for or number in member.open:
+                if member.waits_for or number in member.open or number in member.overdue:
                     raise TurnMessageError("a second ask before the first one was answered")
                 member.waits_for, member.asked_at = number, now
                 member.host.line[name] = member
@@ -87,10 +137,10 @@ class Turnstile:
                 self._settle(member, number, now)
             case Passed(number=number, quota=quota):
                 self._settle(member, number, now, quota)
-            case Refused(number=number, status=status, retry_after_seconds=wait_seconds):
-                self._settle(member, number, now, refusal=ThrottledError("", wait_seconds, status))
+            case Refused(number=number, status=status, retry_after_seconds=wait_seconds, reason=reason):
+                self._settle(member, number, now, refusal=ThrottledError(reason, wait_seconds, status))
             case PageTook(seconds=seconds):
-                member.throttle.page_took(seconds)
+                member.access.throttle.page_took(seconds)
 
     def leave(self, name: str, now: float) -> None:
         """Takes a run out, with all turns that it holds."""
@@ -102,29 +152,60 @@ class Turnstile:
             self._settle(member, number, now)
         self._lower(member.host)
 
-    def turns(self, now: float) -> tuple[list[tuple[str, Turn]], float]:
-        """Gives the turns whose time has come, each to the run of this name.
+    def turns(self, now: float) -> tuple[list[tuple[str, ToRun]], float]:
+        """Gives the turns whose time has come, each to the run of this name, and denies those that cannot come.
 
         Returns them, and the seconds until more may follow by themselves: infinity if only a message can bring them.
         """
-        given: list[tuple[str, Turn]] = []
+        given: list[tuple[str, ToRun]] = []
         wait = inf
         for host in self._hosts.values():
+            if not host.line:
+                continue
+            self._take_back(host, now)
+            given += self._deny(host, now)
             while host.line:
                 held = host.ceiling.delay_seconds(now)
-                delays = {name: max(held, member.throttle.delay_seconds(now)) for name, member in host.line.items()}
+                delays = {
+                    name: max(held, member.access.throttle.delay_seconds(now)) for name, member in host.line.items()
+                }
                 first = next((name for name, seconds in delays.items() if seconds <= 0), None)
                 if first is None:
-                    wait = min(wait, *delays.values())
+                    wait = min(wait, self._oldest_at(host) + LONGEST_TURN_SECONDS - now, *delays.values())
                     break
                 given.append((first, self._give(first, host.line[first], now)))
         return given, wait
 
     def _join(self, name: str, join: Join, now: float) -> None:
         host = self._hosts.setdefault(join.origin, _Host())
-        throttle = host.throttles.setdefault(join.token, Throttle(None, _MOST_WORKERS))
-        self._members[name] = _Member(join, host, throttle, now)
+        member = self._members.get(name)
+        if member is None:
+            self._members[name] = _Member(join, host, host.accesses.setdefault(join.token, _Access()), now)
+        elif member.host is not host or member.waits_for:
+            raise TurnMessageError("a run that moves to another host, or has not yet got the turn it asked for")
+        else:
+            # Its token was renewed. What was learned holds for the next one, and for those that still have the former.
+            member.joined, member.asked_at = join, now
+            member.access = host.accesses.setdefault(join.token, member.access)
         self._lower(host)
+
+    def _take_back(self, host: _Host, now: float) -> None:
+        """Takes back the turns that are older than any request: their runs stand still."""
+        for member in self._at(host):
+            while member.oldest_at <= now - LONGEST_TURN_SECONDS:
+                number = next(iter(member.open))
+                self._settle(member, number, now)
+                member.overdue.add(number)
+
+    def _oldest_at(self, host: _Host) -> float:
+        return min(each.oldest_at for each in self._at(host))
+
+    def _deny(self, host: _Host, now: float) -> Iterator[tuple[str, Denied]]:
+        for name, member in list(host.line.items()):
+            denied = member.access.denied(member.waits_for, now)
+            if denied is not None:
+                self._out_of_line(name, member)
+                yield name, denied
 
     def _lower(self, host: _Host) -> None:
         """Sets the ceiling of a host to the lowest that a run there has."""
@@ -134,16 +215,17 @@ class Turnstile:
     def _give(self, name: str, member: _Member, now: float) -> Turn:
         number = member.waits_for
         self._out_of_line(name, member)
-        member.open[number] = (member.throttle.sent(now), member.host.ceiling.sent(now))
+        access = member.access
+        member.open[number] = _Open(access, access.throttle.sent(now), member.host.ceiling.sent(now))
         self.given += 1
         return Turn(number=number, workers=self._workers(member, now))
 
     def _workers(self, member: _Member, now: float) -> int:
         """Returns how many workers of a run can use turns: its fair share of those that can altogether."""
-        host, throttle = member.host, member.throttle
+        host, throttle = member.host, member.access.throttle
         most = throttle.useful_concurrency
         if host.ceiling.max_rps is None:
-            sharing = [each for each in self._at(host) if each.throttle is throttle]
+            sharing = [each for each in self._at(host) if each.access is member.access]
         else:
             most = min(most, throttle.workers_at(host.ceiling.max_rps))
             sharing = list(self._at(host))
@@ -165,11 +247,14 @@ class Turnstile:
         quota: Quota | None = None,
         refusal: ThrottledError | None = None,
     ) -> None:
+        if number in member.overdue:
+            member.overdue.discard(number)
+            return
         if number not in member.open:
             raise TurnMessageError("a turn that was not given, or that is over")
-        ticket, sending = member.open.pop(number)
-        sending.landed_at = now
+        turn = member.open.pop(number)
+        turn.sending.landed_at = now
         if refusal is None:
-            member.throttle.succeeded(ticket, now, quota)
+            turn.access.throttle.succeeded(turn.ticket, now, quota)
         else:
-            member.throttle.refused(ticket, now, refusal)
+            turn.access.refused(turn.ticket, now, refusal)

@@ -115,7 +115,9 @@ def _tell_clock(told: Told, reader: Reader, warnings: Warnings) -> None:
     if said := warnings.take():
         told.warn("\n".join(said))
     elif ahead is not None:
-        told.what = f"this machine's and the API's differ by {format_seconds(abs(ahead) / SECOND)} at least"
+        least = abs(ahead) / SECOND
+        differ = "agree" if least < 1 else f"differ by {format_seconds(least)} at least"
+        told.what = f"this machine's and the API's {differ}"
 
 
 def _check_expiry(findings: Findings, credentials: Credentials, opening: Opening) -> None:

@@ -4,9 +4,10 @@ Whether the summary of usage may be read, and what the pages show, decides what 
 a few pages show them all, taken from the summary where no filter makes it another list, and estimated otherwise.
 """
 
+from dataclasses import replace
 from typing import Final
 
-from exporter.contract import BEGINNING, DAY, EPOCH, MAX_PAGE_SIZE, Instant
+from exporter.contract import BEGINNING, DAY, EPOCH, HIDDEN_STATUS, MAX_PAGE_SIZE, Instant
 from exporter.coverage import Coverage, Interval
 from exporter.errors import AccessError, RequestRefusedError, UnusableAnswerError
 from exporter.jobs.plan_figures import Wanted, planned
@@ -19,11 +20,11 @@ from exporter.log.state import State
 from exporter.model import PageRequest
 from exporter.partitions import day_number
 from exporter.pipeline.hydration import Hydrator
-from exporter.pipeline.probe import Opening
+from exporter.pipeline.probe import Opening, is_hidden
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.role import organizations_of
 from exporter.run.clocks import settle_time
-from exporter.run.connect import open_reader
+from exporter.run.connect import knows_hidden, open_reader
 from exporter.run.context import RunContext
 from exporter.run.organization import Ownership
 from exporter.run.protection import settle_policy, tables_of
@@ -31,7 +32,7 @@ from exporter.run.reconcile import check_file_mode, in_stored_zone, known_end, s
 from exporter.run.usage import usage_between
 from exporter.schedule import probes
 from exporter.schedule.clock import row_times
-from exporter.schedule.forecast import PILOTS, Forecast
+from exporter.schedule.forecast import Forecast
 from exporter.schedule.survey import Profile
 from exporter.settings import Request, Selection
 from exporter.store.location import Location
@@ -45,6 +46,10 @@ _DAYS_BACK: Final = (1, 7, 30, 91, 182, 365, 730, 1460, 3650)
 _MOST_USAGE: Final = 3 * 364 * DAY
 #: An earlier run tells the pace if it made this many requests.
 _TELLING_REQUESTS: Final = 50
+#: Beside the summary of usage, so many questions show whether it may be right.
+_PAGES_BESIDE_USAGE: Final = 8
+#: Days of the usage summary may be those of a zone that is so far from UTC.
+_ZONE_SHARE: Final = 14 / 24
 #: Two counts of the platform, and the export, may differ by this share.
 _USAGE_ERROR: Final = 0.02
 
@@ -80,7 +85,7 @@ async def plan(destination: Location, asked: Selection, context: RunContext) -> 
         changed = await _count_changed(reader, found, wanted, context)
         hydrator = Hydrator.of(reader, request, context.settings, found.hydrated_fields)
         sampler = Sampler(reader, request, tables, context.settings.page_size, hydrator)
-        forecast, rows_from = await _forecast(reader, sampler, wanted.missing, request)
+        forecast, rows_from = await _forecast(reader, sampler, wanted.missing, request, found)
         questions = reader.counters.requests
     sizes = sampler.sizes
     sizes.round_trips = sizes.round_trips or [first_trip]
@@ -126,9 +131,11 @@ async def _count_changed(reader: Reader, found: State, wanted: Wanted, context: 
     return rows, rows >= page.limit
 
 
-async def _forecast(reader: Reader, sampler: Sampler, missing: Coverage, request: Request) -> tuple[Forecast, RowsFrom]:
+async def _forecast(
+    reader: Reader, sampler: Sampler, missing: Coverage, request: Request, state: State
+) -> tuple[Forecast, RowsFrom]:
     if not missing:
-        return Forecast(0, 0, 0, Profile()), "count"
+        return Forecast(0, 0, 0, Profile(), is_counted=True), "count"
     start, end = missing.intervals[0].start, missing.intervals[-1].end
     if start <= BEGINNING:
         missing -= Coverage([Interval(BEGINNING, await _find_start(reader, end))])
@@ -136,12 +143,21 @@ async def _forecast(reader: Reader, sampler: Sampler, missing: Coverage, request
     usage = None
     if not request.filters and DAY <= end - start <= _MOST_USAGE:
         usage = await _forecast_by_usage(reader, missing)
+    hides = False
+    if "status" not in request.filters:
+        hides = knows_hidden(state, request) or await is_hidden(reader, HIDDEN_STATUS)
     left = MOST_QUESTIONS - reader.counters.requests
-    # Where the summary counts, pages only tell what rows take.
-    found = await sampler.survey(missing, left if usage is None else min(left, PILOTS))
-    if found.low == found.high:
+    # Where the summary counts, pages tell what rows take, and whether it may be right.
+    found = await sampler.survey(missing, left if usage is None else min(left, _PAGES_BESIDE_USAGE), hides=hides)
+    if found.is_counted:
         return found, "count"
-    return (found, "sample") if usage is None else (usage, "usage")
+    if usage is None:
+        return found, "sample"
+    if found.low <= usage.rows <= found.high:
+        return usage, "usage"
+    # They contradict each other, and either may be wrong.
+    low, high = min(found.low, usage.low), max(found.high, usage.high)
+    return replace(usage, low=low, high=high, is_contradicted=True), "usage"
 
 
 async def _find_start(reader: Reader, end: Instant) -> Instant:
@@ -168,6 +184,9 @@ async def _forecast_by_usage(reader: Reader, missing: Coverage) -> Forecast | No
             rows = day.total * (part.end - part.start) / DAY
             gaps.append((part, rows))
             doubtful += min(rows, day.total - rows)
+    for edge in (missing.intervals[0].start, missing.intervals[-1].end - 1):
+        # A day there may be that of another zone.
+        doubtful += _ZONE_SHARE * sum(day.total for day in days if day_number(day.day) == edge // DAY)
     rows = sum(part[1] for part in gaps)
     error = doubtful + _USAGE_ERROR * rows
     return Forecast(rows, max(0.0, rows - error), rows + error, Profile((), tuple(gaps)))

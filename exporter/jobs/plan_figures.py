@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isfinite
 from typing import Final, Literal
 
 from exporter.contract import BEGINNING, EPOCH
@@ -70,7 +70,7 @@ def planned(
         missing=tuple(interval.period for interval in wanted.missing),
         rows=round(rows),
         rows_low=round(forecast.low),
-        rows_high=round(forecast.high),
+        rows_high=round(forecast.high) if isfinite(forecast.high) else None,
         rows_from=rows_from,
         changed=changed[0],
         changed_is_least=changed[1],
@@ -92,7 +92,7 @@ def planned(
         recordings=recordings,
         recording_bytes=recording_bytes,
         questions=questions,
-        notes=tuple(_notes(sizes, rows, asked, recordings)),
+        notes=(*_doubts(forecast), *_notes(sizes, rows, asked, recordings)),
     )
 
 
@@ -180,3 +180,13 @@ def _notes(sizes: Sizes, rows: float, asked: Selection, recordings: int | None) 
         yield "no page came with rows, so that their size is not known"
     if asked.recordings and recordings is None and rows >= 1:
         yield "the rows do not say which conversations have a recording"
+
+
+def _doubts(forecast: Forecast) -> Iterator[str]:
+    """Says why less is known of the rows than usual."""
+    if forecast.is_contradicted:
+        yield "the usage summary and the pages contradict each other; exporter reconcile compares them day by day"
+    if forecast.is_cut:
+        yield "an instant has more rows than a page shows, and nothing tells how many"
+    elif not isfinite(forecast.high):
+        yield "pages contradict each other, so that they tell only how many rows there are at least"

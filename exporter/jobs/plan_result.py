@@ -30,14 +30,14 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
     """Says what a run would do. Nothing was written.
 
     `command` is the one that is planned: an export of what is `missing` in the range, or a sync if all of it was read.
-    It would read about `rows` that are new; in nine of ten cases, they are between `rows_low` and `rows_high`. A sync
-    also reads what has `changed` since the last run; if `changed_is_least`, there may be more. `requests` are those of
-    the run, of which `requests_by_id` ask for single conversations; they will hardly be fewer than `requests_low` or
-    more than `requests_high`. `wire_bytes` come over the network, and `bytes` are written, in `files`. `seconds` are at
-    `requests_per_second`, with a start, and with what requests in sequence, rows and files take. About so many
-    conversations have one of the `recordings`, if the run keeps them; their `recording_bytes` are None if none is kept
-    yet. `questions` is the number of requests that the plan itself took. `notes` say what it could not take into
-    account.
+    It would read about `rows` that are new; in nine of ten cases, they are between `rows_low` and `rows_high`, which
+    is None if nothing bounds them. A sync also reads what has `changed` since the last run; if `changed_is_least`,
+    there may be more. `requests` are those of the run, of which `requests_by_id` ask for single conversations; they
+    will hardly be fewer than `requests_low` or more than `requests_high`. `wire_bytes` come over the network, and
+    `bytes` are written, in `files`. `seconds` are at `requests_per_second`, with a start, and with what requests in
+    sequence, rows and files take. About so many conversations have one of the `recordings`, if the run keeps them;
+    their `recording_bytes` are None if none is kept yet. `questions` is the number of requests that the plan itself
+    took. `notes` say what it could not take into account.
     """
 
     command: Literal["export", "sync"]
@@ -46,7 +46,7 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[Period, ...]
     rows: int
     rows_low: int
-    rows_high: int
+    rows_high: int | None
     rows_from: RowsFrom
     changed: int = 0
     changed_is_least: bool = False

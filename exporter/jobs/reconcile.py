@@ -218,6 +218,8 @@ def _limits(
         for column in TELLING_COLUMNS:
             if reason := _unreadable(state, column):
                 yield f"{_WITHOUT[column]} not compared, because the export does not tell {column}: {reason}"
+    if any(erasure.subjects for erasure in state.privacy.erasures):
+        yield "new conversations of erased people are kept out: days on which the platform counts them are named"
     if stored.unreadable:
         yield "without the key, the days of conversations are not known where a file holds several: they are explained"
     if not all(summary.is_whole for summary in summaries):

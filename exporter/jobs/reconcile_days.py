@@ -5,7 +5,7 @@ and cannot be too much. What no fact explains is named as a difference.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final, Literal, TypeAlias
@@ -151,27 +151,31 @@ class Question:
 
 def compare(question: Question) -> Comparison:
     """Returns the comparison by the reading that fits best: the plainest, or one that explains less if several fit."""
-    found = [_compare(question, reading) for reading in readings_of(question.tally)]
-    best, tied = _least_explained(found, partial=question.by.partial)
-    best = replace(best, undecided=tuple(name for name in Reading.__struct_fields__ if _is_open(name, tied)))
+    by_all = (_compare(question, reading) for reading in readings_of(question.tally))
+    best, tied = _least_explained(by_all, partial=question.by.partial)
+    names = Reading.__struct_fields__
+    best = replace(best, undecided=tuple(name for name in names if len({getattr(one, name) for one in tied}) > 1))
     if not question.by.minutes:
         return best
-    by_minutes, tied = _least_explained([_with_minutes(question, best, way) for way in ("exact", "rounded up")])
+    by_both = (_with_minutes(question, best, way) for way in ("exact", "rounded up"))
+    by_minutes, tied = _least_explained(by_both)
     return replace(by_minutes, undecided=(*best.undecided, "minutes")) if len(tied) > 1 else by_minutes
 
 
-def _least_explained(found: Collection[Comparison], *, partial: bool = False) -> tuple[Comparison, list[Comparison]]:
-    """Returns the comparison that stands for those that fit best, and all of these.
+def _least_explained(found: Iterator[Comparison], *, partial: bool = False) -> tuple[Comparison, list[Reading]]:
+    """Returns the comparison that stands for those that fit best, and the readings of all these.
 
-    Nothing is explained that only some of them explain.
+    Nothing is explained that only some of them explain. One comparison is kept at a time, as each holds all days.
     """
-    misfits = [one.misfit(partial=partial) for one in found]
-    tied = [one for one, misfit in zip(found, misfits, strict=True) if misfit == min(misfits)]
-    return max(tied, key=lambda one: one.unexplained), tied
-
-
-def _is_open(name: str, tied: Collection[Comparison]) -> bool:
-    return len({getattr(one.reading, name) for one in tied}) > 1
+    chosen = next(found)
+    least, tied = chosen.misfit(partial=partial), [chosen.reading]
+    for one in found:
+        if (misfit := one.misfit(partial=partial)) < least:
+            chosen, least, tied = one, misfit, [one.reading]
+        elif misfit == least:
+            chosen = max(chosen, one, key=lambda other: other.unexplained)
+            tied.append(one.reading)
+    return chosen, tied
 
 
 def _compare(question: Question, reading: Reading) -> Comparison:

@@ -12,6 +12,7 @@ from exporter import route
 from exporter.contract import TOKEN_VARIABLE
 from exporter.errors import UsageError
 from exporter.options.config_layers import HINTS, SPEC_KEYS, SYNC_KEYS, Command, Layer, read_layers, token_variables_in
+from exporter.options.config_place import CHECKED
 from exporter.options.config_values import (
     Variables,
     absolute,
@@ -106,12 +107,12 @@ class Config:
         _check_spec(ExportSpec, options, layer.keys)
         return Entry(
             name=name,
-            destination=_destination(layer.keys["destination"], variables),
-            command=_command(layer),
+            destination=destination_of(layer.keys["destination"], variables),
+            command=command_of(layer),
             options=options,
             sync=_sync_options(layer),
             hooks=Hooks.of(layer.hooks, variables.text),
-            metrics_file=_metrics_file(layer, variables),
+            metrics_file=metrics_file_of(layer, variables),
             token_variables=self.token_variables,
         )
 
@@ -122,12 +123,13 @@ class _AtAnyTime(ExportSpec):
     reads_on = False
 
 
-def load_config(path: Path, environment: Mapping[str, str]) -> Config:
-    """Returns what a config file says, of which all is checked that does not depend on the environment.
+def load_config(path: Path, environment: Mapping[str, str], content: bytes | None = None) -> Config:
+    """Returns what a config file says, or the `content` that it had. All is checked that does not depend on the
+    environment.
 
     Raises `UsageError`, which names line, column and key.
     """
-    root = read_toml(path)
+    root = read_toml(path, CHECKED.get() if content is None else content)
     check_texts(root)
     config, mistakes = Config(path, environment, root.document, read_layers(root), token_variables_in(root)), Mistakes()
     for name, layer in config.layers.items():
@@ -142,7 +144,7 @@ def _check_layer(document: Document, name: str, layer: Layer) -> None:
     if "destination" not in layer.keys:
         where = 'destination is missing here. Give one to each export, or to all: [defaults] destination = "…/${NAME}"'
         raise document.error(("exports", name), where)
-    command, variables = _command(layer), Variables(name, {})
+    command, variables = command_of(layer), Variables(name, {})
     for key in (*_ENDS, *SYNC_KEYS):
         node = layer.keys.get(key)
         if node is None or (key in _ENDS) != (command == "sync"):
@@ -158,15 +160,16 @@ def _check_layer(document: Document, name: str, layer: Layer) -> None:
     closed = {key: node for key, node in layer.keys.items() if {key, _CHECKED_WITH.get(key)}.isdisjoint(open_keys)}
     _check_spec(_AtAnyTime, _options(closed, variables), closed)
     if "destination" in closed:
-        _destination(closed["destination"], variables)
+        destination_of(closed["destination"], variables)
 
 
-def _command(layer: Layer) -> Command:
+def command_of(layer: Layer) -> Command:
+    """Returns the command of an entry, which depends on no variable. Raises `UsageError`."""
     return cast(Command, layer.keys["command"].choice(_COMMANDS)) if "command" in layer.keys else "sync"
 
 
 def _sync_options(layer: Layer) -> dict[str, Any]:
-    if _command(layer) != "sync":
+    if command_of(layer) != "sync":
         return {}
     found: dict[str, Any] = {}
     if (refilter := layer.keys.get("refilter")) is not None:
@@ -227,7 +230,8 @@ def _without_name(key: str, message: str) -> str:
     return message
 
 
-def _destination(node: Node, variables: Variables) -> str:
+def destination_of(node: Node, variables: Variables) -> str:
+    """Returns a destination, as an absolute path or a URL. Raises `UsageError`."""
     text = variables.text(node)
     try:
         location = parse_location(text)
@@ -236,7 +240,8 @@ def _destination(node: Node, variables: Variables) -> str:
     return str(location) if isinstance(location, Url) else absolute(node, text)
 
 
-def _metrics_file(layer: Layer, variables: Variables) -> Path | None:
+def metrics_file_of(layer: Layer, variables: Variables) -> Path | None:
+    """Returns the file of figures, if an entry has one. Raises `UsageError`."""
     node = layer.keys.get("metrics_file")
     return None if node is None else Path(absolute(node, variables.text(node)))
 
@@ -251,9 +256,9 @@ def _check_apart(config: Config) -> None:
     for name, layer in config.layers.items():
         place = file = None
         with suppress(UsageError):
-            place = _real(parse_location(_destination(layer.keys["destination"], config.variables(name))))
+            place = _real(parse_location(destination_of(layer.keys["destination"], config.variables(name))))
         with suppress(UsageError):
-            file = _metrics_file(layer, config.variables(name))
+            file = metrics_file_of(layer, config.variables(name))
         for other, taken in places.items():
             if place is not None and (_is_inside(place, taken) or _is_inside(taken, place)):
                 how = "the same destination as" if place == taken else "a destination inside, or around, that of"

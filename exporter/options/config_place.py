@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,8 @@ from exporter.errors import UsageError
 
 CONFIG_VARIABLE: Final = "EXPORTER_CONFIG"
 FILE_NAME: Final = "exporter.toml"
+#: What the config file held when the process that has started this one checked it. Since then, it may have changed.
+CHECKED: ContextVar[bytes | None] = ContextVar("checked", default=None)
 
 
 def find_config(given: str | None, environment: Mapping[str, str]) -> Path | None:
@@ -22,7 +25,7 @@ def find_config(given: str | None, environment: Mapping[str, str]) -> Path | Non
         raise UsageError("--config: must name a file; is the variable that it was taken from empty?")
     for name, path in (("--config", given), (CONFIG_VARIABLE, environment.get(CONFIG_VARIABLE))):
         if path:
-            if not os.path.lexists(path):
+            if CHECKED.get() is None and not os.path.lexists(path):
                 raise UsageError(f"{name} {path}: there is no such file")
             return Path(path)
     here = Path(FILE_NAME)

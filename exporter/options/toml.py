@@ -15,7 +15,7 @@ from exporter.words import any_of, did_you_mean
 
 Place: TypeAlias = tuple[str | int, ...]
 
-_MOST_BYTES: Final = 262_144
+MOST_BYTES: Final = 262_144
 _MOST_DEPTH: Final = 32
 _TOO_DEEP: Final = "a number is too long, or values are nested too deeply"
 _SYNTAX: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
@@ -127,23 +127,12 @@ def name_of(place: Place) -> str:
     return name
 
 
-def read_toml(path: Path) -> Node:
-    """Returns the root of a TOML file. Raises `UsageError`, for a file that is too large or no TOML also."""
-    try:
-        if path.exists() and not path.is_file():
-            # Otherwise a pipe that nobody writes to would be waited for in silence.
-            raise UsageError(f"{path}: not a regular file")
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        text = content.decode("utf-8").replace("\r\n", "\n")
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        before = content[: error.start]
-        line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
-        raise UsageError(f"{path}:{line}:{column}: not UTF-8, as TOML must be") from error
-    if len(content) > _MOST_BYTES:
-        raise UsageError(f"{path}: larger than {_MOST_BYTES // 1024} KiB, which no such file needs")
+def read_toml(path: Path, content: bytes | None = None) -> Node:
+    """Returns the root of a TOML file, or of the `content` that it had when that was read.
+
+    Raises `UsageError`, for a file that is too large or no TOML also.
+    """
+    text = _text_of(path, read_content(path) if content is None else content)
     if _DOTTED.search(text):
         raise UsageError(f"{path}: {_TOO_DEEP}")
     try:
@@ -158,6 +147,30 @@ def read_toml(path: Path) -> Node:
     except RecursionError as error:
         raise UsageError(f"{path}: {_TOO_DEEP}") from error
     return Node(Document(path, scan.positions, frozenset(scan.dotted)), (), value)
+
+
+def read_content(path: Path) -> bytes:
+    """Returns what a file holds. Raises `UsageError`, for a file that is too large also."""
+    try:
+        if path.exists() and not path.is_file():
+            # Otherwise a pipe that nobody writes to would be waited for in silence.
+            raise UsageError(f"{path}: not a regular file")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    if len(content) > MOST_BYTES:
+        raise UsageError(f"{path}: larger than {MOST_BYTES // 1024} KiB, which no such file needs")
+    return content
+
+
+def _text_of(path: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
+        raise UsageError(f"{path}:{line}:{column}: not UTF-8, as TOML must be") from error
 
 
 def _syntax_error(path: Path, text: str, message: str) -> UsageError:

@@ -6,23 +6,25 @@ from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 import anyio
+from yarl import URL
 
 from exporter.errors import ThrottledError, UsageError
 from exporter.fetch.pace.quota import Quota
 from exporter.fetch.pace.throttle import Ticket
 from exporter.run.turn_messages import (
+    MOST_REASON_CHARACTERS,
     TURNS_VARIABLE,
     Ask,
+    Denied,
     Join,
     Message,
     MessageDecoder,
     PageTook,
     Passed,
     Refused,
-    Turn,
+    ToRun,
     Withdraw,
     digest_of,
     encode,
@@ -59,14 +61,23 @@ def shared_turns(settings: RunSettings, credentials: Credentials) -> "SharedTurn
     connection = GIVEN.get()
     if connection is None:
         return None
-    url = urlsplit(settings.base_url)
-    join = Join(
-        origin=f"{url.scheme}://{url.netloc}",
-        token=digest_of(credentials.token),
-        concurrency=settings.concurrency,
-        max_rps=settings.max_rps,
-    )
+    bearer = credentials.bearer
+
+    def join() -> Join:
+        return Join(
+            origin=origin_of(settings.base_url),
+            token=digest_of(bearer.token),
+            concurrency=settings.concurrency,
+            max_rps=settings.max_rps,
+        )
+
     return SharedTurns(connection, join, time.monotonic)
+
+
+def origin_of(base_url: str) -> str:
+    """Returns the origin of a URL, the same however it is written."""
+    url = URL(base_url)
+    return f"{url.scheme}://{(url.raw_host or '').rstrip('.')}:{url.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,28 +90,33 @@ class NumberedTicket(Ticket):
 class SharedTurns:
     """Takes the turns of this process from another one, over a connection. `clock` counts seconds.
 
-    When the other process has ended, no turn comes any more. Whoever looks after this process then stops it.
+    `join` says by which token requests are sent now. When the other process has ended, no turn comes any more. Whoever
+    looks after this process then stops it.
     """
 
-    def __init__(self, connection: socket.socket, join: Join, clock: Callable[[], float]) -> None:
+    def __init__(self, connection: socket.socket, join: Callable[[], Join], clock: Callable[[], float]) -> None:
         self._connection = connection
+        self._join = join
         self._clock = clock
-        self._decoder = MessageDecoder(Turn)
+        self._decoder: MessageDecoder[ToRun] = MessageDecoder(ToRun)  # type: ignore[arg-type]
         # The first in line asks, the others wait for their turn to ask.
         self._line = anyio.Lock()
         self._asked = 0
         self._workers = _FIRST_WORKERS
-        self._concurrency = join.concurrency
-        self._unsent = encode(join)
+        self._joined = join()
+        self._unsent = encode(self._joined)
 
     @property
     def useful_concurrency(self) -> int:
         """Returns how many workers can use the share of turns that this process gets."""
-        return min(self._workers, self._concurrency)
+        return min(self._workers, self._joined.concurrency)
 
     async def take(self) -> NumberedTicket:
-        """Waits until a request may be sent."""
+        """Waits until a request may be sent. Raises `ThrottledError` if the server wants to be left alone for long."""
         async with self._line:
+            if (join := self._join()) != self._joined:
+                self._joined = join
+                self._post(join)
             self._asked += 1
             number = self._asked
             self._post(Ask(number=number))
@@ -112,6 +128,10 @@ class SharedTurns:
             except BaseException:
                 self._post(Withdraw(number=number))
                 raise
+            if isinstance(turn, Denied):
+                # What another run was told, this one would be.
+                brief = f"slowed down by the API ({turn.status})"
+                raise ThrottledError(turn.reason, turn.retry_after_seconds, turn.status).in_brief(brief)
             self._workers = turn.workers
             return NumberedTicket(self._clock(), 1, number)
 
@@ -122,13 +142,14 @@ class SharedTurns:
     def refused(self, ticket: Ticket, error: ThrottledError) -> None:
         """Notes that the server said: too fast, or too early."""
         number, wait_seconds = _number_of(ticket), error.retry_after_seconds
-        self._post(Refused(number=number, status=error.status, retry_after_seconds=wait_seconds))
+        reason = str(error)[:MOST_REASON_CHARACTERS]
+        self._post(Refused(number=number, status=error.status, retry_after_seconds=wait_seconds, reason=reason))
 
     def page_took(self, seconds: float) -> None:
         """Notes how long a page took, from sending the request to having decoded it."""
         self._post(PageTook(seconds=max(0.0, seconds)))
 
-    async def _receive(self, number: int) -> Turn:
+    async def _receive(self, number: int) -> ToRun:
         while True:
             try:
                 received = self._connection.recv(_RECEIVE_BYTES)

@@ -1,7 +1,8 @@
 """Encodes what a run and the process that gives it its turns say to each other: a JSON object a line. Pure.
 
-A run joins, and then asks for one turn at a time. Each ask has a number of the run's own, by which the turn is given,
-given back or settled. No message holds a token, or anything of a conversation.
+A run joins, again whenever its token has changed, and then asks for one turn at a time. Each ask has a number of the
+run's own, by which the turn is given or denied, given back or settled. No message holds a token, or anything of a
+conversation.
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ MessageT = TypeVar("MessageT")
 Number: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 
+#: What a server has said, at the most, so that its line is not too long.
+MOST_REASON_CHARACTERS: Final = 500
 _MOST_LINE_BYTES: Final = 4096
 _DIGEST_DIGITS: Final = 16
 
@@ -64,6 +67,7 @@ class Refused(Message, frozen=True):
     number: Number
     status: int
     retry_after_seconds: Seconds | None = None
+    reason: Annotated[str, msgspec.Meta(max_length=MOST_REASON_CHARACTERS)] = ""
 
 
 class PageTook(Message, frozen=True):
@@ -79,6 +83,16 @@ class Turn(Message, frozen=True):
     workers: Annotated[int, msgspec.Meta(ge=1)]
 
 
+class Denied(Message, frozen=True):
+    """Says that there will be no turn: the server wants to be left alone for longer than a run waits, for `reason`."""
+
+    number: Number
+    status: int
+    retry_after_seconds: Seconds
+    reason: str
+
+
+ToRun: TypeAlias = Turn | Denied
 FromRun: TypeAlias = Join | Ask | Withdraw | Passed | Refused | PageTook
 
 

@@ -7,8 +7,8 @@ whole is counted, and one that does not heed the length is surveyed as it is.
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from math import sqrt
+from dataclasses import dataclass, replace
+from math import hypot, inf, sqrt
 from typing import Final, NamedTuple, TypeAlias
 
 from exporter.contract import Instant
@@ -39,34 +39,64 @@ class Question(NamedTuple):
 class Shown(NamedTuple):
     """Holds the rows of a page, from new to old: their times, and how many seconds conversations last, where known.
 
-    `cost` is how many requests it took.
+    `cost` is how many requests it took. If `down_to` is given, there are no other rows from there on; otherwise there
+    are none down to the oldest, and none at all below a page without rows.
     """
 
     times: Sequence[Instant]
     seconds: Sequence[int | None]
     cost: int = 1
+    down_to: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Says that there are about `rows`, and in at least nine of ten cases from `low` to `high`: these are all the same
-    if the rows were counted. Each row of the `profile` stands for `scale` of them."""
+    """Says that there are about `rows`, and in at least nine of ten cases from `low` to `high`, which is infinite if
+    nothing bounds them. Each row of the `profile` stands for `scale` of them.
+
+    If it `is_counted`, all rows were seen, and the three are the same. If it `is_cut`, an instant has more rows than a
+    page; if it `is_contradicted`, what it rests on and a few pages exclude each other. `parts` are the forecasts of
+    lists that make it up.
+    """
 
     rows: float
     low: float
     high: float
     profile: Profile
     scale: float = 1.0
+    is_counted: bool = False
+    is_cut: bool = False
+    is_contradicted: bool = False
+    parts: tuple["Forecast", ...] = ()
+
+    @classmethod
+    def of_parts(cls, parts: Sequence["Forecast"]) -> "Forecast":
+        """Returns the forecast for several lists together, whose errors have nothing to do with each other."""
+        rows = sum(part.rows for part in parts)
+        return cls(
+            rows,
+            max(0.0, rows - hypot(*(part.rows - part.low for part in parts))),
+            rows + hypot(*(part.high - part.rows for part in parts)),
+            Profile(),
+            is_counted=all(part.is_counted for part in parts),
+            is_cut=any(part.is_cut for part in parts),
+            parts=tuple(parts),
+        )
 
     def rows_in(self, interval: Interval) -> float:
         """Returns about how many of the rows lie in an interval."""
-        return self.profile.rows_in(interval) * self.scale
+        inside = self.profile.rows_in(interval) + sum(part.rows_in(interval) for part in self.parts)
+        return inside * self.scale
 
-    def of_share(self, share: float, error: float) -> "Forecast":
-        """Returns the forecast for a share of the rows; `error` is its standard error as a part of it."""
-        factor = 1 + _WIDTH * error
-        return Forecast(
-            self.rows * share, self.low * share / factor, self.high * share * factor, self.profile, self.scale * share
+    def of_share(self, share: float, low: float, high: float) -> "Forecast":
+        """Returns the forecast for a share of the rows, which is from `low` to `high`."""
+        return replace(
+            self,
+            rows=self.rows * share,
+            low=self.low * low,
+            high=self.high * high,
+            scale=self.scale * share,
+            is_counted=False,
         )
 
 
@@ -132,7 +162,7 @@ def forecast(wanted: Coverage, requests: int, *, thins: bool = True) -> Asking:
     budget, pilots, first = _Budget(requests), _Pilots([], []), Survey(wanted, PILOTS)
     while budget.left > 0 and len(pilots.pages) < PILOTS and (below := first.next()) is not None:
         page = yield from pilots.ask(below, budget)
-        first.add(below, page.times)
+        first.add(below, page.times, page.down_to)
     least = pilots.least_seconds(_LONG_PAGES * first.page_rows / max(1.0, first.rows)) if thins else None
     if least is not None and first.rows > budget.left * first.page_rows > 0 and first.unknown:
         found = yield from _thinned(wanted, budget, pilots, least)
@@ -140,7 +170,7 @@ def forecast(wanted: Coverage, requests: int, *, thins: bool = True) -> Asking:
             return found
     survey = Survey(wanted, max(PILOTS, budget.left))
     for below, page in zip(pilots.below, pilots.pages, strict=True):
-        survey.add(below, page.times)
+        survey.add(below, page.times, page.down_to)
     yield from _ask(survey, budget, None)
     return _forecast(survey.rows, survey.error, len(survey.times), survey)
 
@@ -173,10 +203,12 @@ def _ask(survey: Survey, budget: _Budget, least: int | None) -> Generator[Questi
         budget.left -= page.cost
         if least is not None and any(each is None or each < least for each in page.seconds):
             return False
-        survey.add(below, page.times)
+        survey.add(below, page.times, page.down_to)
     return True
 
 
 def _forecast(rows: float, error: float, seen: int, survey: Survey, scale: float = 1.0) -> Forecast:
+    is_counted, is_cut = survey.is_counted and scale == 1.0, bool(survey.cut)
     factor = 1 + _WIDTH * error / max(1.0, rows)
-    return Forecast(rows, max(float(seen), rows / factor), rows * factor, survey.profile(), scale)
+    low, high = max(float(seen), rows / factor), rows * factor if survey.is_bounded else inf
+    return Forecast(rows, low, high, survey.profile(), scale, is_counted, is_cut)

@@ -65,7 +65,8 @@ class Survey:
     """Surveys the `wanted` times of a list, of which `places` are looked at first, spread evenly.
 
     `times` are those of the wanted rows that were seen, and `unknown` the times that no page has shown. Of each instant
-    that fills a page, `cut` has how many rows were seen: there may be any number of others, such as that many.
+    that fills a page, `cut` has how many rows were seen: there may be any number of others, such as that many. A page
+    should show the row again above which it was asked for; if it `is_torn`, one has not, and rows may lie between.
     """
 
     def __init__(self, wanted: Coverage, places: int) -> None:
@@ -73,6 +74,7 @@ class Survey:
         self.unknown = wanted
         self.times: list[Instant] = []
         self.cut: dict[Instant, int] = {}
+        self.is_torn = False
         self.page_rows = 1
         self.samples: list[Sample] = []
         self._start, self._end = wanted.intervals[0].start, wanted.intervals[-1].end
@@ -98,15 +100,21 @@ class Survey:
             return gap.end
         return (gap.start + gap.end) // 2
 
-    def add(self, asked: Instant, times: Sequence[Instant]) -> None:
-        """Takes the page below `asked`: the times of its rows, from new to old. An empty one shows that there is no
-        older row."""
+    def add(self, asked: Instant, times: Sequence[Instant], down_to: Instant | None = None) -> None:
+        """Takes the page below `asked`: the times of its rows, from new to old, which are all `down_to` an instant, if
+        that is given. Without it, an empty one shows that there is no older row."""
         self.page_rows = max(self.page_rows, len(times))
-        start = self._shown_from(asked, times)
+        start = self._shown_from(asked, times) if down_to is None else max(down_to, self._start - 1)
+        seen = set(self.times)
+        self.is_torn |= asked - 1 in seen and (not times or times[0] != asked - 1)
+        if start >= asked:
+            return  # it has shown nothing
         fresh = self.unknown & Coverage([Interval(start, asked)])
         shown = [each for each in times if each in fresh]
+        known = self.wanted & Coverage([Interval(start, asked)]) - fresh
+        self.is_torn |= any(each in known and each not in seen and each not in self.cut for each in times)
         self.samples.append(Sample(asked, start, len(shown), _density(asked, times), self._asks_evenly))
-        if times and times[0] == start and len(times) > 1:
+        if down_to is None and times and times[0] == start and len(times) > 1:
             self.cut[start] = len(times)
         self.times += shown
         self.unknown -= fresh
@@ -116,6 +124,16 @@ class Survey:
             return min(self._start, asked - 1)
         # The next page begins with the rows of the last instant, unless it can show no more of them than this one.
         return times[-1] + (times[-1] + 1 < asked)
+
+    @property
+    def is_counted(self) -> bool:
+        """Returns whether every row was seen, and nothing is left that may hide one."""
+        return not (self.unknown or self.cut or self.is_torn)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Returns whether anything says how many rows there are at most."""
+        return not (self.cut or self.is_torn)
 
     @property
     def rows(self) -> float:

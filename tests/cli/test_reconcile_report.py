@@ -22,7 +22,7 @@ def day(number: int, there: float | None, here: float, *reasons: str) -> Compare
     return ComparedDay(day=day_, figures={"total": Pair(there, here)}, differing=differing, reasons=reasons)  # type: ignore[arg-type]
 
 
-def found(*days: ComparedDay, limits: tuple[str, ...] = ()) -> ReconcileResult:
+def found(*days: ComparedDay, limits: tuple[str, ...] = (), comparable: bool = True) -> ReconcileResult:
     return ReconcileResult(
         state="complete",
         generation=3,
@@ -31,6 +31,7 @@ def found(*days: ComparedDay, limits: tuple[str, ...] = ()) -> ReconcileResult:
         counted_as=COUNTED,
         days=days,
         limits=limits,
+        comparable=comparable,
         requests=1,
         seconds=0.5,
     )
@@ -62,6 +63,17 @@ def test_a_reason_is_given_for_each_day_that_differs() -> None:
     assert "\n  a limit\n" in text
     late = "conversations: read less than a day after it ended, so some came later"
     assert text.endswith(f"  2026-02-02         9     7         -2  {late}")
+
+
+def test_a_part_that_filters_leave_neither_agrees_nor_is_explained() -> None:
+    for days in ([day(0, 5, 5)], [day(0, 5, 4, "filtered")]):
+        part = found(*days, comparable=False)
+        assert told(part).startswith(
+            "not comparable: the export has only what its filters leave, and not too much of that"
+        )
+        figures = reconciled_figures(part)
+        assert [figures[name] for name in ("agrees", "explained", "comparable")] == [False, False, False]
+    assert told(found(day(0, 4, 5), comparable=False)).startswith("differs: on 1 of 1 day, and")
 
 
 def test_what_is_not_explained_comes_with_what_to_do() -> None:

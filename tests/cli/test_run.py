@@ -14,7 +14,7 @@ import pytest
 from anyio import to_thread
 
 from exporter.contract import DAY, parse_timestamp
-from exporter.sandbox import TOKEN, Sandbox, make_conversations, serve
+from exporter.sandbox import TOKEN, Sandbox, ServedRequest, make_conversations, serve
 
 pytestmark = pytest.mark.anyio
 UNTIL = parse_timestamp("2026-02-10T00:00:00Z")
@@ -114,6 +114,40 @@ async def test_a_run_of_names_is_a_table_for_people(tmp_path: Path) -> None:
     assert head.startswith("1 export: 1 complete; ")
     assert columns.split() == ["name", "result", "rows", "new", "requests", "seconds"]
     assert row.split()[:4] == ["acme", "complete", "30", "30"]
+
+
+async def test_an_entry_that_is_wrong_calls_its_hooks_once_and_quiet_hides_none_that_fails(tmp_path: Path) -> None:
+    async with configured(tmp_path) as sandbox:
+        config = tmp_path / "exporter.toml"
+        hooks = '[hooks]\non_failure = ["/bin/sh", "-c", "cat >> ${NAME}.told; exit 3"]\n'
+        config.write_text(config.read_text() + hooks)
+        done = await to_thread.run_sync(lambda: exporter(tmp_path, "--all", "-q", ACME=TOKEN, GLOBEX="ak_never.issued"))
+        assert sandbox.count > 0
+    assert done.returncode == 4
+    assert not (tmp_path / "acme.told").exists()
+    for name, status in (("globex", 4), ("initech", 2)):
+        # One object: two would be no JSON.
+        assert json.loads((tmp_path / f"{name}.told").read_text())["exit_status"] == status
+        warnings = [line for line in done.stderr.splitlines() if f"{name}: " in line and "hook of failure" in line]
+        assert len(warnings) == 1, done.stderr
+    # A warning and an error of each.
+    assert len(done.stderr.splitlines()) == 4, done.stderr
+
+
+async def test_every_export_reads_the_file_that_was_checked(tmp_path: Path) -> None:
+    async with configured(tmp_path) as sandbox:
+        file = tmp_path / "exporter.toml"
+
+        def spoil(_: ServedRequest) -> None:
+            file.write_text("[exports")
+
+        sandbox.on_request = spoil
+        secrets = {"ACME": TOKEN, "GLOBEX": TOKEN}
+        done = await to_thread.run_sync(
+            lambda: exporter(tmp_path, "acme", "globex", "--jobs", "1", "--json", **secrets)
+        )
+    assert file.read_text() == "[exports"
+    assert [each["ending"] for each in json.loads(done.stdout)["exports"]] == ["complete", "complete"], done.stderr
 
 
 async def test_names_are_checked_before_anything_runs(tmp_path: Path) -> None:

@@ -151,6 +151,11 @@ def test_what_only_another_protocol_can_take_is_not_sent(
         ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://c"}, True),
         ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
         ({"OTEL_TRACES_EXPORTER": "console"}, False),
+        ({"OTEL_TRACES_EXPORTER": "console, otlp"}, True),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_TRACES_EXPORTER": " , ", "OTEL_METRICS_EXPORTER": "none"},
+            True,
+        ),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_TRACES_EXPORTER": "none"}, True),
         (
             {
@@ -165,6 +170,23 @@ def test_what_only_another_protocol_can_take_is_not_sent(
 )
 def test_the_usual_variables_ask_for_it(variables: dict[str, str], wanted: bool) -> None:
     assert is_wanted(variables) is wanted
+
+
+@pytest.mark.parametrize(
+    ("variables", "warnings"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "otlp,console", "OTEL_METRICS_EXPORTER": "prometheus"}, ["console, prometheus"]),
+        ({"OTEL_TRACES_EXPORTER": "console", "OTEL_METRICS_EXPORTER": "console"}, ["console"]),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}, []),
+        ({"OTEL_TRACES_EXPORTER": "console", "OTEL_SDK_DISABLED": "true"}, []),
+    ],
+)
+def test_what_nothing_is_sent_to_is_one_warning(variables: dict[str, str], warnings: list[str]) -> None:
+    told: list[str] = []
+    # No address: what is wanted beside that is not sent here either.
+    with telemetry.telemetry(variables | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "acme", told.append, told.append):
+        pass
+    assert [each.rpartition(" and not ")[2] for each in told if "only otlp and none" in each] == warnings
 
 
 def test_traces_or_metrics_alone_can_be_turned_off(

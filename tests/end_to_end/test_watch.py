@@ -115,10 +115,7 @@ def test_hooks_are_told_of_each_way_to_fail_and_never_of_the_token(
     ((_, failure), (_, reason)) = sorted(told(listener))
     assert (failure["event"], failure["exit_status"], failure["result"]) == ("failure", 2, "refused")
     assert reason == failure["reason"]
-    assert (
-        reason
-        == "an option, the token, the config file or the environment is wrong or missing; the log of the run says more"
-    )
+    assert reason.startswith("an option, the token, the config file or the environment is wrong or missing")
     assert command("export", "acme", *RANGE, server=server, token="ak_another-secret").status == 4
     heard = listener.heard[:]
     by_path = dict(told(listener))
@@ -131,6 +128,58 @@ def test_hooks_are_told_of_each_way_to_fail_and_never_of_the_token(
     assert command("export", "acme", "--user-id", "caller-7", server=server).status == 2
     assert "caller-7" not in str(listener.heard)
     assert "/on_failure" in listener.paths
+
+
+@pytest.mark.parametrize(
+    ("line", "options"),
+    [
+        ('token = "${NEVER_SET}"', ()),
+        ('lag = "${NEVER_SET}"', ()),
+        ("", ("--concurrency", "many")),
+        ("", ("--since", "whenever")),
+        ("", ("--keep-generations", "-1")),
+    ],
+)
+def test_a_run_that_cannot_begin_calls_once_and_keeps_the_figures_of_the_export(
+    rows: list[Row],
+    serving: Serving,
+    command: Command,
+    listener: Listener,
+    configured: Configured,
+    tmp_path: Path,
+    line: str,
+    options: tuple[str, ...],
+) -> None:
+    out, file = tmp_path / "out", tmp_path / "acme.prom"
+    assert command("export", out, *RANGE, server=serving(rows)).status == 0
+    hooks = [each for each in all_hooks(listener.url) if not each.startswith("on_doubt")]
+    configured(out, line, f'metrics_file = "{file}"', *hooks, 'on_doubt = "https://hc.example/${NEVER_SET}"')
+    assert command("sync", "acme", *options).status == 2
+    assert sorted(listener.paths) == ["/on_failure", "/ping/fail?rid=1"]
+    failure = dict(told(listener))["/on_failure"]
+    assert (failure["export"], failure["destination"], failure["result"]) == ("acme", str(out), "refused")
+    assert "whenever" not in str(failure)
+    figures = samples_of(file.read_text())
+    assert figures["exporter_last_exit_status", ("export", "acme")] == 2
+    assert figures["exporter_rows", ("export", "acme")] == 60
+
+
+def test_an_entry_is_told_of_that_lacks_its_destination(
+    command: Command, listener: Listener, configured: Configured, tmp_path: Path
+) -> None:
+    configured(tmp_path / "${NEVER_SET}", f'metrics_file = "{tmp_path}/acme.prom"', *all_hooks(listener.url))
+    assert command("export", "acme").status == 2
+    assert dict(told(listener))["/on_failure"]["destination"] == f"{tmp_path}/${{NEVER_SET}}"
+    assert samples_of((tmp_path / "acme.prom").read_text())["exporter_last_exit_status", ("export", "acme")] == 2
+
+
+def test_a_word_that_is_no_entry_writes_over_the_figures_of_none(
+    command: Command, listener: Listener, configured: Configured, tmp_path: Path
+) -> None:
+    configured(tmp_path / "out", *all_hooks(listener.url))
+    assert command("export", "acmee", "--metrics-file", tmp_path / "acme.prom").status == 2
+    assert not (tmp_path / "acme.prom").exists()
+    assert not listener.heard
 
 
 def test_a_doubt_is_told_as_one_and_a_ping_counts_it_as_a_failure(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.fleet.child_output import Lines, Remarks, object_in
+from exporter.fleet.child_output import Lines, Remarks, is_summary, object_in
 from exporter.fleet.outcome import FROM_GOOD_TO_BAD, Outcome, signal_name, worst_status
 
 SUMMARY = {"state": "complete", "rows": 3}
@@ -21,6 +21,8 @@ SUMMARY = {"state": "complete", "rows": 3}
         (2, None, "wrong", False, "misconfigured", 2),
         (6, None, "damaged", False, "damaged", 6),
         (130, None, None, True, "interrupted", 130),
+        # Whoever stopped it, the others are not interrupted.
+        (130, None, "stopped: 3 conversations are kept", False, "killed", 1),
         (-9, None, None, False, "killed", 1),
         # Killed because this program was told to stop, it was interrupted like the others.
         (-9, None, None, True, "interrupted", 130),
@@ -72,7 +74,7 @@ def test_no_line_and_no_number_of_lines_takes_the_memory() -> None:
     assert list(lines.take(b"\ny\n")) == [b"x" * 10, b"y"]
     for number in range(1000):
         remarks.add(b"\x1b[2J%d " % number + b"y" * 100_000)
-    kept = remarks.beside(None)
+    kept = remarks.beside(None, "failed")
     assert kept[0] == "(990 lines before)"
     assert len(kept) == 11
     assert all(len(line) <= 300 and line.isprintable() for line in kept)
@@ -82,11 +84,29 @@ def test_what_the_reason_says_is_not_said_again() -> None:
     remarks = Remarks()
     for line in (b"2026-02-10T00:00:00Z exporter: the disk is full", b"2026-02-10T00:00:00Z Free some", b"Killed"):
         remarks.add(line)
-    assert remarks.beside("the disk is full\nFree some") == ["Killed"]
-    assert len(remarks.beside(None)) == 3
+    assert remarks.beside("the disk is full\nFree some", "failed") == ["Killed"]
+    assert len(remarks.beside(None, "failed")) == 3
+
+
+def test_a_summary_has_what_a_summary_has() -> None:
+    counts = dict.fromkeys(("generation", "rows", "new_rows", "files", "bytes", "requests"), 1)
+    whole = {**counts, "state": "complete", "manifest": "manifest.json"}
+    assert is_summary(whole)
+    for key in whole:
+        assert not is_summary({each: whole[each] for each in whole if each != key})
+    for wrong in ({"rows": "many"}, {"requests": None}, {"new_rows": True}, {"state": 3}):
+        assert not is_summary({**whole, **wrong})
 
 
 def test_only_objects_are_objects() -> None:
     assert object_in(b'{"a": 1}') == {"a": 1}
     for line in (b"", b"[1]", b"Traceback", b"\xff", b"[" * 100_000):
         assert object_in(line) is None
+
+
+def test_a_child_that_is_interrupted_says_so_once() -> None:
+    remarks = Remarks()
+    for line in (b"interrupted", b"interrupted by a library"):
+        remarks.add(line)
+    assert remarks.beside(None, "interrupted") == ["interrupted by a library"]
+    assert remarks.beside(None, "failed") == ["interrupted", "interrupted by a library"]

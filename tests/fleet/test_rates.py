@@ -16,7 +16,7 @@ import pytest
 from exporter.errors import ThrottledError
 from exporter.fetch.pace.retry import Contact, RetryPolicy
 from exporter.fleet.turnstile import Turnstile
-from exporter.run.turn_messages import Ask, Join, PageTook, Passed, Refused, digest_of
+from exporter.run.turn_messages import Ask, Join, PageTook, Passed, Refused, Turn, digest_of
 from tests.toolkit.limiter import Bucket
 
 RATE = 20.0
@@ -92,6 +92,7 @@ class World:
         turns, wait = self.turnstile.turns(now)
         for name, turn in turns:
             run = self._runs[name]
+            assert isinstance(turn, Turn)
             run.is_asking, run.workers = False, turn.workers
             self._send(run, turn.number, run.line.popleft(), now)
             self._look(run, now)

@@ -7,14 +7,16 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from exporter.errors import ThrottledError, UsageError
 from exporter.fetch.pace.throttle import Ticket
 from exporter.fleet.turn_server import TurnServer
-from exporter.run.shared_turns import SharedTurns, adopt_connection
+from exporter.run.shared_turns import SharedTurns, adopt_connection, origin_of
 from exporter.run.turn_messages import (
     TURNS_VARIABLE,
     Ask,
+    FromRun,
     Join,
     MessageDecoder,
     Turn,
@@ -38,7 +40,7 @@ async def served(*names: str) -> AsyncIterator[tuple[TurnServer, list[SharedTurn
                 each.setblocking(False)
             group.start_soon(server.serve, name, ours)
             ends.append(theirs)
-            turns.append(SharedTurns(theirs, JOIN, anyio.current_time))
+            turns.append(SharedTurns(theirs, lambda: JOIN, anyio.current_time))
         with anyio.fail_after(20):
             yield server, turns, ends
         for each in ends:
@@ -74,10 +76,62 @@ async def test_the_turns_of_a_run_that_ends_go_to_others() -> None:
 
 
 async def test_a_run_that_sends_anything_else_is_cut_off() -> None:
-    async with served("a") as (_, _turns, (end,)):
-        end.send(b"GET / HTTP/1.1\n")
-        await anyio.wait_readable(end)
-        assert end.recv(100) == b""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with theirs:
+        theirs.send(b"GET / HTTP/1.1\n")
+        with pytest.raises(TurnMessageError):
+            await TurnServer().serve("a", ours)
+        await anyio.wait_readable(theirs)
+        assert theirs.recv(100) == b""
+
+
+async def test_a_run_is_told_what_another_one_with_its_token_was() -> None:
+    async with served("a", "b") as (server, (first, second), _):
+        ticket = await first.take()
+        async with anyio.create_task_group() as group:
+            # A run that has an answer before its turns are over.
+            first.refused(ticket, ThrottledError("one.test answered 429: come tomorrow", 86_400.0))
+            with pytest.raises(ThrottledError, match="answered 429: come tomorrow") as told:
+                while True:
+                    second.succeeded(await second.take())
+            assert told.value.status == 429
+            assert told.value.retry_after_seconds == pytest.approx(86_400, abs=60)
+            group.cancel_scope.cancel()
+        given = server.given
+        with pytest.raises(ThrottledError):
+            await first.take()
+        assert server.given == given
+
+
+async def test_a_run_with_another_token_shares_with_those_that_have_it_too() -> None:
+    ours, theirs = socket.socketpair()
+    tokens = ["ak_one"]
+    with ours, theirs:
+        theirs.setblocking(False)
+        turns = SharedTurns(theirs, lambda: replace(JOIN, token=digest_of(tokens[-1])), anyio.current_time)
+        decoder: MessageDecoder[FromRun] = MessageDecoder(FromRun)  # type: ignore[arg-type]
+        for number, token in enumerate(["ak_one", "ak_two", "ak_two"], 1):
+            tokens.append(token)
+            ours.send(encode(Turn(number=number, workers=1)))
+            await turns.take()
+        said = list(decoder.decode(ours.recv(65_536)))
+        joined = [each.token if isinstance(each, Join) else each.number for each in said]  # type: ignore[union-attr]
+        assert joined == [digest_of("ak_one"), 1, digest_of("ak_two"), 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("written", "origin"),
+    [
+        ("http://LocalHost.:80/v1", "http://localhost:80"),
+        ("HTTP://localhost", "http://localhost:80"),
+        ("https://API.test:443/", "https://api.test:443"),
+        ("https://[0:0::1]:8443", "https://::1:8443"),
+        ("https://b\u00fccher.test", "https://xn--bcher-kva.test:443"),
+    ],
+)
+def test_a_host_is_one_however_it_is_written(written: str, origin: str) -> None:
+    assert origin_of(written) == origin
 
 
 async def test_without_its_server_a_run_gets_no_turn_and_fails_nowhere() -> None:
@@ -85,7 +139,7 @@ async def test_without_its_server_a_run_gets_no_turn_and_fails_nowhere() -> None
     ours.close()
     with theirs:
         theirs.setblocking(False)
-        turns = SharedTurns(theirs, JOIN, anyio.current_time)
+        turns = SharedTurns(theirs, lambda: JOIN, anyio.current_time)
         turns.page_took(1.0)
         with anyio.move_on_after(0.05) as waited:
             await turns.take()

@@ -1,20 +1,22 @@
 """Tests who gets a turn, and when, among runs that share tokens and hosts."""
 
-from math import inf
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.fetch.pace.quota import Quota
-from exporter.fleet.turnstile import Turnstile
+from exporter.fetch.pace.retry import LONGEST_RETRY_AFTER_SECONDS
+from exporter.fleet.turnstile import LONGEST_TURN_SECONDS, Turnstile
 from exporter.run.turn_messages import (
     Ask,
+    Denied,
     FromRun,
     Join,
     PageTook,
     Passed,
     Refused,
+    ToRun,
+    Turn,
     TurnMessageError,
     Withdraw,
     digest_of,
@@ -41,6 +43,12 @@ def ask(made: Turnstile, *names: str, number: int = 1, now: float = 0.0) -> list
     return [name for name, _ in made.turns(now)[0]]
 
 
+def ask_all(made: Turnstile, *names: str, now: float) -> list[tuple[str, ToRun]]:
+    for name in names:
+        made.receive(name, Ask(number=1), now)
+    return made.turns(now)[0]
+
+
 def test_runs_of_one_token_share_what_is_learned_of_it() -> None:
     made = turnstile(a=join(), b=join(), c=join("another"))
     # At first two requests of a token may be under way.
@@ -52,6 +60,59 @@ def test_runs_of_one_token_share_what_is_learned_of_it() -> None:
     given, wait = made.turns(1.0)
     assert not given
     assert wait == pytest.approx(60)
+
+
+def test_nobody_waits_for_a_host_that_wants_to_be_left_alone_for_long() -> None:
+    made = turnstile(a=join(), b=join(), c=join("another"))
+    assert ask(made, "a") == ["a"]
+    made.receive("b", Ask(number=1), 0.0)
+    made.receive("c", Ask(number=1), 0.0)
+    made.receive("a", Refused(number=1, status=429, retry_after_seconds=3600, reason="slow"), 1.0)
+    given = dict(made.turns(1.0)[0])
+    assert given == {"b": Denied(number=1, status=429, retry_after_seconds=3600, reason="slow"), "c": given["c"]}
+    assert isinstance(given["c"], Turn)
+    # Until its time is over, the same holds for a run that comes later, however short a refusal is that comes late.
+    made.receive("later", join(), 1000.0)
+    ((_, denied),) = [each for each in ask_all(made, "later", now=1000.0) if each[0] == "later"]
+    assert denied == Denied(number=1, status=429, retry_after_seconds=2601, reason="slow")
+    assert ask(made, "later", number=2, now=3601.0) == ["later"]
+
+
+def test_a_wait_that_a_run_waits_for_itself_is_waited_for_by_all() -> None:
+    made = turnstile(a=join(), b=join())
+    ask(made, "a")
+    made.receive("a", Refused(number=1, status=429, retry_after_seconds=LONGEST_RETRY_AFTER_SECONDS), 0.0)
+    assert ask(made, "b") == []
+    assert made.turns(0.0)[1] == pytest.approx(LONGEST_RETRY_AFTER_SECONDS)
+
+
+def test_a_run_that_stands_still_keeps_its_turns_from_others_for_no_longer_than_a_request() -> None:
+    made = turnstile(still=join(), b=join())
+    assert ask(made, "still") + ask(made, "still", number=2) == ["still", "still"]
+    assert ask(made, "b") == []
+    _, wait = made.turns(100.0)
+    assert wait == LONGEST_TURN_SECONDS - 100.0
+    assert [name for name, _ in made.turns(100.0 + wait)[0]] == ["b"]
+    # What it says of them when it goes on is no error, and each can be said once.
+    made.receive("still", Passed(number=1), 500.0)
+    made.receive("still", Refused(number=2, status=429, retry_after_seconds=3600), 500.0)
+    assert ask(made, "still", number=3, now=500.0) == ["still"]
+    with pytest.raises(TurnMessageError):
+        made.receive("still", Passed(number=1), 500.0)
+
+
+def test_a_run_whose_token_is_renewed_shares_with_those_that_have_the_new_one() -> None:
+    made = turnstile(a=join("old"), b=join("old"))
+    assert ask(made, "a", "b") == ["a", "b"]
+    made.receive("a", join("new"), 1.0)
+    made.receive("later", join("new"), 1.0)
+    # The turns of the former token are still under way.
+    assert ask(made, "later", now=1.0) == []
+    made.receive("a", Passed(number=1), 1.0)
+    assert [name for name, _ in made.turns(1.0)[0]] == ["later"]
+    made.receive("later", Refused(number=1, status=429, retry_after_seconds=60), 2.0)
+    assert ask(made, "a", number=2, now=2.0) == []
+    assert made.turns(2.0)[1] == pytest.approx(60)
 
 
 def test_a_quota_that_one_run_is_told_holds_for_the_others() -> None:
@@ -93,7 +154,7 @@ def test_a_run_that_ends_gives_its_turns_back() -> None:
     assert ask(made, "a") == ["a"]
     assert ask(made, "a", number=2) == ["a"]
     assert ask(made, "b") == []
-    assert made.turns(0.0) == ([], inf)
+    assert made.turns(0.0) == ([], LONGEST_TURN_SECONDS)
     made.leave("a", 0.5)
     assert [name for name, _ in made.turns(0.5)[0]] == ["b"]
     made.leave("nobody", 0.5)
@@ -118,6 +179,7 @@ def test_workers_are_shared_among_the_runs_that_ask() -> None:
             number[name] += 1
             made.receive(name, Ask(number=number[name]), now)
         for name, turn in made.turns(now)[0]:
+            assert isinstance(turn, Turn)
             workers[name] = turn.workers
             made.receive(name, PageTook(seconds=0.5), now)
             made.receive(name, Passed(number=turn.number), now + 0.1)
@@ -126,7 +188,9 @@ def test_workers_are_shared_among_the_runs_that_ask() -> None:
     made.receive("idle", join(max_rps=4.0), now)
     made.receive("a", Ask(number=number["a"] + 1), now + 5)
     # Four a second of half a second each are two at once, or three with those that come late, for three at work.
-    assert made.turns(now + 5)[0][0][1].workers == 1
+    ((_, turn),) = made.turns(now + 5)[0]
+    assert isinstance(turn, Turn)
+    assert turn.workers == 1
 
 
 @pytest.mark.parametrize(
@@ -136,6 +200,8 @@ def test_workers_are_shared_among_the_runs_that_ask() -> None:
         [join(), Ask(number=1), Ask(number=2)],
         [join(), Passed(number=1)],
         [join(), Ask(number=1), Withdraw(number=1), Withdraw(number=1)],
+        [join(), join(host=OTHER)],
+        [join(), Ask(number=1), join("another")],
     ],
 )
 def test_messages_that_make_no_sense_are_refused(messages: list[FromRun]) -> None:

@@ -40,14 +40,16 @@ def make_exports(root: Path) -> dict[str, Path]:
     }
 
 
-def make_export(root: At, rows: Sequence[Row], since: Instant = SINCE, keys: Keys = NO_KEYS, **asked: Any) -> At:
-    """Makes an export of these rows up to `UNTIL`."""
+def make_export(
+    root: At, rows: Sequence[Row], since: Instant = SINCE, keys: Keys = NO_KEYS, until: Instant = UNTIL, **asked: Any
+) -> At:
+    """Makes an export of these rows between two instants."""
 
     async def make() -> None:
         async with serve(rows) as server:
             settings = RunSettings(base_url=server.url, concurrency=2, page_size=40)
             context = RunContext(settings, Credentials(TOKEN), Quiet(), keys=keys)
-            await export(root, Selection(since=since, until=UNTIL, **asked), context)
+            await export(root, Selection(since=since, until=until, **asked), context)
 
     anyio.run(make)
     return root

@@ -8,7 +8,7 @@ import pytest
 from anyio import to_thread
 
 import exporter
-from exporter.contract import DAY, HOUR, SECOND, USAGE_PATH, to_datetime
+from exporter.contract import CHANNELS, DAY, DIRECTIONS, HOUR, SECOND, STATUSES, USAGE_PATH, to_datetime
 from exporter.errors import AccessError, DestinationError, ProtectionError, UsageError
 from exporter.jobs.erase import erase
 from exporter.jobs.expire import expire
@@ -133,6 +133,8 @@ async def test_what_nothing_explains_is_named(whole: Path) -> None:
 
 
 async def test_a_zone_that_is_not_known_leaves_the_totals_alike(whole: Path) -> None:
+    other = await run(whole, days_in="Asia/Tokyo")
+    assert (other.exit_status, other.counted_as.zone) == (3, "Asia/Tokyo"), "the zone that is named is the only one"
     found = await run(whole, Behaviour(usage_zone="Asia/Tokyo"))
     assert found.exit_status == 3 and len(found.unexplained) > 2
 
@@ -186,6 +188,7 @@ async def test_a_filtered_export_must_not_have_more(tmp_path: Path) -> None:
     root = await made_here(tmp_path / "out", filters={"status": "failed"})
     found = await run(root)
     assert reasons(found)["filtered"] >= 4
+    assert (found.exit_status, found.comparable, found.agrees, found.explained) == (0, False, False, False)
     none = await run(root, rows=[])
     assert none.exit_status == 3
 
@@ -242,6 +245,92 @@ async def test_what_was_erased_or_has_expired_is_known_to_be_missing(tmp_path: P
     found = await run(root)
     assert found.days[0].day == to_datetime(FIRST + DAY).date()
     assert (found.exit_status, found.days[0].reasons) == (0, ("expired",))
+
+
+def office(day: int, number: int = 12) -> list[Row]:
+    """Returns the conversations of a day, in the hours of an office."""
+    return [
+        Row(at, at, {"id": f"o-{at}", "channel": "telephone", "direction": "inbound", "duration": 60})
+        for at in range(day + 9 * HOUR, day + 9 * HOUR + number * HOUR // 2, HOUR // 2)
+    ]
+
+
+@pytest.mark.parametrize(("lost", "zone"), [(0, "UTC"), (0, "Europe/Berlin"), (3, "America/New_York")])
+async def test_the_ends_of_a_range_are_no_excuse(tmp_path: Path, lost: int, zone: str) -> None:
+    days = [FIRST + number * DAY for number in range(4)]
+    rows = [row for day in days for row in office(day)]
+    left = [row for row in rows if not days[lost] <= row.created_at < days[lost] + DAY]
+    root = await made_here(tmp_path / "out", left, until=FIRST + 4 * DAY, timezone=zone)
+    found = await run(root, rows=rows)
+    assert (found.exit_status, found.unexplained) == (3, (to_datetime(days[lost]).date(),))
+
+
+async def test_no_more_came_from_before_the_range_than_went_on_over_a_midnight(tmp_path: Path) -> None:
+    late = [conversation_at(FIRST + day * DAY - HOUR // (2 + n), 3600) for day in range(5) for n in range(1 + day % 3)]
+    rows = [*late, *(row for day in range(5) for row in office(FIRST + day * DAY))]
+    ended = Behaviour(usage_day="ended")
+    whole = await made_here(tmp_path / "whole", rows, until=FIRST + 5 * DAY)
+    found = await run(whole, ended, rows)
+    assert (found.exit_status, found.counted_as.moment, reasons(found)) == (0, "ended", {"not read": 1})
+    left = [row for row in rows if row.created_at >= FIRST + DAY - HOUR]
+    found = await run(await made_here(tmp_path / "out", left, until=FIRST + 5 * DAY), ended, rows)
+    assert (found.exit_status, found.unexplained) == (3, (to_datetime(FIRST).date(),))
+
+
+def conversation_at(at: int, duration: int, **others: Any) -> Row:
+    return Row(
+        at, at, {"id": f"l-{at}", "channel": "telephone", "direction": "inbound", "duration": duration, **others}
+    )
+
+
+async def test_history_that_is_lost_before_the_oldest_row_is_found(tmp_path: Path) -> None:
+    rows = [row for days in range(900, 0, -100) for row in office(FIRST - days * DAY, 2)]
+    root = await made_here(tmp_path / "out", rows[-8:], since=None)
+    found = await run(root, rows=rows)
+    assert (found.exit_status, len(found.unexplained), found.days[0].day) == (
+        3,
+        5,
+        to_datetime(rows[0].created_at).date(),
+    )
+    whole = await run(await made_here(tmp_path / "whole", rows, since=None), rows=rows)
+    assert (whole.agrees, whole.requests) == (True, 4)
+    assert (await run(root, rows=rows, asked=Selection(since=FIRST - 350 * DAY))).requests == 1
+
+
+async def test_an_erasure_explains_no_loss_elsewhere(tmp_path: Path) -> None:
+    rows = [row for day in range(5) for row in office(FIRST + day * DAY)]
+    root = await made_here(tmp_path / "out", [row for row in rows if row.created_at // DAY != FIRST // DAY + 3])
+    gone = [str(row.facts()["id"]) for row in office(FIRST + DAY)]
+    await erase(root, Wish(ids=gone), KEYS, Quiet(), now=NOW)
+    there = [row for row in rows if row.facts()["id"] not in gone]
+    for counted, explained in ((rows, 1), (there, 0)):
+        found = await run(root, rows=counted)
+        assert (found.exit_status, found.unexplained) == (3, (to_datetime(FIRST + 3 * DAY).date(),))
+        assert reasons(found)["erased"] == explained
+
+
+async def test_conversations_that_an_erasure_keeps_out_are_said_to_be_named(tmp_path: Path) -> None:
+    root = await made_here(tmp_path / "out", [conversation_at(FIRST + DAY, 60, user_id="u-1")])
+    await erase(root, Wish(by="user_id", values=["u-1"], future=True), KEYS, Quiet(), now=NOW)
+    assert any("erased people are kept out" in limit for limit in (await run(root, rows=[])).limits)
+
+
+async def test_one_open_conversation_explains_its_own_minutes(tmp_path: Path) -> None:
+    def rows(seconds: int, of_open: int) -> list[Row]:
+        made = [conversation_at(FIRST + DAY + number * HOUR, seconds, status="completed") for number in range(12)]
+        return [*made, conversation_at(FIRST + DAY + HOUR // 2, of_open, status="in_progress")]
+
+    root = await made_here(tmp_path / "out", rows(600, 0))
+    grown = await run(root, rows=rows(600, 300))
+    assert (grown.exit_status, reasons(grown)) == (0, {"open": 1})
+    assert (await run(root, rows=rows(900, 300))).exit_status == 3
+
+
+@pytest.mark.parametrize("filters", [{"channel": CHANNELS}, {"status": STATUSES, "direction": DIRECTIONS}])
+async def test_a_filter_that_lists_every_value_is_no_excuse(tmp_path: Path, filters: dict[str, Any]) -> None:
+    root = await made_here(tmp_path / "out", ROWS[:150], filters=filters)
+    found = await run(root)
+    assert (found.exit_status, found.comparable, reasons(found)["filtered"]) == (3, True, 0)
 
 
 async def test_a_protected_duration_is_not_compared(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.contract import DAY, HOUR, USAGE_DAYS, USAGE_PATH, parse_timestamp
+from exporter.contract import DAY, EPOCH, HOUR, USAGE_DAYS, USAGE_PATH, parse_timestamp
 from exporter.coverage import Interval
 from exporter.errors import AccessError, RequestRefusedError, UnusableAnswerError
 from exporter.partitions import date_of
@@ -18,8 +18,8 @@ from exporter.pipeline.reader import Reader
 from exporter.progress import Quiet
 from exporter.run.connect import open_reader
 from exporter.run.context import RunContext
-from exporter.run.usage import UsageDay, UsageSummary, merged, questions, summary_of, usage_between
-from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Behaviour, Sandbox, make_conversations, serve
+from exporter.run.usage import UsageDay, UsageSummary, merged, questions, read_earlier_usage, summary_of, usage_between
+from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations, serve
 from exporter.settings import Credentials, Request, RunSettings
 
 pytestmark = pytest.mark.anyio
@@ -70,6 +70,24 @@ async def test_a_token_without_the_scope_is_told_so() -> None:
 async def test_an_api_without_it_is_told_of() -> None:
     with pytest.raises(RequestRefusedError, match="this API has no usage summary"):
         await days_by(Behaviour(usage="absent"))
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "first", "count"),
+    [
+        (Behaviour(), SINCE - 800 * DAY, 3),
+        (Behaviour(usage_daily="sparse", usage_ends="days-included"), SINCE - 800 * DAY, 3),
+        (Behaviour(usage_daily="absent"), SINCE - 3 * 364 * DAY, 3),
+    ],
+)
+async def test_it_goes_back_until_a_year_has_none(behaviour: Behaviour, first: int, count: int) -> None:
+    days = (0, 1, 100, 500, 800, 1500)
+    rows = [Row(at, at, {"id": f"c-{at}", "channel": "text"}) for at in (SINCE - day * DAY for day in days)]
+    async with serve(rows, behaviour) as sandbox, reading(sandbox) as reader:
+        found, begins = await read_earlier_usage(reader, SINCE)
+        assert (begins, len(found), len(sandbox.requests)) == (first, count, count + 1)
+        assert await read_earlier_usage(reader, SINCE - 801 * DAY) == ((), SINCE - 801 * DAY)
+        assert await read_earlier_usage(reader, EPOCH) == ((), EPOCH)
 
 
 @pytest.mark.parametrize("daily", ["incomplete", "absent"])

@@ -14,6 +14,9 @@ from exporter.errors import (
     TransientError,
 )
 
+#: A run gives up if its server wants to be left alone for longer.
+LONGEST_RETRY_AFTER_SECONDS: Final = 300.0
+
 
 class Contact(Enum):
     """Tells how far a run has come with its server.
@@ -62,7 +65,7 @@ class RetryPolicy:
     too_large_attempts: int = 6
     base_seconds: float = 0.5
     cap_seconds: float = 30.0
-    longest_retry_after_seconds: float = 300.0
+    longest_retry_after_seconds: float = LONGEST_RETRY_AFTER_SECONDS
 
     def waiting(self, seconds: float) -> "RetryPolicy":
         """Returns the policy of a run that tries to reach its server for this long.
