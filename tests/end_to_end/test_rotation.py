@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 import exporter
+from exporter import bearer
 from exporter.contract import DAY
 from exporter.errors import AccessError
 from exporter.fetch.pace.retry import Patience, RetryPolicy
@@ -98,7 +99,10 @@ def test_a_command_is_run_once_at_first_and_once_when_eight_requests_are_refused
     check_whole(done._replace(err=""), out, kept.refused)
 
 
-def test_a_key_that_dies_before_the_next_one_is_there(serving: Serving, command: Command, tmp_path: Path) -> None:
+def test_a_key_that_dies_before_the_next_one_is_there(
+    serving: Serving, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bearer, "_AFTER_NONE_SECONDS", 0.0)
     server = serving(ROWS, LATE)
     kept, out = Kept(server, tmp_path, follows_after=3), tmp_path / "out"
     options = (*RANGE, "--concurrency", "1", "--token-command", kept.reader)
@@ -198,6 +202,9 @@ def test_a_command_that_always_prints_another_token_ends(serving: Serving, comma
     done = command("export", tmp_path / "out", *options, server=server, token=None)
     assert done.status == 4
     assert server.count < 12 + 60
+    # At first, and once more.
+    assert len(serial.read_text().split()) == 2
+    assert "--token-command gave that token only just now" in done.err
 
 
 def test_recordings_go_on_and_their_host_sees_no_token(serving: Serving, command: Command, tmp_path: Path) -> None:

@@ -150,7 +150,9 @@ class Channel:
         limits = self._silence.limit(self._limits, asyncio.get_running_loop().time())
         use = self._bearer.use()
         try:
-            return await self._get(URL(url, encoded=True), limits, use.token, take)
+            taken = await self._get(URL(url, encoded=True), limits, use.token, take)
+            self._bearer.accept(use)
+            return taken
         except (aiohttp.ClientError, OSError) as error:
             failure: BaseException = replace(self._line, limits=limits).translate(error)
         except (SourceError, CancelledError) as error:

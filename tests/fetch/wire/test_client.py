@@ -116,7 +116,7 @@ async def test_refusals_that_repeat_the_token_and_the_one_before() -> None:
     async with Peer([[old], [both]]) as peer, client(peer.url, credentials=credentials) as source:
         for kind, said in (
             (TokenRenewedError, ": not (token); check the file"),
-            (AccessError, ": neither (token) nor (token); check the file; the file still gives the same token"),
+            (AccessError, ": neither (token) nor (token); check the file; the file gave that token only just now"),
         ):
             with pytest.raises(AccessError) as caught:
                 await source.get_page(PageRequest(limit=10), fits)
