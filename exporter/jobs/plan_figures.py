@@ -189,4 +189,4 @@ def _doubts(forecast: Forecast) -> Iterator[str]:
     if forecast.is_cut:
         yield "an instant has more rows than a page shows, and nothing tells how many"
     elif not isfinite(forecast.high):
-        yield "pages contradict each other, so that they tell only how many rows there are at least"
+        yield "pages tell only how many rows there are at least: too few came, or they contradict each other"

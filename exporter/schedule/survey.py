@@ -114,7 +114,7 @@ class Survey:
         known = self.wanted & Coverage([Interval(start, asked)]) - fresh
         self.is_torn |= any(each in known and each not in seen and each not in self.cut for each in times)
         self.samples.append(Sample(asked, start, len(shown), _density(asked, times), self._asks_evenly))
-        if down_to is None and times and times[0] == start and len(times) > 1:
+        if down_to is None and len(times) > 1 and times[0] == times[-1] == start:
             self.cut[start] = len(times)
         self.times += shown
         self.unknown -= fresh
@@ -133,7 +133,7 @@ class Survey:
     @property
     def is_bounded(self) -> bool:
         """Returns whether anything says how many rows there are at most."""
-        return not (self.cut or self.is_torn)
+        return not (self.cut or self.is_torn or (self.unknown and len(self.samples) < 2))
 
     @property
     def rows(self) -> float:

@@ -26,7 +26,6 @@ _AGENT = ("id", "name")
 NARROW_FIELDS = {",".join(ALWAYS_FIELDS), ",".join((*ALWAYS_FIELDS, "organization_id"))}
 
 
-
 def records(
     rows: Iterable[Row],
     behaviour: Behaviour | None = None,

@@ -66,3 +66,20 @@ def test_a_profile_counts_times_and_shares_of_gaps() -> None:
     assert profile.rows_in(Interval(1, 9)) == 2
     assert profile.rows_in(Interval(9, 15)) == 1 + 20
     assert profile.rows_in(Interval(20, 30)) == 0
+
+
+def test_one_page_bounds_nothing_but_itself() -> None:
+    survey, end = Survey(WANTED, 1), T0 + 28 * DAY
+    survey.add(end, [end - 1, end - 2])
+    assert not survey.is_bounded
+    survey.add(end - 1, [], down_to=T0)
+    assert survey.is_bounded
+
+
+def test_a_page_that_does_not_join_leaves_the_rows_uncounted() -> None:
+    survey, end = Survey(WANTED, 1), T0 + 28 * DAY
+    survey.add(end, [end - 1, end - 2])
+    survey.add(end - 2, [end - 3])
+    assert not survey.is_torn
+    survey.add(end - 3, [])
+    assert not survey.is_counted
