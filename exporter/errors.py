@@ -190,8 +190,7 @@ class UnplacedError(ContradictionError):
 
     def __init__(self, message: str, rows: int, *, is_nothing: bool) -> None:
         super().__init__(message)
-        self.rows = rows
-        self.is_nothing = is_nothing
+        self.rows, self.is_nothing = rows, is_nothing
 
 
 class StoreError(ExporterError):
@@ -229,10 +228,8 @@ class UnreadableFileError(StoreError):
 
     def __init__(self, path: object, what: str) -> None:
         self.path, self.what = path, what
-        super().__init__(
-            f"{path}: cannot be read here and now: {what}\n"
-            "That says nothing about its bytes, and nothing was done to it. Once it can be read, run again",
-        )
+        advice = "That says nothing about its bytes, and nothing was done to it. Once it can be read, run again"
+        super().__init__(f"{path}: cannot be read here and now: {what}\n{advice}")
 
 
 class UnreadablePartError(StoreError):
@@ -242,8 +239,7 @@ class UnreadablePartError(StoreError):
 
     def __init__(self, path: object, what: str) -> None:
         super().__init__(f"{path}: {what}")
-        self.path = path
-        self.what = what
+        self.path, self.what = path, what
 
 
 class ErasureUnfinishedError(StoreError):

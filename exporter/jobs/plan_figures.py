@@ -8,7 +8,7 @@ from typing import Final, Literal
 from exporter.contract import BEGINNING, EPOCH
 from exporter.coverage import Coverage, Interval
 from exporter.jobs.plan_result import PaceFrom, PlannedPartition, PlanResult, RowsFrom, SizesFrom
-from exporter.jobs.plan_sample import Sizes
+from exporter.jobs.plan_sizes import Sizes
 from exporter.log.recordings import count_recordings
 from exporter.log.state import State
 from exporter.partitions import key_of, partition_of

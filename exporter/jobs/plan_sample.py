@@ -1,17 +1,13 @@
 """Asks the questions of a plan, and learns from the pages what a row takes on the wire and at rest."""
 
 import dataclasses
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from math import inf, sqrt
+from math import inf
 from typing import Any, Final
 
 import msgspec.structs
-import pyarrow as pa
-from anyio import to_thread
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from exporter.contract import (
     ALWAYS_FIELDS,
@@ -19,7 +15,6 @@ from exporter.contract import (
     DAY,
     HIDDEN_STATUS,
     MAX_PAGE_SIZE,
-    RECORDING_FIELD,
     SECOND,
     Instant,
 )
@@ -28,47 +23,18 @@ from exporter.encode.rows import EncodeRow
 from exporter.encode.tables import Tables
 from exporter.errors import ContradictionError
 from exporter.fetch.walk.rows import check_order
-from exporter.model import CONVERSATIONS, TURNS, Page, PageRequest, Rows, Values
-from exporter.parts.writer import size_of_part
+from exporter.jobs.plan_sizes import Scale, Sizes
+from exporter.model import Page, PageRequest, Values
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.reader import Reader
-from exporter.schedule.file_sizes import STEPS, FileSizes
 from exporter.schedule.forecast import PILOTS, Forecast, Question, Shown, forecast
 from exporter.settings import Request
 
 _LENGTH: Final = "duration"
-#: Of each small size, about so many files are made of a page.
-_FILES_OF_A_SIZE: Final = 4
 #: The fields that a question about times needs.
 _NARROW: Final = ",".join(dict.fromkeys((*ALWAYS_FIELDS, _LENGTH)))
 #: So many lists can be sampled one by one; of more, the list that they are parts of is.
 _MOST_LISTS: Final = 3
-#: Of what was not seen in n tries, the share is below 3/n in 19 of 20 cases.
-_RULE_OF_THREE: Final = 3
-
-
-@dataclass(slots=True)
-class Sizes:
-    """Counts what whole rows have shown, `rows` of them: what they took on the wire, and would take at rest.
-
-    `files` are the sizes of files of each table together, by their number of conversations, and `file_seconds` how long
-    it took to make one of the smallest. Of the rows, `tied` share their instant with another one; and so many came with
-    the field of recordings, have a recording, lack fields that ids bring, and match the filters that have several
-    values.
-    """
-
-    rows: int = 0
-    page_rows: int = 0
-    wire_bytes: int = 0
-    files: FileSizes = field(default_factory=FileSizes)
-    file_seconds: float = 0.0
-    tied: int = 0
-    round_trips: list[float] = field(default_factory=list)
-    encode_seconds: float = 0.0
-    with_field: int = 0
-    recorded: int = 0
-    lacking: int = 0
-    matching: int = 0
 
 
 @dataclass(slots=True)
@@ -100,17 +66,20 @@ class Sampler:
     def __init__(
         self, reader: Reader, request: Request, tables: Tables, page_size: int, hydrator: Hydrator | None
     ) -> None:
-        self.sizes = Sizes()
+        several = {name: value for name, value in request.filters.items() if not isinstance(value, str)}
+        self._scale = Scale(tables, hydrator, several)
         self._reader = reader
-        self._tables = tables
         self._page_size = page_size
-        self._hydrator = hydrator
         self._request = request
         self._most_rows = 0
         self._last_request = 0
-        self._several = {name: value for name, value in request.filters.items() if not isinstance(value, str)}
         named = f"{_LENGTH}_above" in request.filters or f"{_LENGTH}_below" in request.filters
         self._thins = not named and (request.fields is None or _LENGTH in request.fields)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Returns what the first pages have shown."""
+        return self._scale.sizes
 
     async def survey(self, wanted: Coverage, questions: int, *, hides: bool = False) -> Forecast:
         """Returns about how many rows there are at the `wanted` times; those of the hidden status have a list of their
@@ -125,7 +94,7 @@ class Sampler:
             found.append(await self._survey(wanted, max(1, left // (len(asked) - number)), one))
             left -= self._reader.counters.requests - before
         whole = found[0] if len(found) == 1 else Forecast.of_parts(found)
-        return whole if len(lists) == len(self._request.lists) else whole.of_share(*self._matching())
+        return whole if len(lists) == len(self._request.lists) else whole.of_share(*self._scale.matching())
 
     async def _survey(self, wanted: Coverage, questions: int, one: "_List") -> Forecast:
         asking = forecast(wanted, questions, thins=self._thins)
@@ -185,7 +154,7 @@ class Sampler:
         if is_whole and page:
             self.sizes.round_trips.append(self._reader.clock() - began)
             self.sizes.wire_bytes += self._reader.wire_bytes - wire_bytes
-            await self._take(page.rows)
+            await self._scale.take(page.rows)
         check_order(request, page)
         most, self._most_rows = self._most_rows, max(self._most_rows, len(page))
         oldest, down_to = page.rows.created_at[-1] if page else question.below, None
@@ -255,58 +224,6 @@ class Sampler:
         one.is_end_told |= bool(one.is_limited_last)
         return page, BEGINNING if one.is_limited_last else min(under.rows.created_at[-1] + 1, below)
 
-    async def _take(self, rows: Rows[EncodeRow]) -> None:
-        sizes = self.sizes
-        sizes.page_rows = max(sizes.page_rows, len(rows))
-        sizes.rows += len(rows)
-        sizes.tied += len(rows) - len(set(rows.created_at))
-        if self._hydrator is not None and sizes.rows == len(rows):
-            await self._hydrator.learn(rows)
-        lacking = frozenset() if self._hydrator is None else self._hydrator.fields
-        for row in rows.rows:
-            recording = getattr(row, RECORDING_FIELD, UNSET)
-            sizes.with_field += recording is not UNSET
-            sizes.recorded += _has_value(recording)
-            sizes.lacking += any(getattr(row, name, None) is UNSET for name in lacking)
-            sizes.matching += all(getattr(row, name, None) in values for name, values in self._several.items())
-        await to_thread.run_sync(self._encode, rows)
-
-    def _encode(self, rows: Rows[EncodeRow]) -> None:
-        began = time.thread_time()
-        batch = self._tables.encoder.encode(rows).batch
-        self.sizes.encode_seconds += time.thread_time() - began
-        sizes = self.sizes.files
-        sizes.empty = self._size_of([])
-        for number in STEPS:
-            # Of small files, no two are alike.
-            for start in range(0, batch.num_rows - number + 1, max(number, batch.num_rows // _FILES_OF_A_SIZE)):
-                began = time.thread_time()
-                sizes.add(number, self._size_of([batch.slice(start, number)]))
-                if number == STEPS[0]:
-                    self.sizes.file_seconds = time.thread_time() - began
-        if batch.num_rows not in STEPS:
-            began = time.thread_time()
-            sizes.add(batch.num_rows, self._size_of([batch]))
-            self.sizes.encode_seconds += time.thread_time() - began
-
-    def _size_of(self, batches: Sequence[pa.RecordBatch]) -> int:
-        """Returns the size of a file of each table with these conversations."""
-        schemas, turns = self._tables.schemas, self._tables.turns
-        size = size_of_part(schemas[CONVERSATIONS], batches, CONVERSATIONS)
-        if turns is not None:
-            size += size_of_part(schemas[TURNS], [made for each in batches for made in turns.encode(each)], TURNS)
-        return size
-
-    def _matching(self) -> tuple[float, float, float]:
-        """Returns the share of rows that match the filters of several values, which were not sent, and its bounds."""
-        rows, matching, pages = self.sizes.rows, self.sizes.matching, len(self.sizes.round_trips)
-        if not matching:
-            # Rows of a kind come together, so that a page is one observation, and not many.
-            return 0.0, 0.0, min(1.0, _RULE_OF_THREE / max(1, pages))
-        share = matching / rows
-        factor = 1 + 2 * sqrt((1 - share) / matching)
-        return share, share / factor, min(1.0, share * factor)
-
 
 def _narrow(least_seconds: int | None) -> tuple[tuple[str, str], ...]:
     asked = () if least_seconds is None else ((f"{_LENGTH}_above", str(least_seconds)),)
@@ -321,9 +238,3 @@ def _seconds(value: Any) -> int | None:
             return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return int(value) if is_number and abs(value) < 1 << 53 else None
-
-
-def _has_value(value: Any) -> bool:
-    return (
-        value is not None and value is not UNSET and not (isinstance(value, Raw) and bytes(value) in (b"null", b"{}"))
-    )

@@ -235,15 +235,8 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
 
     def credentials(self, environment: Mapping[str, str], *, heeds_signals: bool = False) -> Credentials:
         """Returns the token, and what it needs. Raises as `load_credentials`."""
-        return load_credentials(
-            environment,
-            self.token_file,
-            self.org_id,
-            self.token_command,
-            self.token,
-            route.proxies_in(environment),
-            heeds_signals=heeds_signals,
-        )
+        said = (self.token_file, self.org_id, self.token_command, self.token)
+        return load_credentials(environment, *said, route.proxies_in(environment), heeds_signals=heeds_signals)
 
     def selection(self, settings: RunSettings, organization: str | None = None) -> Selection:
         """Returns what is asked for, with the policy of the file, if there is one. Raises `UsageError`."""

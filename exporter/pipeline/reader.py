@@ -91,7 +91,6 @@ class Reader:
         self.wire_bytes = 0
         # A decoder learns as it goes, so that only one thread at a time may use it.
         self._decoding = CapacityLimiter(1)
-        #: What the API tells beside the list.
         self.objects: Final = Objects(self._ask_object, self._attempts)
         self._singles = Singles(self._ask_one, self._decoded, self._attempts, budget)
 
