@@ -7,6 +7,7 @@ the token or a conversation's content.
     ExporterError                  1
     ├── UsageError                 2   an option, a time, a filter or the environment is wrong
     ├── DestinationError           2   the destination is a file, is somebody else's, or belongs to another request
+    │   ├── NoExportError          2   there is no export
     │   ├── ProtectionError        2   another privacy policy, or a key that is wrong or missing
     │   └── ChangesGoneError       2   what has changed since a generation is no longer known
     ├── DestinationLockedError     5   another run holds the destination
@@ -275,8 +276,7 @@ class OvertakenError(StoreError):
 
 
 class RefusedAddressError(ExporterError, OSError):
-    """The link of a recording leads where none may be asked for. The message never holds more of it than its host. This
-    is an OSError also, because connectors and resolvers may raise nothing else."""
+    """The link of a recording, of which only its host is shown, leads where none may be asked for. Connectors raise it."""
 
 
 class DoubtfulStreamError(ExporterError):
