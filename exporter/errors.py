@@ -276,7 +276,7 @@ class OvertakenError(StoreError):
 
 
 class RefusedAddressError(ExporterError, OSError):
-    """The link of a recording, of which only its host is shown, leads where none may be asked for. Connectors raise it."""
+    """A recording's link, of which only the host is shown, leads where none may be asked for. Connectors raise it."""
 
 
 class DoubtfulStreamError(ExporterError):
