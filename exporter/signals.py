@@ -1,6 +1,5 @@
 """Handles Ctrl-C, SIGTERM and SIGHUP while there is work that must be brought to an orderly end."""
 
-import asyncio
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +21,8 @@ def listening_in_loop(told: Callable[[], object], *, heeds: bool) -> AbstractCon
     """Is `listening` for tasks of the event loop that runs, which calls `told`; without `heeds` it does nothing."""
     if not heeds:
         return nullcontext()
+    import asyncio  # help needs none, and reads options, which need signals
+
     return listening(partial(asyncio.get_running_loop().call_soon_threadsafe, told))
 
 

@@ -18,6 +18,7 @@ from exporter.errors import (
     ForeignTableError,
     InterruptedExportError,
     NoConnectionError,
+    NoExportError,
     OvertakenError,
     ProtectionError,
     RefusedAddressError,
@@ -43,6 +44,7 @@ WORDS: Final[Mapping[type[ExporterError], str]] = {
     UsageError: "an option, the token, the config file or the environment is wrong or missing",
     # The difference between two requests may be a caller's number.
     DestinationError: "the destination is another export's, or cannot take this one",
+    NoExportError: "the destination holds no export",
     ProtectionError: "the export is protected by another policy, or its key is wrong or missing",
     ChangesGoneError: "the changes since that generation are no longer known",
     DestinationLockedError: "another run holds the destination",
