@@ -1,6 +1,7 @@
 """`exporter check`."""
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -37,8 +38,10 @@ def check(destination: Destination, spec: ExportSpec, as_json: OneObject = False
         if not as_json:
             report("\n".join(described(finding)))
 
-    programs = _programs(entry.hooks) if (entry := current_entry()) else ()
-    result = run_until_signal(lambda: run_check(target, prepared, tell, programs), "stopped; nothing of it stays")
+    entry = current_entry()
+    programs, metrics_file = ((), None) if entry is None else (_programs(entry.hooks), entry.metrics_file)
+    run = partial(run_check, target, prepared, tell, programs, metrics_file)
+    result = run_until_signal(run, "stopped; nothing of it stays")
     show([_verdict(result)], figures_of(result), as_json=as_json)
     raise typer.Exit(result.exit_status)
 
