@@ -11,7 +11,7 @@ from exporter.cli.log import open_log
 from exporter.contract import DAY, format_instant
 from exporter.fetch.pace.retry import Patience, RetryPolicy
 from exporter.fetch.walk.zone import MOST_ZONE_SHIFT
-from exporter.fetch.wire import client
+from exporter.fetch.wire import channel
 from exporter.fetch.wire.line import Limits
 from exporter.pipeline import attempts as attempts_module
 from exporter.pipeline.memory import Shares
@@ -50,7 +50,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch, *, attempts: int, stalls: bool = True
     A busy machine may take a second to send what is too large.
     """
     if stalls:
-        monkeypatch.setattr(client, "Limits", partial(Limits, stall_seconds=0.2, total_seconds=0.7))
+        monkeypatch.setattr(channel, "Limits", partial(Limits, stall_seconds=0.2, total_seconds=0.7))
     shares = Shares(
         page=MAX_BODY_BYTES // 2, largest_page=MAX_BODY_BYTES, in_flight=16 * MAX_BODY_BYTES, row_group=1 << 24
     )

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from exporter.contract import format_instant
-from exporter.fetch.wire import client
+from exporter.fetch.wire import channel
 from exporter.fetch.wire.line import Limits
 from exporter.sandbox import PERSONAL_TOKEN, TOKEN_NOSCOPE, Behaviour, Sandbox, make_conversations
 from tests.end_to_end.conftest import Command, CommandResult, Serving, Spawn, unprivileged
@@ -141,7 +141,7 @@ class TestHosts:
     def test_one_that_accepts_and_says_nothing(
         self, serving: Serving, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(client, "Limits", partial(Limits, stall_seconds=0.2))
+        monkeypatch.setattr(channel, "Limits", partial(Limits, stall_seconds=0.2))
         server = serving([], Behaviour(faults=("stall",), fault_rate=1.0))
         done = command("export", tmp_path / "out", *RANGE, *SHORT, server=server)
         assert_refused(done, 1, "given up after 6 attempts in ", "not a byte for 0.2 s", "--wait 10m")
