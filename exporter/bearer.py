@@ -39,7 +39,7 @@ class TokenSource:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Tells what one request was sent with: a token, after so many readings of it. Its `repr` does not show the
+    """Tells what one request was sent with: a token, after this many readings of it. Its `repr` does not show the
     token."""
 
     token: str = field(repr=False)

@@ -77,6 +77,14 @@ class Shown:
             self.json_log("warning", text, {})
 
 
+def check_display(display: Display) -> None:
+    """Raises `UsageError` for two options of which only one may be given."""
+    if display.as_json and display.json_lines:
+        raise UsageError("--json and --json-lines: give only one of them")
+    if display.quiet and display.verbose:
+        raise UsageError("--quiet and --verbose: give only one of them")
+
+
 def open_display(
     display: Display,
     name: str,
@@ -90,10 +98,7 @@ def open_display(
     With `counts_stored`, the rows that were there before the run are shown as a part of the whole. `doing` is shown
     before any news of the run.
     """
-    if display.as_json and display.json_lines:
-        raise UsageError("--json and --json-lines: give only one of them")
-    if display.quiet and display.verbose:
-        raise UsageError("--quiet and --verbose: give only one of them")
+    check_display(display)
     if display.log_file_size is not None and display.log_file is None:
         raise UsageError("--log-file-size: give it together with --log-file")
     to_stderr = open_log(written_to(sys.stderr), display.log_format)

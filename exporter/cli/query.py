@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from exporter.layout import MANIFEST
 from exporter.partitions import PARTITION_KEYS
-from exporter.store.location import Location, parse_location
+from exporter.store.location import Location, in_full, parse_location
 
 if TYPE_CHECKING:
     from exporter.jobs.summary import Summary
@@ -48,8 +48,7 @@ def location_of(summary: "Summary") -> Location:
 
 def directory_of(summary: "Summary") -> str:
     """Returns the path of the export, also for a reader that starts in another directory."""
-    location = location_of(summary)
-    return str(location.absolute() if isinstance(location, Path) else location)
+    return in_full(location_of(summary))
 
 
 def taken_for_columns(directory: str) -> list[str]:

@@ -16,7 +16,7 @@ from exporter.errors import ExporterError, UsageError
 from exporter.options.config import Config, destination_of, metrics_file_of
 from exporter.options.config_values import absolute
 from exporter.options.hooks import Hooks
-from exporter.store.location import Location, parse_location
+from exporter.store.location import Location, in_full, parse_location
 
 
 def telling_refusals(command: Command) -> Command:
@@ -51,7 +51,7 @@ def _watch_of(command: str, given: dict[str, Any]) -> Watch | None:
         config = config_with(word, given["config"])
         if config is None:
             location = parse_location(word)
-            where = str(location.absolute() if isinstance(location, Path) else location)
+            where = in_full(location)
             return Watch(command, location, where, metrics_file=_checked(Path(typed), where) if typed else None)
     except (UsageError, OSError):
         return None

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from exporter.cli.display import check_display
 from exporter.cli.flags import Display, flag, switch, with_options
 from exporter.cli.fleet_display import open_fleet_display
 from exporter.cli.fleet_report import describe_outcomes, fleet_figures
@@ -60,10 +61,7 @@ def run(
     """
     if max_rps is not None and not 0 < max_rps < float("inf"):
         raise UsageError("--max-rps: must be above 0")
-    if display.as_json and display.json_lines:
-        raise UsageError("--json and --json-lines: give only one of them")
-    if display.quiet and display.verbose:
-        raise UsageError("--quiet and --verbose: give only one of them")
+    check_display(display)
     if every == bool(names):
         raise UsageError("run: give the names of exports, or --all" + (", and not both" if every else ""))
     path = find_config(config, os.environ)

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -24,7 +23,7 @@ from exporter.cli.watch import Watch, note_told, untold
 from exporter.errors import ExporterError, InterruptedExportError
 from exporter.layout import MEDIA
 from exporter.progress import Observer
-from exporter.store.location import Location
+from exporter.store.location import Location, known_in_full
 from exporter.telemetry import telemetry
 from exporter.version import __version__
 from exporter.words import count_of, percent_of
@@ -110,7 +109,7 @@ def perform(
     `says` takes the report for people, and `watch` tells others of the run.
     """
 
-    where = _full(destination)
+    where = known_in_full(destination)
     started = {"command": command, "destination": where, "version": __version__, "process": os.getpid()}
     shown = open_display(display, str(destination), started, counts_stored=counts_stored, doing=doing)
     stopped = f"stopped; run the same command {again}"
@@ -180,13 +179,6 @@ def _told(work: Callable[[], Awaitable[None]], stopped: str, warn: Callable[[str
         raise
     except Exception as error:  # noqa: BLE001 - whoever is told of a run must not be able to fail it
         warn(untold(error))
-
-
-def _full(destination: Location) -> str:
-    """Returns the destination as one that can be told from others, unless the working directory is gone."""
-    with suppress(OSError):
-        return str(destination.absolute() if isinstance(destination, Path) else destination)
-    return str(destination)
 
 
 def _say_what_is_kept(error: InterruptedExportError, destination: Location, command: str) -> None:

@@ -14,7 +14,7 @@ from exporter.cli.entries import current_entry
 from exporter.errors import ExporterError, UsageError
 from exporter.options.hooks import HookCommand, Hooks
 from exporter.progress import Quiet, Snapshot
-from exporter.store.location import Location
+from exporter.store.location import Location, known_in_full
 
 if TYPE_CHECKING:
     from exporter.cli.outcome import Call, Ending, Told
@@ -91,9 +91,7 @@ class Watch:
     def of(cls, command: str, destination: Location, metrics_file: str | None) -> "Watch":
         """Returns the watch of a run, whose `metrics_file` comes before that of the config file. Raises `UsageError`
         for a file that cannot be one."""
-        where = str(destination)
-        with suppress(OSError):
-            where = str(destination.absolute() if isinstance(destination, Path) else destination)
+        where = known_in_full(destination)
         entry = current_entry()
         given = None if entry is None else entry.metrics_file
         if metrics_file == "":

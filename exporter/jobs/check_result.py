@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -13,7 +13,6 @@ from exporter.progress import Quiet
 
 #: `unknown` means that the API, or the machine, does not say; what is `not tried` needs something that is wrong.
 Grade: TypeAlias = Literal["ok", "warning", "unknown", "wrong", "not tried"]
-GRADES: Final[tuple[str, ...]] = get_args(Grade)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

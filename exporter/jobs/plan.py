@@ -46,7 +46,7 @@ _DAYS_BACK: Final = (1, 7, 30, 91, 182, 365, 730, 1460, 3650)
 _MOST_USAGE: Final = 3 * 364 * DAY
 #: An earlier run tells the pace if it made this many requests.
 _TELLING_REQUESTS: Final = 50
-#: Beside the summary of usage, so many questions show whether it may be right.
+#: Beside the summary of usage, this many questions show whether it may be right.
 _PAGES_BESIDE_USAGE: Final = 8
 #: Days of the usage summary may be those of a zone that is so far from UTC.
 _ZONE_SHARE: Final = 14 / 24

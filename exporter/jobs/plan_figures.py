@@ -19,13 +19,13 @@ from exporter.settings import Request, Selection
 
 #: The program starts in about this time.
 _START_SECONDS: Final = 0.5
-#: So many requests wait for the one before: the first questions, a page, and the proof that there is nothing else.
+#: This many requests wait for the one before: the first questions, a page, and the proof that nothing is left.
 _IN_SEQUENCE: Final = 7
 #: A file takes this long to reach the disk, from quick to slow ones, and to be committed.
 _DISK_SECONDS: Final = (0.002, 0.015, 0.05)
 #: From this share on, rows that share their instant with others cost requests.
 _TIED: Final = 0.05
-#: Stored rows tell what one takes if there are so many.
+#: Stored rows tell what one takes if there are this many.
 _TELLING_ROWS: Final = 1000
 
 
@@ -124,7 +124,7 @@ def _seconds(
 
 
 def _stored_sizes(found: State, sizes: Sizes) -> tuple[Callable[[float], float], SizesFrom]:
-    """Returns what tells how many bytes a file of so many rows takes at rest, and what that rests on."""
+    """Returns what tells how many bytes a file of a number of rows takes at rest, and what that rests on."""
     totals, parts = found.totals, len(found.conversations)
     if not sizes.rows:
         return (lambda _: 0.0), "nothing"

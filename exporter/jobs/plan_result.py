@@ -35,7 +35,7 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
     there may be more. `requests` are those of the run, of which `requests_by_id` ask for single conversations; they
     will hardly be fewer than `requests_low` or more than `requests_high`. `wire_bytes` come over the network, and
     `bytes` are written, in `files`. `seconds` are at `requests_per_second`, with a start, and with what requests in
-    sequence, rows and files take. About so many conversations have one of the `recordings`, if the run keeps them;
+    sequence, rows and files take. About this many conversations have one of the `recordings`, if the run keeps them;
     their `recording_bytes` are None if none is kept yet. `questions` is the number of requests that the plan itself
     took. `notes` say what it could not take into account.
     """

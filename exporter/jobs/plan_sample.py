@@ -33,7 +33,7 @@ from exporter.settings import Request
 _LENGTH: Final = "duration"
 #: The fields that a question about times needs.
 _NARROW: Final = ",".join(dict.fromkeys((*ALWAYS_FIELDS, _LENGTH)))
-#: So many lists can be sampled one by one; of more, the list that they are parts of is.
+#: At most this many lists can be sampled one by one; of more, the list that they are parts of is.
 _MOST_LISTS: Final = 3
 
 

@@ -18,7 +18,7 @@ from exporter.parts.writer import size_of_part
 from exporter.pipeline.hydration import Hydrator
 from exporter.schedule.file_sizes import STEPS, FileSizes
 
-#: Of each small size, about so many files are made of a page.
+#: Of each small size, about this many files are made of a page.
 _FILES_OF_A_SIZE: Final = 4
 #: Of what was not seen in n tries, the share is below 3/n in 19 of 20 cases.
 _RULE_OF_THREE: Final = 3

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeAlias, get_type_hints
 
 from exporter.errors import UsageError
 from exporter.options.config_values import check_token, check_value, variables_in
+from exporter.options.credentials import TOKEN_OPTIONS
 from exporter.options.hooks import Hooks
 from exporter.options.mistakes import Mistakes
 from exporter.options.spec import OPTIONS, ExportSpec
@@ -36,7 +37,7 @@ ALTERNATIVES: Final = (
     ("since", "created_after"),
     ("until", "created_before"),
     ("fields", "exclude_fields"),
-    ("token", "token_file", "token_command"),
+    TOKEN_OPTIONS,
 )
 #: Words that a command line would take for a command, today or later.
 RESERVED: Final = frozenset((

@@ -1,12 +1,12 @@
 """Finds the token: in the environment, in a private file, or in what a command prints."""
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from exporter.bearer import ReadToken, TokenSource
 from exporter.contract import ORGANIZATION_VARIABLE, PERSONAL_TOKEN_PREFIX, TOKEN_PREFIXES, TOKEN_VARIABLE
@@ -19,12 +19,6 @@ from exporter.signals import listening
 
 #: The options of which only one may say where the token is. Without any, it is in the environment.
 TOKEN_OPTIONS: Final = ("token", "token_file", "token_command")
-
-
-def without_replaced(options: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
-    """Returns options without those that say where the token is, if one of the options `given` over them says so."""
-    is_replaced = any(name in given for name in TOKEN_OPTIONS)
-    return {name: value for name, value in options.items() if not (is_replaced and name in TOKEN_OPTIONS)}
 
 
 def check_sources(token: str | None, file: Path | str | None, command: str | Sequence[str] | None) -> None:

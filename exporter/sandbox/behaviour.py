@@ -140,7 +140,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     #: Days are those of this time zone, and of the beginning or the end of a conversation.
     usage_zone: str = "UTC"
     usage_day: Literal["created", "ended"] = "created"
-    #: What happened in the last so many seconds does not count yet.
+    #: What happened in this many seconds before now does not count yet.
     usage_lag_seconds: Annotated[float, _AtLeast0] = 0.0
     #: Deleted conversations go on to count.
     usage_keeps_deleted: bool = False

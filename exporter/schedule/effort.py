@@ -16,7 +16,8 @@ _BEGINNING: Final = 14
 _LIST_LOW, _LIST = 3, 3
 #: If one page has all rows, nothing else has shown yet how the API reads bounds.
 _LIST_OF_ONE_PAGE: Final = 5
-#: A window that is split off costs about this many more; up to so many where bursts mislead, or rows share an instant.
+#: A window that is split off costs about the first number more; up to the second where bursts mislead, and up to the
+#: third where rows share an instant.
 _WINDOW, _WINDOW_HIGH, _WINDOW_TIED = 0.6, 3.0, 10.0
 #: If no conversation is near above the end of the range, one is looked for up to five times.
 _LIST_HIGH: Final = 10
@@ -43,7 +44,7 @@ class Effort:
 
 
 def export_effort(pages: int, *, workers: int, lists: int, is_open: bool, is_tied: bool) -> Effort:
-    """Returns the requests of an export that reads at least so many `pages`, out of so many `lists`.
+    """Returns the requests of an export that reads at least this many `pages`, out of this many `lists`.
 
     It `is_open` if the range has no start, and `is_tied` if many rows share an instant with others.
     """
@@ -62,7 +63,7 @@ def export_effort(pages: int, *, workers: int, lists: int, is_open: bool, is_tie
 
 
 def sync_effort(pages: int, *, workers: int, stored: int, has_changed: bool) -> Effort:
-    """Returns the requests of a sync of `stored` rows, that reads at least so many `pages` of what is new or changed.
+    """Returns the requests of a sync of `stored` rows, that reads at least this many `pages` of what is new or changed.
 
     How often it looks where nothing has changed, if something has, cannot be told.
     """

@@ -1,4 +1,4 @@
-"""Tells how large a file of so many rows is, by a few that were made. Pure.
+"""Tells how large a file of a number of rows is, by a few that were made. Pure.
 
 A file with few rows is mostly what each file has: statistics, the names of columns, pages that hardly pack.
 """
@@ -7,7 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Final
 
-#: Files of about so many rows are made; what lies between is interpolated.
+#: Files of about this many rows are made; what lies between is interpolated.
 STEPS: Final = (1, 4, 16, 64, 256)
 
 
@@ -22,7 +22,7 @@ class FileSizes:
         self.made.setdefault(rows, []).append(size_bytes)
 
     def of(self, rows: float) -> float:
-        """Returns about how many bytes a file of so many rows has; 0 if nothing was made."""
+        """Returns about how many bytes a file of this many rows has; 0 if nothing was made."""
         points = [(0, float(self.empty)), *((each, sum(of) / len(of)) for each, of in sorted(self.made.items()))]
         most = points[-1][0]
         if not most:

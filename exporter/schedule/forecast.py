@@ -154,8 +154,8 @@ class _Pilots:
 
 
 def forecast(wanted: Coverage, requests: int, *, thins: bool = True) -> Asking:
-    """Yields questions about the `wanted` times until answers have cost so many requests, is sent what pages show, and
-    returns a forecast.
+    """Yields questions about the `wanted` times until answers have cost this many `requests`, is sent what pages show,
+    and returns a forecast.
 
     Unless it `thins`, no length is asked for.
     """

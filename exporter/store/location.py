@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal, TypeAlias, cast, get_args
@@ -68,6 +69,19 @@ def parts_inside(location: Location, path: str) -> tuple[str, ...]:
     if not parts or path.startswith("/") or ".." in parts or "\0" in path:
         raise StoreError(f"{location}: {path!r} is not a path inside the destination")
     return parts
+
+
+def in_full(location: Location) -> str:
+    """Returns what tells a destination from others, also from another directory. Raises `OSError` if the working
+    directory is gone."""
+    return str(location.absolute() if isinstance(location, Path) else location)
+
+
+def known_in_full(location: Location) -> str:
+    """Returns the same as `in_full`, or, if the working directory is gone, what the destination was named as."""
+    with suppress(OSError):
+        return in_full(location)
+    return str(location)
 
 
 def parse_location(text: str) -> Location:

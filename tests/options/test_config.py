@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from exporter.errors import UsageError
 from exporter.options.config import Entry, load_config
+from exporter.options.config_layers import Layer
 from exporter.options.config_place import find_config
+from exporter.options.credentials import TOKEN_OPTIONS
 from exporter.options.hooks import HookCommand
 from exporter.options.spec import ExportSpec
+from exporter.options.toml import Document, Node
 from tests.toolkit.option_values import ENVIRONMENT, GOES_WITH, LITERALS, value_of
 
 
@@ -345,3 +348,22 @@ def test_a_filter_lies_over_the_same_one_below_however_it_is_written(tmp_path: P
     assert entry(tmp_path, layered).options == {"status": "failed", "filters": {"x_caller": "1"}}
     text = '[defaults]\nstatus = "failed"\n[exports.acme]\ndestination = "a"\nfilters = { status = "completed" }\n'
     assert entry(tmp_path, text).options == {"filters": {"status": "completed"}}
+
+
+SOURCES = (*TOKEN_OPTIONS, "org_id")
+BELOW = st.fixed_dictionaries({}, optional={name: st.just("below") for name in (*SOURCES, "since", "max_rps")})
+
+
+@given(BELOW, st.sets(st.sampled_from(SOURCES)))
+def test_a_source_of_the_token_that_is_given_drops_the_others_below(below: dict[str, str], above: set[str]) -> None:
+    document = Document(Path("exporter.toml"), {}, frozenset())
+    upper, lower = (
+        Layer({name: Node(document, (name,), value) for name, value in keys.items()})
+        for keys in (dict.fromkeys(above, "above"), below)
+    )
+    found = upper.over(lower).keys
+    left = {name: node.value for name, node in found.items() if node.value == "below"}
+    assert left.items() <= below.items()
+    dropped = below.keys() - left.keys()
+    assert dropped == below.keys() & (above | (set(TOKEN_OPTIONS) if above & set(TOKEN_OPTIONS) else set()))
+    assert {name for name, node in found.items() if node.value == "above"} == above

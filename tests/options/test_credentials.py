@@ -1,29 +1,15 @@
-"""Only one source may give the token, and one that was typed takes the place of a stored one."""
+"""Only one source may give the token."""
 
 import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from exporter.bearer import TokenSource
 from exporter.errors import UsageError
-from exporter.options.credentials import TOKEN_OPTIONS, load_credentials, without_replaced
+from exporter.options.credentials import load_credentials
 from exporter.options.spec import ExportSpec
 from exporter.settings import Credentials
-
-VALUES = st.fixed_dictionaries(
-    {}, optional={name: st.just("x") for name in (*TOKEN_OPTIONS, "org_id", "since", "max_rps")}
-)
-
-
-@given(VALUES, st.sets(st.sampled_from((*TOKEN_OPTIONS, "org_id"))))
-def test_a_source_that_is_given_drops_the_others(options: dict[str, str], typed: set[str]) -> None:
-    left = without_replaced(options, typed)
-    assert left.items() <= options.items()
-    dropped = options.keys() - left.keys()
-    assert dropped == (options.keys() & set(TOKEN_OPTIONS) if typed & set(TOKEN_OPTIONS) else set())
 
 
 def test_the_token_is_what_a_command_prints() -> None:
