@@ -37,6 +37,7 @@ from exporter.store.disk import (
     reporting,
 )
 from exporter.store.local import ground, lock, trial
+from exporter.store.local.sizes import sizes_of
 from exporter.store.location import parts_inside
 
 T = TypeVar("T")
@@ -102,7 +103,7 @@ class LocalStore:
         return await to_thread.run_sync(_list, self.root, self.locate(prefix))
 
     async def sizes(self, paths: Collection[str]) -> Mapping[str, int]:
-        return await to_thread.run_sync(_sizes, {path: self.locate(path) for path in paths})
+        return await to_thread.run_sync(sizes_of, self.root, paths)
 
     @asynccontextmanager
     async def fetched(self, path: str) -> AsyncIterator[Path]:
@@ -283,8 +284,3 @@ def _list(root: Path, directory: Path) -> list[str]:
             for parent, _, names in os.walk(directory, onerror=fail)
             for name in names
         )
-
-
-def _sizes(files: Mapping[str, Path]) -> dict[str, int]:
-    sizes = {path: file_size(file) for path, file in files.items()}
-    return {path: size for path, size in sizes.items() if size is not None}
