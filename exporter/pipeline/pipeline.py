@@ -178,7 +178,7 @@ class Pipeline:
                     if scope.cancelled_caught:
                         return
                     settled = walk.receive(reading.page)
-                    self._scheduler.advanced(walk, reading.page.rows.created_at)
+                    self._scheduler.advanced(walk, reading.page.rows.created_at, ids_only=request.ids_only)
                     if (oldest := min(traits.oldest_row for traits in self._reader.lists.values())) < END_OF_TIME:
                         self._scheduler.found_oldest(oldest)
                     self._report(len(settled.rows), reading.page.size_bytes)

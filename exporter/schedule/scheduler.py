@@ -10,7 +10,7 @@ before the first of them has brought a page. What its pages then show replaces t
 
 *Which walk is cut* is decided by the most that it could have left: a burst that has just been entered is worth a try,
 at the price of a request that finds little. Otherwise, a walk that read a burst alone to its end would keep all the
-others waiting. *Where it is cut* is at half of the rows that are expected, which is not half of the time. *Whether any
+others waiting. *Where it is cut* is at half of the pages that are expected, which is not half of the time. *Whether any
 is cut* depends on how the guesses have turned out: where there is little to read, little is tried.
 """
 
@@ -22,12 +22,12 @@ from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
 from exporter.coverage import Interval
 from exporter.schedule.stretch import Stretch
 
-#: Rows that take fewer pages than this are not worth a window of their own.
+#: What takes fewer pages than this is not worth a window of its own.
 _LEAST_PAGES_TO_SPLIT: Final = 2
 #: On average, this share of the page that a walk has asked for is still to come.
 _PAGES_UNDER_WAY: Final = 0.5
-#: Up to this share of the rows left is kept beyond half, if that puts the cut at the start of a partition.
-_ROWS_FOR_ALIGNMENT: Final = 0.2
+#: Up to this share of the pages left is kept beyond half, if that puts the cut at the start of a partition.
+_PAGES_FOR_ALIGNMENT: Final = 0.2
 #: This many pages must make up for a window that turned out to hold less than a quarter of a page.
 _PAGES_FOR_A_MISS: Final = 2
 #: Until they do, at most this share of the windows under way may have been given away and not yet shown what they hold.
@@ -47,7 +47,7 @@ class Divisible(Protocol):
 
 @dataclass(slots=True)
 class _Density:
-    """Holds the rows a microsecond in a window: at its end, on its latest page, and on the whole; None until a guess.
+    """Holds the pages a microsecond in a window: at its end, on its latest page, and on the whole; None until a guess.
 
     `is_guess` says that it was given away with what was expected there, `is_measured` that what is there has been seen.
     """
@@ -61,6 +61,17 @@ class _Density:
     @classmethod
     def guess(cls, density: float) -> "_Density":
         return cls(density, density, density, is_guess=True)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """Holds how far a walk had come, and its latest page, if that was short: its rows, its span, and its oldest time.
+
+    Rows below such a page show that the server serves no longer ones. Until then, it may be all there is.
+    """
+
+    settled_from: Instant
+    short: tuple[int, Instant, Instant] | None = None
 
 
 class Scheduler:
@@ -82,17 +93,16 @@ class Scheduler:
         self.oldest = oldest
         self._align = align
         self._page_size = page_size
-        self._active: dict[Divisible, Instant] = {}
+        self._active: dict[Divisible, _Reading] = {}
         # Keyed by the end of the window: what is known there tells the walk above what it is coming to.
         self._seen: dict[Instant, _Density] = {}
         if density is not None and self._waiting:
-            self._seen[self._waiting[-1].end] = _Density.guess(density)
+            self._seen[self._waiting[-1].end] = _Density.guess(density / page_size)
         self._has_changed = True
         self._pages = 0
         self._misses = 0
-        #: The most rows that a page has had; before there is one, as many as it should have.
+        #: The rows of the latest whole page; before there is one, as many as it should have.
         self.page_rows = page_size
-        self._has_had_a_page = False
         #: Microseconds to be read in all, from the guessed beginning of the data.
         self.span: Final = self.left
 
@@ -123,43 +133,56 @@ class Scheduler:
         if self._has_changed and self._may_guess():
             known = [(walk, stretch) for walk in self._active if (stretch := self._stretch_of(walk)) is not None]
             if known:
-                walk, stretch = max(known, key=lambda pair: (pair[1].most_rows, pair[1].length))
-                if stretch.most_rows >= _LEAST_PAGES_TO_SPLIT * self.page_rows:
+                walk, stretch = max(known, key=lambda pair: (pair[1].most_pages, pair[1].length))
+                if stretch.most_pages >= _LEAST_PAGES_TO_SPLIT:
                     return self._split(walk, stretch)
         self._has_changed = False
         return None
 
     def started(self, walk: Divisible) -> None:
         """Notes that a worker has begun to read what it took."""
-        self._active[walk] = walk.settled_from
+        self._active[walk] = _Reading(walk.settled_from)
         self._seen.setdefault(walk.end, _Density())
         self._has_changed = True
 
-    def advanced(self, walk: Divisible, times: Sequence[Instant]) -> None:
+    def advanced(self, walk: Divisible, times: Sequence[Instant], *, ids_only: bool = False) -> None:
         """Notes that the walk has had a page, with these `created_at` from new to old."""
-        before = self.page_rows if self._has_had_a_page else 1
-        self.page_rows = max(before, min(self._page_size, len(times)))
-        self._has_had_a_page = True
-        is_whole = 2 * len(times) >= self.page_rows
-        self._pages += is_whole
-        has_settled = walk.settled_from < self._active[walk]
-        self._active[walk] = walk.settled_from
         self._has_changed = True
+        reading = self._active[walk]
+        # Once the server is known to serve no more, pages of about that length are whole.
+        least = self.page_rows / 2 if self.page_rows < self._page_size else self.page_rows
+        is_whole = len(times) >= least and not ids_only
+        self._pages += is_whole
+        has_settled = walk.settled_from < reading.settled_from
+        reading.settled_from = walk.settled_from
         seen = self._seen[walk.end]
-        span = walk.end - walk.settled_from
         if walk.settled_from <= walk.start:
-            density = walk.rows_settled / max(SECOND, span)
-        # A group of equals shows no density, and a page that settles nothing may be of another list.
-        elif has_settled and is_whole and times[0] > times[-1]:
-            density = seen.last = len(times) / max(SECOND, times[0] - times[-1])
-        else:
+            self._measure(walk, seen, walk.rows_settled / self.page_rows / max(SECOND, walk.end - walk.settled_from))
             return
+        if reading.short is not None and times and times[-1] < reading.short[2]:
+            self.page_rows, span, _ = reading.short
+            reading.short = None
+            seen.last = 1 / max(SECOND, span)
+            self._measure(walk, seen, seen.last)
+        # A group of equals shows no density, and a page that settles nothing may be of another list.
+        if ids_only or not has_settled or not times or times[0] <= times[-1]:
+            return
+        if not is_whole:
+            reading.short = len(times), times[0] - times[-1], times[-1]
+            return
+        reading.short = None
+        self.page_rows = len(times)
+        seen.last = 1 / max(SECOND, times[0] - times[-1])
+        self._measure(walk, seen, seen.last)
+
+    def _measure(self, walk: Divisible, seen: _Density, density: float) -> None:
         if not seen.is_measured:
             seen.first = seen.mean = density
             seen.is_measured = True
         # Less than a second of the window says less than the page, most of which then was above it.
+        span = walk.end - walk.settled_from
         if span >= SECOND:
-            seen.mean = walk.rows_settled / span
+            seen.mean = walk.rows_settled / self.page_rows / span
 
     def found_oldest(self, oldest: Instant) -> None:
         """Notes that the oldest row has been found: what is left below is not split, however dense it was guessed."""
@@ -189,12 +212,12 @@ class Scheduler:
         return Stretch(length, top, bottom)
 
     def _split(self, walk: Divisible, stretch: Stretch) -> Interval | None:
-        kept = min((stretch.rows + _PAGES_UNDER_WAY * self.page_rows) / 2, 0.9 * stretch.rows)
+        kept = min((stretch.pages + _PAGES_UNDER_WAY) / 2, 0.9 * stretch.pages)
         cut = walk.settled_from - stretch.depth_of(kept)
         edge = self._align(cut)
         if edge > max(walk.start, self.oldest):
-            more = stretch.rows_above(walk.settled_from - edge) - kept
-            if more <= _ROWS_FOR_ALIGNMENT * stretch.rows:
+            more = stretch.pages_above(walk.settled_from - edge) - kept
+            if more <= _PAGES_FOR_ALIGNMENT * stretch.pages:
                 cut = edge
         if not walk.start < cut < walk.settled_from:
             return None

@@ -109,12 +109,12 @@ def simulate(
         server.requests -= 2
     now, rows, windows = 0.0, 0, 0
     idle, order = workers, count()
-    under_way: list[tuple[float, int, Walk[SimulatedRow], Page[SimulatedRow]]] = []
+    under_way: list[tuple[float, int, Walk[SimulatedRow], PageRequest, Page[SimulatedRow]]] = []
 
     def ask(walk: Walk[SimulatedRow]) -> None:
         assert walk.request is not None
         page = server.answer(walk.request)
-        heapq.heappush(under_way, (now + latency(len(page)), next(order), walk, page))
+        heapq.heappush(under_way, (now + latency(len(page)), next(order), walk, walk.request, page))
 
     while True:
         while idle and (window := scheduler.take()) is not None:
@@ -125,9 +125,9 @@ def simulate(
             ask(walk)
         if not under_way:
             break
-        now, _, walk, page = heapq.heappop(under_way)
+        now, _, walk, request, page = heapq.heappop(under_way)
         rows += len(walk.receive(page).rows)
-        scheduler.advanced(walk, page.rows.created_at)
+        scheduler.advanced(walk, page.rows.created_at, ids_only=request.ids_only)
         if walk.request is None:
             scheduler.ended(walk)
             idle += 1

@@ -202,6 +202,31 @@ def test_all_the_idle_are_served_by_what_one_page_has_shown() -> None:
     assert max(lengths) <= 1.6 * min(lengths)
 
 
+def test_a_short_page_is_not_taken_for_what_the_server_can_serve() -> None:
+    """It may be all there is: five rows that have changed since the last sync, in a range of years."""
+    scheduler = Scheduler([EVERYTHING], T0 - 1000 * DAY, to_day)
+    walk = FakeWalk.over(EVERYTHING)
+    assert scheduler.take() == EVERYTHING
+    scheduler.started(walk)
+    scheduler.advanced(walk, walk.read(DAY, 5))
+    assert scheduler.take() is None
+    # Nor does a list of ids that shows that nothing is older.
+    scheduler.advanced(walk, [walk.settled_from - 1], ids_only=True)
+    assert scheduler.take() is None
+
+
+def test_a_server_that_serves_short_pages_is_shared_out_once_a_second_one_has_come() -> None:
+    scheduler = Scheduler([SINCE], SINCE.start, to_beginning)
+    walk = FakeWalk.over(SINCE)
+    scheduler.take()
+    scheduler.started(walk)
+    scheduler.advanced(walk, walk.read(DAY, 100))
+    assert scheduler.take() is None
+    scheduler.advanced(walk, walk.read(DAY, 100))
+    assert scheduler.page_rows == 100
+    assert scheduler.take() is not None
+
+
 def test_where_a_burst_ends_is_looked_for_close_to_it() -> None:
     """It is dense here, and known to be sparse at the end of the window."""
     scheduler, upper = reading(50_000, read=DAY, left=20 * DAY)
@@ -272,7 +297,7 @@ def test_lists_of_ids_do_not_make_pages_look_larger() -> None:
     walk = FakeWalk.over(SINCE)
     scheduler.take()
     scheduler.started(walk)
-    scheduler.advanced(walk, walk.read(DAY, PAGE))
+    scheduler.advanced(walk, walk.read(DAY, PAGE), ids_only=True)
     assert scheduler.page_rows == 100
 
 
