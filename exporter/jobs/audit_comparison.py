@@ -26,10 +26,10 @@ from exporter.pipeline.role import Guard
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.run.connect import Connection
+from exporter.run.division import schedule
 from exporter.run.protection import tables_of
 from exporter.run.reconcile import between, in_stored_zone, missed_by, stored_export
 from exporter.run.record import new_run
-from exporter.run.session import schedule
 from exporter.schedule.clock import DOUBT, is_to_come, trusted_since
 from exporter.schedule.homes import Homes
 from exporter.schedule.sample import choose_windows, cut_windows

@@ -24,10 +24,10 @@ from exporter.pipeline.scan import Scan
 from exporter.progress import Observer
 from exporter.run.connect import connected
 from exporter.run.context import RunContext
+from exporter.run.division import schedule
 from exporter.run.observer_guard import observed
 from exporter.run.protection import check_turns, resolved, tables_of
 from exporter.run.reconcile import known_end, settle_range, without_dropped
-from exporter.run.session import schedule
 from exporter.settings import Credentials, Filters, Request, RunSettings, Selection
 from exporter.words import count_of, describe_times
 

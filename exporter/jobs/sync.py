@@ -23,7 +23,6 @@ from exporter.lake.follow import check_place, settle_table_format
 from exporter.parts.ids import ids_in
 from exporter.parts.integrity import opened
 from exporter.parts.versions import open_rows
-from exporter.pipeline.probe import find_margin
 from exporter.pipeline.quarantine_files import read_lines
 from exporter.pipeline.quarantine_merge import nameless_times
 from exporter.pipeline.reader import Reader
@@ -47,6 +46,7 @@ from exporter.run.record import Run, recorded
 from exporter.run.recordings_tap import tapped
 from exporter.run.repeats import Doubts, settle
 from exporter.run.session import Session, begin
+from exporter.run.updates import find_bound, read_updates, still_there
 from exporter.schedule.homes import Homes
 from exporter.schedule.rereads import density_of, windows_around
 from exporter.settings import Filters, Request, Selection
@@ -117,15 +117,10 @@ async def _sync(
         raise UsageError("--keep-generations: with a table format, all that is replaced is kept until a vacuum")
     if not refilter:
         _check_filters(request)
-    async with connected(request, found, None, context, run) as connection:
+    async with connected(request, found, None, context, run, looks_closely=False) as connection:
         now, latest = connection.opening.now, connection.latest
         if found.range is not None and not is_ahead(found, now.instant):
             latest = max(latest, found.range.end)
-        margin = await find_margin(connection.reader, connection.opening.updated_at) if found.coverage else 0
-        if margin is None:
-            context.observer.warn(
-                "the API leaves out updated rows when asked for them, so that all rows are read again"
-            )
         await mention_withheld(claim, connection)
         to_latest = msgspec.structs.replace(asked, until=latest)
         session = await begin(
@@ -152,8 +147,7 @@ async def _sync(
                     if lister is not None:
                         lister.now = now
                     since = updates_since(session.before, now.instant, context.observer)
-                    asked_since = None if since is None or margin is None else since - context.lag - margin
-                    outcome = await _update(session, asked_since, lister)
+                    outcome = await _update(session, None if since is None else since - context.lag, lister)
             await session.let_expire()
             await seal(session.log, session.stage, session.committer, context.observer, goes_on=True)
             recordings = await keep_too(claim, run, asked, context, session, tap)
@@ -193,12 +187,16 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
         into = SpoolSink(stage, spool, reading=reading + 1)
         await session.read(what, into, updated_since=updated_since, oldest=oldest)
 
-    await read(before.coverage, since, 0)
+    async with session.ends_published():
+        is_listed = since is not None and lister is None and await read_updates(session, since, spool)
+        bound = None if is_listed else await find_bound(session, since)
+    if not is_listed:
+        await read(before.coverage, bound, 0)
     if spool.unasked:
         session.context.observer.warn("the API does not respect updated_after; rows that have not changed were dropped")
     doubts = await Doubts.find(session, homes)
     again = await _still_open(session, spool, range_.end - _OPEN_FOR)
-    again |= doubts.windows | await _nameless(session, homes)
+    again |= still_there(session, doubts.windows) | await _nameless(session, homes)
     await read(again, None, 2)
     gone = await _gone(changed, spool)
     for interval, ids in (await doubts.strays(spool, homes)).items():

@@ -7,11 +7,12 @@ from typing import Final
 from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, Instant
-from exporter.coverage import Interval
+from exporter.coverage import Coverage, Interval
 from exporter.encode.rows import EncodeRow
 from exporter.errors import RequestRefusedError, UnplacedError
 from exporter.fetch.walk.approach import close_question
-from exporter.model import Page, PageRequest, Rows
+from exporter.fetch.walk.rows import Outline, outline
+from exporter.model import Page, PageRequest
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.role import organizations_of
 from exporter.schedule import probes
@@ -35,7 +36,10 @@ class Opening:
     `density` is rows a microsecond at the end of the range, if known. `is_hidden` is what the function of that name
     says, and False if it was not asked. `newest` are times of the newest rows before the range's end, as from
     `plan.clock.row_times`, `newest_ids` a few of their ids, and `updated_at` the times of those few that have one, by
-    id. `organizations` are those that the newest rows name. `now` is the time to go by, once it is settled.
+    id. `organizations` are those that the newest rows name. `now` is the time to go by, once it is settled. `top` is
+    the page of the newest rows of the whole list, without their texts, and `top_since` an instant at or before which it
+    had not been read yet; both are None if the end of the range was known. `close_question` is one that was put off:
+    see `look_closely`.
     """
 
     density: float | None = None
@@ -45,19 +49,44 @@ class Opening:
     updated_at: dict[str, Instant] = field(default_factory=dict)
     organizations: tuple[str, ...] = ()
     now: Now = field(default_factory=lambda: Now(0.0, BEGINNING))
+    top: Page[Outline] | None = None
+    top_since: Instant | None = None
+    close_question: PageRequest | None = None
+
+    def density_from(self, start: Instant) -> float | None:
+        """Returns the density of what was created since `start`; None if the first page has all of that."""
+        times = self.top.rows.created_at if self.top is not None else ()
+        return None if times and times[-1] < start else self.density
+
+    def shown_empty(self, lag: int) -> Coverage:
+        """Returns where the first page has shown that nothing was created, up to `lag` microseconds before it was read.
+
+        What has no row there is nowhere, however bounds are read: the page is of the newest rows of the whole list. One
+        that was asked for up to an end shows nothing of this, nor does one whose rows show no order.
+        """
+        times = self.top.rows.created_at if self.top is not None else ()
+        if self.top_since is None or len(times) < 2 or times[0] == times[-1]:
+            return Coverage()
+        start, end = times[0] + 1, self.top_since - lag
+        return Coverage([Interval(start, end)] if start < end else [])
 
 
-async def open_list(reader: Reader, until: Instant | None, status: str | None) -> Opening:
+async def open_list(
+    reader: Reader, until: Instant | None, status: str | None, *, looks_closely: bool = True
+) -> Opening:
     """Asks the first question, then the others at once, and more if the answers show clocks that differ.
 
     Until something has answered, two questions would only cost what one does twice: a refusal, or a wait.
 
-    `until` is the end of the range if it is known beforehand, and `status` one that may be hidden. Raises
-    `SourceError`.
+    `until` is the end of the range if it is known beforehand, and `status` one that may be hidden. `looks_closely` does
+    at once what `look_closely` does. Raises `SourceError`.
     """
     opening = Opening()
 
-    rows = (await reader.look(probes.newest(until))).page.rows
+    reading = await reader.look(probes.newest(until))
+    rows = reading.page.rows
+    if until is None:
+        opening.top, opening.top_since = outline(reading.page), reading.read_since
     newest = None if until is not None else rows.created_at[0] if rows else BEGINNING
     opening.density, opening.newest = probes.density(rows.created_at), row_times(rows.created_at, rows.updated_at)
     opening.newest_ids = tuple(row.id for row in rows.rows[:_FEW])
@@ -66,21 +95,30 @@ async def open_list(reader: Reader, until: Instant | None, status: str | None) -
     opening.updated_at = {identity: time for identity, time in times if time is not None}
     reader.traits.expect(newest, opening.density)
 
-    async def look_closely() -> None:
-        await _ask_closely(reader, rows)
+    opening.close_question = close_question(rows.created_at)
+
+    async def look() -> None:
+        if looks_closely:
+            await look_closely(reader, opening)
 
     async def look_for_hidden() -> None:
-        opening.is_hidden = status is not None and await is_hidden(reader, status)
+        # A list that shows one row of the status leaves none out.
+        is_shown = any(_status(row) == status for row in rows.rows)
+        opening.is_hidden = status is not None and not is_shown and await is_hidden(reader, status)
 
-    await for_each((look_closely, look_for_hidden), lambda ask: ask(), at_once=2)
+    await for_each((look, look_for_hidden), lambda ask: ask(), at_once=2)
     while needs_another(reader.told):
         await reader.look(replace(probes.newest(until), limit=1))
     return opening
 
 
-async def _ask_closely(reader: Reader, newest: Rows[EncodeRow]) -> None:
-    """Asks up to one of the newest rows: if it comes back, the walks need not look for a row above each window."""
-    if (request := close_question(newest.created_at)) is None:
+async def look_closely(reader: Reader, opening: Opening) -> None:
+    """Asks up to one of the newest rows, once: if it comes back, the walks need not look for a row above each window.
+
+    Raises `SourceError`.
+    """
+    request, opening.close_question = opening.close_question, None
+    if request is None:
         return
     try:
         page = await _look(reader, request, believes=True)

@@ -121,11 +121,13 @@ async def connected(
     *,
     now: Now | None = None,
     beside: Reader | None = None,
+    looks_closely: bool = True,
 ) -> AsyncIterator[Connection]:
     """Asks the first questions, and yields a connection whose reader has the time to go by.
 
     `until` is the end of the range, if it is known; `run` is charged with what is read; `now` is the time to go by, if
-    it is settled; `beside` is as in `open_reader`. From the first question until the block ends, the observer is told
+    it is settled; `beside` is as in `open_reader`, and `looks_closely` as in `open_list`: a session that needs what was
+    put off asks for it. From the first question until the block ends, the observer is told
     every second how far the run is. Raises `SourceError`, also if another organization is served than is stored or
     asked for, to this token or a later one; `UsageError` if the clocks differ by too much, or the API rejects a
     question with filters; and `ProtectionError` before it is asked anything if somebody was erased from the
@@ -140,7 +142,7 @@ async def connected(
             run.spent = lambda: earlier() + reader.counters
         reader.now = now
         ownership = Ownership(reader, known, context.credentials)
-        opening = await ask_first(reader, known, request, until)
+        opening = await ask_first(reader, known, request, until, looks_closely=looks_closely)
         if reader.now is None:
             reader.now = settle_time(reader, opening, until, context)
         opening.now = reader.now
@@ -155,13 +157,17 @@ async def connected(
         yield Connection(request, known, reader, opening, context, admission, ownership.organization)
 
 
-async def ask_first(reader: Reader, known: State, request: Request, until: Instant | None) -> Opening:
-    """Asks what a run needs to know before all else. Raises `SourceError`, and `UsageError` if the API rejects a
-    question with filters."""
+async def ask_first(
+    reader: Reader, known: State, request: Request, until: Instant | None, *, looks_closely: bool = True
+) -> Opening:
+    """Asks what a run needs to know before all else; `looks_closely` is as in `open_list`.
+
+    Raises `SourceError`, and `UsageError` if the API rejects a question with filters.
+    """
     is_known = knows_hidden(known, request)
     status = None if is_known or "status" in request.filters else HIDDEN_STATUS
     try:
-        opening = await open_list(reader, until, status)
+        opening = await open_list(reader, until, status, looks_closely=looks_closely)
     except RequestRefusedError as error:
         if error.is_final and request.filters:
             filters = shown(dict(request.filters))

@@ -1,13 +1,14 @@
 """Runs a session: begins under its claim, and reads window after window into the parts that its commits add."""
 
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
 import msgspec
 
-from exporter.contract import BEGINNING, HIDDEN_STATUS, Instant
+from exporter.contract import HIDDEN_STATUS, Instant
 from exporter.coverage import Coverage, Interval
 from exporter.errors import ExporterError, StoreError
 from exporter.keys import Keys
@@ -16,14 +17,14 @@ from exporter.log.commits import CommitLog
 from exporter.log.expiry import field_floors
 from exporter.log.privacy import PrivacyChange
 from exporter.log.state import State
-from exporter.model import Counters, TableFormat
+from exporter.model import Change, Counters, TableFormat
 from exporter.pipeline.admission import Admission
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.part_sink import PartSink
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
-from exporter.pipeline.probe import Opening, find_beginning
+from exporter.pipeline.probe import Opening, look_closely
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.recording_tap import Tap, TappedSink
 from exporter.pipeline.role import Guard, Role
@@ -35,12 +36,13 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.declaration import declare
+from exporter.run.division import schedule
 from exporter.run.expiry import check_retention, let_expire
 from exporter.run.finish import check_whole
 from exporter.run.protection import settle_policy, tables_of
 from exporter.run.reconcile import has_sensitive_fields, settle_range
 from exporter.run.sighted import find_sighted
-from exporter.schedule.homes import Homes, Place
+from exporter.schedule.homes import Homes
 from exporter.schedule.scheduler import Scheduler
 from exporter.settings import FileMode, RunSettings, Selection
 
@@ -163,7 +165,25 @@ class Session:
 
     async def read_what_is_left(self) -> None:
         """Reads and commits what the range has and the coverage has not. Raises the errors of `read`."""
-        await self.read(self.log.state.left, density=self.opening.density)
+        left = self.log.state.left
+        if left and self.shown_empty & left == left:
+            change = Change(
+                covers=left.intervals, read_since=self.opening.top_since, organization=self.guard.organization
+            )
+            await self.committer.commit(change, self.spent)
+        else:
+            density = self.opening.density_from(left.intervals[0].start) if left else None
+            await self.read(left, density=density)
+
+    @property
+    def reads_one_list(self) -> bool:
+        """Returns whether each row is on the list that the first page of the run was of."""
+        return self.scan.hidden_status is None and len(self.reader.lists) == 1
+
+    @property
+    def shown_empty(self) -> Coverage:
+        """Returns where the first page of the run has shown that no row was created."""
+        return self.opening.shown_empty(self.context.lag) if self.reads_one_list else Coverage()
 
     async def read(
         self,
@@ -186,6 +206,8 @@ class Session:
         """
         settings, place = settings or self.context.settings, self.stage.tables.place
         scan = msgspec.structs.replace(self.scan, windows=what.intervals, updated_since=updated_since)
+        if what:
+            await look_closely(self.reader, self.opening)
         scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density)
         covered = 0
         if into is None:
@@ -209,13 +231,20 @@ class Session:
             admission=self.admission,
         )
         try:
-            await pipeline.run()
+            async with self.ends_published():
+                await pipeline.run()
+        finally:
+            self.windows += pipeline.windows
+
+    @asynccontextmanager
+    async def ends_published(self) -> AsyncIterator[None]:
+        """Brings the manifest up to date with the log if the block raises an `ExporterError`."""
+        try:
+            yield
         except ExporterError:
             with suppress(StoreError):
                 await self.committer.write_manifest()
             raise
-        finally:
-            self.windows += pipeline.windows
 
     def _covered(self, scheduler: Scheduler) -> int:
         """Returns how much of the range was read before, in microseconds, from where its data roughly begins."""
@@ -266,30 +295,3 @@ def _privacy(before: State, asked: Selection, claim: Claim, keys: Keys) -> Priva
     """Returns what an export does to personal data, or will. Raises as `settle_policy`."""
     policy = settle_policy(before, asked, claim.store.location, keys)
     return PrivacyChange(policy=policy, encryption=claim.encryption) if policy or claim.encryption else None
-
-
-async def schedule(
-    scan: Scan,
-    reader: Reader,
-    place: Place,
-    page_size: int,
-    oldest: Instant | None = None,
-    density: float | None = None,
-) -> Scheduler:
-    """Returns the scheduler that divides `scan` among the workers. `oldest` is roughly where it begins; if it is None,
-    the API is asked.
-
-    `density` is the number of rows a microsecond where the range ends, if that is known. Raises `SourceError`.
-    """
-    windows = scan.windows
-    if not windows or windows[-1].end != scan.range.end:
-        density = None
-    start = BEGINNING if oldest is None else oldest
-    if windows and oldest is None:
-        start = await find_beginning(reader, Interval(windows[0].start, windows[-1].end), density, page_size)
-
-    def partition_start(instant: Instant) -> Instant:
-        _, interval = place(instant)
-        return BEGINNING if interval is None else interval.start
-
-    return Scheduler(windows, start, partition_start, page_size, density)

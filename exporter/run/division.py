@@ -1,0 +1,36 @@
+"""Divides what a run reads among its workers."""
+
+from exporter.contract import BEGINNING, Instant
+from exporter.coverage import Interval
+from exporter.pipeline.probe import find_beginning
+from exporter.pipeline.reader import Reader
+from exporter.pipeline.scan import Scan
+from exporter.schedule.homes import Place
+from exporter.schedule.scheduler import Scheduler
+
+
+async def schedule(
+    scan: Scan,
+    reader: Reader,
+    place: Place,
+    page_size: int,
+    oldest: Instant | None = None,
+    density: float | None = None,
+) -> Scheduler:
+    """Returns the scheduler that divides `scan` among the workers. `oldest` is roughly where it begins; if it is None,
+    the API is asked.
+
+    `density` is the number of rows a microsecond where the range ends, if that is known. Raises `SourceError`.
+    """
+    windows = scan.windows
+    if not windows or windows[-1].end != scan.range.end:
+        density = None
+    start = BEGINNING if oldest is None else oldest
+    if windows and oldest is None:
+        start = await find_beginning(reader, Interval(windows[0].start, windows[-1].end), density, page_size)
+
+    def partition_start(instant: Instant) -> Instant:
+        _, interval = place(instant)
+        return BEGINNING if interval is None else interval.start
+
+    return Scheduler(windows, start, partition_start, page_size, density)

@@ -1,0 +1,101 @@
+"""Counts the questions of runs that have little to read, by what the server was asked."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from exporter.contract import DAY, HOUR, MINUTE, SECOND
+from exporter.jobs.sync import SyncResult, sync
+from exporter.pipeline import reader as reader_module
+from exporter.progress import Quiet
+from exporter.run.context import RunContext
+from exporter.sandbox import TOKEN, Behaviour
+from exporter.settings import Credentials, Selection
+from tests.jobs.moving import Source, check, moving_source, settings_for
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
+
+
+@asynccontextmanager
+async def synced_source(path: Path, rows: int = 300) -> AsyncIterator[Source]:
+    """Yields a source with an export at `path` that has all of it, and whose clock this machine has as well."""
+    async with moving_source(5) as source:
+        with pytest.MonkeyPatch.context() as clock:
+            clock.setattr(reader_module, "wall_clock", lambda: source.now)
+            await fill(path, source, rows)
+            yield source
+
+
+async def fill(path: Path, source: Source, rows: int) -> None:
+    for number in range(rows):
+        source.now += HOUR
+        source.insert(source.now - SECOND, status="token_created" if number == rows - 60 else "completed")
+    await run(path, source)
+    source.sandbox.requests.clear()
+
+
+async def run(path: Path, source: Source) -> SyncResult:
+    source.now += 2 * MINUTE
+    settings = settings_for(source, page_size=1000)
+    return await sync(path, Selection(), RunContext(settings, Credentials(TOKEN), Quiet()))
+
+
+def change(source: Source, rows: int) -> None:
+    for number in range(rows):
+        source.now += MINUTE
+        source.update(f"c{number * 37 + 11}", summary=f"new {number}")
+
+
+async def test_a_sync_that_finds_nothing_asks_three_questions(tmp_path: Path) -> None:
+    async with synced_source(tmp_path) as source:
+        for night in range(1, 4):
+            source.now += DAY
+            synced = await run(tmp_path, source)
+            assert len(source.sandbox.requests) == 3 * night
+            assert (synced.inserted, synced.updated, synced.rewritten, synced.summary.state) == (0, 0, 0, "complete")
+            check(tmp_path, source)
+
+
+async def test_a_sync_of_a_few_changed_rows_reads_them_by_one_page(tmp_path: Path) -> None:
+    async with synced_source(tmp_path) as source:
+        source.now += DAY
+        change(source, 5)
+        synced = await run(tmp_path, source)
+        assert len(source.sandbox.requests) == 4
+        assert (synced.updated, synced.unchanged) == (5, 0)
+        check(tmp_path, source)
+
+
+async def test_a_sync_of_a_few_new_rows_asks_few_questions(tmp_path: Path) -> None:
+    async with synced_source(tmp_path) as source:
+        source.now += DAY
+        for number in range(5):
+            source.insert(source.now - number * HOUR, status="completed")
+        synced = await run(tmp_path, source)
+        assert len(source.sandbox.requests) <= 12
+        assert synced.inserted == 5
+        check(tmp_path, source)
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        Behaviour(reads=("updated_after:+3h",)),
+        Behaviour(reads=("created_before:-1h", "cursor:-1h")),
+        Behaviour(page_cap=12),
+        Behaviour(ignores=("updated_after",)),
+        Behaviour(hides_token_created=True),
+    ],
+    ids=str,
+)
+async def test_where_lists_of_ids_prove_nothing_what_has_changed_is_found_all_the_same(
+    tmp_path: Path, behaviour: Behaviour
+) -> None:
+    async with synced_source(tmp_path) as source:
+        source.now += DAY
+        change(source, 5)
+        source.sandbox.behaviour = behaviour
+        assert (await run(tmp_path, source)).updated == 5
+        check(tmp_path, source)
