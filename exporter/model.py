@@ -88,8 +88,15 @@ class Rows(msgspec.Struct, Generic[RowT], frozen=True):
         if not (self and other):
             return self or other
         return Rows(
-            [*self.rows, *other.rows], [*self.created_at, *other.created_at], [*self.updated_at, *other.updated_at]
+            _joined(self.rows, other.rows),
+            [*self.created_at, *other.created_at],
+            [*self.updated_at, *other.updated_at],
         )
+
+
+def _joined(first: Sequence[RowT], second: Sequence[RowT]) -> Sequence[RowT]:
+    # Lists that know more of their rows than these say join it as well.
+    return first + second if isinstance(first, list) and isinstance(second, list) else [*first, *second]
 
 
 class Page(msgspec.Struct, Generic[RowT], frozen=True):

@@ -4,20 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pyarrow as pa
 from msgspec import UNSET
 
 from exporter.contract import Instant, Kind
+from exporter.encode.columns import columns_of
 from exporter.encode.floor import cut_misfit, without_values
-from exporter.encode.numbers import parse_integers
 from exporter.encode.protect.protector import Protector
 from exporter.encode.rows import EncodeRow, Misfit, ServedRow
-from exporter.encode.schema import arrow_schema, asked_fields
+from exporter.encode.schema import TYPES, arrow_schema, asked_fields
 from exporter.encode.texts import text_column
 from exporter.model import Rows
 
+_ORGANIZATION: Final = "organization_id"
 NO_FLOORS: Final[Mapping[str, Instant]] = MappingProxyType({})
 
 
@@ -61,18 +62,21 @@ class Encoder:
         The texts of one column must stay below 2 GiB. Nothing else can fail: decoding has checked every value.
         """
         fitting, created_at, updated_at, quarantined = _sort_out(rows)
+        stretches = columns_of(fitting, self._fields)
         absent: dict[str, int] = {}
         columns: list[pa.Array] = []
         for field in self._fields:
-            values = list(map(attrgetter(field.name), fitting))
-            if missing := values.count(UNSET):
+            missing = sum(stretch.absent(field.name) for stretch in stretches)
+            if field.kind is Kind.JSON:
+                column, missing = _json_column(list(map(attrgetter(field.name), fitting)))
+            elif field.kind is Kind.TIMESTAMP:
+                instants = created_at if field.name == "created_at" else updated_at
+                column = pa.array(instants, pa.int64()).cast(TYPES[field.kind])
+            else:
+                column = _joined([stretch.arrays[field.name] for stretch in stretches], TYPES[field.kind])
+            if missing:
                 absent[field.name] = missing
-                values = [None if value is UNSET else value for value in values]
-            if field.name == "created_at":
-                values = list(created_at)
-            elif field.name == "updated_at":
-                values = list(updated_at)
-            columns.append(_column(field.kind, values, self.schema.field(field.name).type))
+            columns.append(column)
         columns.append(_extra(fitting))
         withheld_rows = self._count_withheld(fitting, absent)
         batch = without_values(pa.RecordBatch.from_arrays(columns, schema=self.schema), self.floors)
@@ -83,15 +87,17 @@ class Encoder:
             withheld_rows=withheld_rows,
             sighted=self._find(fitting, bare=False) if self.sensitive and withheld_rows < len(fitting) else None,
             bare=self._find(fitting, bare=True) if withheld_rows else None,
-            organizations=frozenset(
-                name for row in fitting if isinstance(name := getattr(row, "organization_id", None), str)
-            ),
+            organizations=self._organizations(columns),
         )
 
     def put_aside(self, misfits: list[Misfit]) -> list[Misfit]:
         """Returns rows that fit no column as they may be kept."""
         kept = misfits if self._protector is None else list(map(self._protector.withhold, misfits))
         return [cut_misfit(misfit, self.floors) for misfit in kept] if self.floors else kept
+
+    def _organizations(self, columns: Sequence[pa.Array]) -> frozenset[str]:
+        place = self.schema.get_field_index(_ORGANIZATION)
+        return frozenset() if place < 0 else frozenset(columns[place].drop_null().unique().to_pylist())
 
     def _count_withheld(self, rows: Sequence[ServedRow], absent: dict[str, int]) -> int:
         least = min((absent.get(name, 0) for name in self.sensitive), default=0)
@@ -108,38 +114,28 @@ class Encoder:
 
 def _sort_out(
     rows: Rows[EncodeRow],
-) -> tuple[list[ServedRow], Sequence[Instant], Sequence[Instant | None], list[Misfit]]:
-    fitting = [row for row in rows.rows if isinstance(row, ServedRow)]
-    if len(fitting) == len(rows):
-        return fitting, rows.created_at, rows.updated_at, []
+) -> tuple[Sequence[ServedRow], Sequence[Instant], Sequence[Instant | None], list[Misfit]]:
     fits = [isinstance(row, ServedRow) for row in rows.rows]
+    if all(fits):
+        return cast("Sequence[ServedRow]", rows.rows), rows.created_at, rows.updated_at, []
     return (
-        fitting,
+        [row for row in rows.rows if isinstance(row, ServedRow)],
         [instant for instant, keep in zip(rows.created_at, fits, strict=True) if keep],
         [instant for instant, keep in zip(rows.updated_at, fits, strict=True) if keep],
         [row for row in rows.rows if isinstance(row, Misfit)],
     )
 
 
-def _column(kind: Kind, values: list[Any], arrow_type: pa.DataType) -> pa.Array:
-    match kind:
-        case Kind.TIMESTAMP:
-            return pa.array(values, pa.int64()).cast(arrow_type)
-        case Kind.AGENT:
-            return pa.StructArray.from_arrays(
-                [
-                    pa.array([_served(agent.id) if agent else None for agent in values], pa.string()),
-                    pa.array([_served(agent.name) if agent else None for agent in values], pa.string()),
-                ],
-                fields=list(arrow_type),
-                mask=pa.array([not agent for agent in values], pa.bool_()),
-            )
-        case Kind.INTEGER:
-            return parse_integers(values)
-        case Kind.JSON:
-            return text_column(values, arrow_type)
-        case _:
-            return pa.array(values, arrow_type)
+def _json_column(values: list[Any]) -> tuple[pa.Array, int]:
+    """Returns the column of a JSON field, and how many values were not served."""
+    missing = values.count(UNSET)
+    return text_column(
+        [None if value is UNSET else value for value in values] if missing else values, TYPES[Kind.JSON]
+    ), missing
+
+
+def _joined(arrays: Sequence[pa.Array], arrow_type: pa.DataType) -> pa.Array:
+    return arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays) if arrays else pa.nulls(0, arrow_type)
 
 
 def _extra(rows: Sequence[ServedRow]) -> pa.Array:
@@ -147,7 +143,3 @@ def _extra(rows: Sequence[ServedRow]) -> pa.Array:
     if any(kind.may_have_extra for kind in kinds):
         return pa.array([row.extra_text() for row in rows], pa.string())
     return pa.nulls(len(rows), pa.string())
-
-
-def _served(value: Any) -> Any:
-    return None if value is UNSET else value

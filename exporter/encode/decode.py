@@ -3,17 +3,16 @@
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Final
 
 import msgspec
 import pyarrow as pa
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
-from exporter.contract import FIELD_NAMES, Instant, Kind, TimestampStyle
+from exporter.contract import FIELD_NAMES, Instant, TimestampStyle
+from exporter.encode.columns import Columns, PageRows, values_of
 from exporter.encode.exact import read_page
 from exporter.encode.keys import has_hidden_keys
-from exporter.encode.numbers import parse_integers
 from exporter.encode.rows import Agent, EncodeRow, ServedRow, are_learnable, exact_row_class, row_class
 from exporter.encode.scan import NotRowsError, UnscannableError
 from exporter.encode.schema import asked_fields
@@ -25,8 +24,8 @@ _FIELD_NAMES: Final = frozenset(FIELD_NAMES)
 _AGENT_NAMES: Final = frozenset(Agent.__struct_fields__)
 _members_of_rows = msgspec.json.Decoder(list[dict[str, Raw]])
 _members_of_object = msgspec.json.Decoder(dict[str, Raw])
-_created_at: Final = attrgetter("created_at")
-_updated_at: Final = attrgetter("updated_at")
+#: The fields that rows are placed by, whatever was asked for.
+_ALWAYS_TEXT: Final = ("id", "created_at", "updated_at")
 #: The one field that is free text: the others are names, numbers and ids, or JSON, which stays as it was served.
 _FREE_TEXT: Final = "summary"
 
@@ -43,9 +42,8 @@ class Decoder:
     """Decodes the pages of one export. It learns unknown fields as they come, so that they stay cheap."""
 
     def __init__(self, fields: tuple[str, ...] | None) -> None:
-        asked = [field.name for field in asked_fields(fields)]
-        self._asked = frozenset(asked) | {"id", "created_at", "updated_at"}
-        self._integers = [field.name for field in asked_fields(fields) if field.kind is Kind.INTEGER]
+        self._fields = asked_fields(fields)
+        self._asked = frozenset(field.name for field in self._fields).union(_ALWAYS_TEXT)
         self._exact_row = exact_row_class(self._asked)
         self._unknown: frozenset[str] = frozenset()
         self._unknown_in_agent: frozenset[str] = frozenset()
@@ -63,19 +61,23 @@ class Decoder:
     def _decode_whole(self, body: bytes) -> DecodedPage | None:
         """Returns the page if strict decoding takes every row and changes none; otherwise None."""
         rows = self._decode_strictly(body)
-        if rows is None or has_hidden_keys(body, rows):
+        if rows is None:
             return None
-        created_at = parse_column(list(map(_created_at, rows)))
-        updated_at = parse_column([None if text is UNSET else text for text in map(_updated_at, rows)])
-        if created_at is None or updated_at is None or not all(row.id for row in rows):
-            return None
+        if not rows:
+            return DecodedPage(_page([], [], [], body), None)
+        values = values_of(rows)
         try:
-            for name in self._integers:
-                parse_integers([value for value in map(attrgetter(name), rows) if value is not UNSET])
+            columns = Columns.of(values, self._fields)
         except ValueError:
             return None
-        style = TimestampStyle.of(_created_at(rows[0])) if rows else None
-        return DecodedPage(_page(rows, created_at, updated_at, body), style)
+        checked = columns.with_texts({name: values[name] for name in _ALWAYS_TEXT if name not in columns.arrays})
+        created_at, updated_at = (parse_column(checked.arrays[name]) for name in ("created_at", "updated_at"))
+        if created_at is None or updated_at is None or not all(values["id"]):
+            return None
+        if has_hidden_keys(body, rows, values, checked):
+            return None
+        page = _page(PageRows(rows, [(len(rows), columns)]), created_at, updated_at, body)
+        return DecodedPage(page, TimestampStyle.of(values["created_at"][0]))
 
     def _decode_strictly(self, body: bytes) -> list[ServedRow] | None:
         # The decoder does not look inside JSON fields, where bytes that are not UTF-8 would pass.

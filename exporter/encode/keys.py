@@ -1,34 +1,38 @@
 """Finds duplicate keys, which strict decoding drops silently (the last one wins).
 
 A page counts as decoded only if it holds as many keys as its rows show. Most servers write JSON as short as possible:
-then the rows, written again like that, are as long as the page, which has no room for more. Otherwise the keys must be
+then the page is exactly as long as its rows take at least, and has no room for more. Otherwise the keys must be
 counted. Those inside JSON fields do not count, because these keep their text. So the texts of JSON fields are cut out,
 and the keys of the rest are counted.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
-import msgspec
 import pyarrow as pa
 from msgspec import UNSET, Raw
 
+from exporter.encode.columns import Columns
 from exporter.encode.rows import Agent, ServedRow
+from exporter.encode.shortest import count_escapes, least_size
 
-_shortest: Final = msgspec.json.Encoder()
 _SPACED_KEY: Final = re.compile(rb'"[ \t\r\n]++:')
 _STRING_OR_KEY: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+(:?)', re.DOTALL)
 
 
-def has_hidden_keys(body: bytes, rows: Sequence[ServedRow]) -> bool:
+def has_hidden_keys(
+    body: bytes, rows: Sequence[ServedRow], values: Mapping[str, Sequence[Any]], columns: Columns
+) -> bool:
     """Returns whether a row, or its agent, was served with a key that the decoded row does not show.
 
-    `rows` are all rows of `body`, of one class. Also returns True if this cannot be decided.
+    `rows` are all rows of `body`, of one class; `values` and `columns` are as in `least_size`. Also returns True if
+    this cannot be decided.
     """
-    # No JSON of the same values is shorter, so one more key would show. Row by row, the texts need not be kept.
-    if sum(map(len, map(_shortest.encode, rows))) + len(rows) + 1 == len(body):
+    # No JSON of the same values is shorter, so one more key would show.
+    least, texts = least_size(rows, values, columns)
+    if least == len(body) or least + count_escapes(texts) == len(body):
         return False
     shown, opaque, agents = _count_shown(rows)
     shown_in_agents, opaque_in_agents, _ = _count_shown(agents)

@@ -10,7 +10,8 @@ from exporter.partitions import key_of
 #: The last column, for what the API serves beyond `contract.FIELDS`: the text of a JSON object, or null.
 EXTRA: Final = "extra"
 
-_TYPES: Final = {
+#: The types of the columns, by the kind of their field.
+TYPES: Final = {
     Kind.STRING: pa.string(),
     Kind.INTEGER: pa.int64(),
     Kind.TIMESTAMP: pa.timestamp("us", tz="UTC"),
@@ -37,7 +38,7 @@ def arrow_schema(fields: tuple[str, ...] | None) -> pa.Schema:
     that was not served (`EncodedBatch.absent` counts these).
     """
     columns = [
-        pa.field(field.name, _TYPES[field.kind], metadata={ADDED: field.added} if field.added else None)
+        pa.field(field.name, TYPES[field.kind], metadata={ADDED: field.added} if field.added else None)
         for field in asked_fields(fields)
     ]
     return pa.schema([*columns, pa.field(EXTRA, pa.string())])
@@ -48,7 +49,7 @@ def as_columns(row: dict[str, Any]) -> dict[str, Any]:
     columns = {name: value for name, value in row.items() if name in FIELD_NAMES}
     extra = {name: value for name, value in row.items() if name not in FIELD_NAMES}
     if isinstance(agent := columns.get("agent"), dict):
-        known = {field.name for field in _TYPES[Kind.AGENT]}
+        known = {field.name for field in TYPES[Kind.AGENT]}
         columns["agent"] = {name: value for name, value in agent.items() if name in known}
         if columns["agent"] != agent:
             extra["agent"] = {name: value for name, value in agent.items() if name not in known}
@@ -64,7 +65,7 @@ def turns_schema() -> pa.Schema:
     return pa.schema(
         [
             ("conversation_id", pa.string()),
-            ("conversation_created_at", _TYPES[Kind.TIMESTAMP]),
+            ("conversation_created_at", TYPES[Kind.TIMESTAMP]),
             ("item_index", pa.int32()),
             ("item_id", pa.string()),
             ("type", pa.string()),
@@ -73,7 +74,7 @@ def turns_schema() -> pa.Schema:
             ("content", pa.string()),
             ("interrupted", pa.bool_()),
             ("transcript_confidence", pa.float64()),
-            ("item_created_at", _TYPES[Kind.TIMESTAMP]),
+            ("item_created_at", TYPES[Kind.TIMESTAMP]),
             *((name, pa.float64()) for name in ITEM_METRICS),
             ("other_metrics", pa.string()),
             ("call_id", pa.string()),

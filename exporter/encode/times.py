@@ -1,7 +1,6 @@
 """Parses served timestamps to instants, a column at a time."""
 
 import re
-from collections.abc import Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -14,18 +13,22 @@ _HOUR_ALONE: Final = "^.{13}[^:]|^.{13}$"
 _BELOW_MICROSECONDS: Final = re.compile(r"([.,]\d{6})\d+", re.ASCII)
 
 
-def parse_column(texts: Sequence[str | None]) -> list[Any] | None:
-    """Returns the instants of a column, with None for None; None if any text is not an instant in whole microseconds.
+def parse_column(texts: pa.StringArray) -> list[Any] | None:
+    """Returns the instants of a column, with None for null; None if any text is not an instant in whole microseconds.
 
     Takes what `contract.parse_timestamp` takes, within the years 1 to 9999.
     """
-    column = pa.array(texts, pa.string())
-    try:
-        instants = _parse_alike(column) or [None if text is None else parse_timestamp(text) for text in texts]
-    except ValueError:
+    instants = _parse_alike(texts)
+    if instants is None:
+        try:
+            one_by_one = [None if text is None else parse_timestamp(text) for text in texts.to_pylist()]
+        except ValueError:
+            return None
+        instants = pa.array(one_by_one, pa.int64())
+    bounds = pc.min_max(instants).as_py()
+    if bounds["min"] is not None and not (_is_in_range(bounds["min"]) and _is_in_range(bounds["max"])):
         return None
-    known = [instant for instant in instants if instant is not None]
-    return instants if not known or (_is_in_range(min(known)) and _is_in_range(max(known))) else None
+    return list(instants.to_pylist())
 
 
 def parse_floored(text: str) -> tuple[Instant | None, bool]:
@@ -39,13 +42,13 @@ def parse_floored(text: str) -> tuple[Instant | None, bool]:
     return None, False
 
 
-def _parse_alike(column: pa.Array) -> list[Any] | None:
+def _parse_alike(column: pa.StringArray) -> pa.Int64Array | None:
     """Returns the instants of texts if all have offsets or none has (then UTC); None for a mixture or anything odd."""
     if pc.any(pc.match_substring_regex(column, _HOUR_ALONE)).as_py():
         return None
     for kind in (pa.timestamp("us", tz="UTC"), pa.timestamp("us")):
         try:
-            return list(column.cast(kind).cast(pa.int64()).to_pylist())
+            return column.cast(kind).cast(pa.int64())
         except pa.ArrowInvalid:
             continue
     return None
