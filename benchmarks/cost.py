@@ -1,8 +1,10 @@
 """Measures the cost of an export beside other tools that read the same conversations, and beside DuckDB.
 
-DuckDB has the pages on the local disk and converts them to zstd Parquet with two threads, without network or paging.
-The others read them from the stand-in server, whose rows are rendered beforehand. All take turns, each as a process.
-With transcripts, the exporter takes part twice: the second time, it also writes the table `turns`.
+DuckDB has the pages on the local disk and converts them to zstd Parquet with two threads, without network or paging:
+to types that it infers, which is other work than the exporter's; and to the exporter's own columns, which are compared
+with what the exporter writes before anything is measured. The others read the pages from the stand-in server, whose
+rows are rendered beforehand. All take turns, each as a process. With transcripts, the exporter and DuckDB take part
+once more: they also write the table `turns`.
 """
 
 import base64
@@ -10,7 +12,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,13 +27,25 @@ from benchmarks.rows import SINCE, UNTIL
 from benchmarks.server import serving
 from benchmarks.size import Size
 from exporter.contract import CONVERSATIONS_PATH
+from exporter.layout import CONVERSATIONS, TURNS
 from exporter.sandbox import TOKEN, make_conversations
 
 _PROGRAMS: Final = Path(__file__).parent / "contenders"
 _COUNT: Final = "import sys, pyarrow.dataset as d; print(d.dataset(sys.argv[1], format='parquet').count_rows())"
-#: The library that each contender needs.
-_LIBRARIES: Final = {"DuckDB": "duckdb", "script": "requests", "dlt": "dlt"}
+OURS: Final = "exporter"
 WITH_TURNS: Final = "with turns"
+#: DuckDB with types that it infers, with our columns, and with our columns of both tables.
+INFERRED: Final = "DuckDB"
+GIVEN: Final = "DuckDB, columns given"
+BOTH_TABLES: Final = "DuckDB, both tables"
+#: The library that each contender needs.
+_LIBRARIES: Final = {
+    INFERRED: "duckdb",
+    GIVEN: "duckdb",
+    BOTH_TABLES: "duckdb",
+    "script": "requests",
+    "dlt": "dlt",
+}
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -71,6 +85,7 @@ def _measure(size: Size, work: Path, transcripts: bool) -> Case:
     with serving(rows, warm=True) as server:
         json_bytes = save_pages(server.url, pages)
         contenders = _contenders(server.url, pages, transcripts)
+        _check_equal(contenders, environment(server.url), work)
         costs: dict[str, list[Cost]] = {contender.name: [] for contender in contenders}
         for turn in range(size.rounds):
             # The order changes from round to round.
@@ -86,13 +101,13 @@ def _measure(size: Size, work: Path, transcripts: bool) -> Case:
 
 def _contenders(url: str, pages: Path, transcripts: bool) -> list[_Contender]:
     python = sys.executable
-    with_turns = _Contender(
-        WITH_TURNS, lambda target: export_command(target, "--tables", "conversations,turns"), "conversations"
-    )
+    both, typed = ("--tables", "conversations,turns"), _PROGRAMS / "duckdb_typed.py"
     all_of_them = [
-        _Contender("exporter", export_command, "conversations"),
-        *([with_turns] if transcripts else []),
-        _Contender("DuckDB", lambda target: [python, _PROGRAMS / "duckdb_copy.py", pages, target]),
+        _Contender(OURS, export_command, CONVERSATIONS),
+        _Contender(WITH_TURNS, lambda target: export_command(target, *both), CONVERSATIONS),
+        _Contender(INFERRED, lambda target: [python, _PROGRAMS / "duckdb_copy.py", pages, target]),
+        _Contender(GIVEN, lambda target: [python, typed, pages, target], CONVERSATIONS),
+        _Contender(BOTH_TABLES, lambda target: [python, typed, pages, target, TURNS], CONVERSATIONS),
         _Contender("script", lambda target: [python, _PROGRAMS / "script.py", url, TOKEN, target]),
         _Contender(
             "dlt",
@@ -100,7 +115,8 @@ def _contenders(url: str, pages: Path, transcripts: bool) -> list[_Contender]:
             "table/calls/conversations",
         ),
     ]
-    return [contender for contender in all_of_them if contender.name not in missing()]
+    absent = {*missing(), *(() if transcripts else (WITH_TURNS, BOTH_TABLES))}
+    return [contender for contender in all_of_them if contender.name not in absent]
 
 
 def missing() -> list[str]:
@@ -123,6 +139,19 @@ def save_pages(url: str, directory: Path) -> int:
         cursor = "&cursor=" + base64.b64encode(rows[-1]["created_at"].encode()).decode()
 
 
+def _check_equal(contenders: Sequence[_Contender], variables: Mapping[str, str], work: Path) -> None:
+    """Raises `RuntimeError` if DuckDB, given our columns, makes other rows of the pages than the exporter does."""
+    by_name = {contender.name: contender for contender in contenders}
+    for ours, theirs, tables in ((OURS, GIVEN, [CONVERSATIONS]), (WITH_TURNS, BOTH_TABLES, [CONVERSATIONS, TURNS])):
+        if ours in by_name and theirs in by_name:
+            targets = work / "ours", work / "theirs"
+            for name, target in zip((ours, theirs), targets, strict=True):
+                run(by_name[name].command(target), variables)
+            run([sys.executable, _PROGRAMS / "duckdb_equal.py", *targets, *tables])
+            for target in targets:
+                _remove(target)
+
+
 def _check_rows(contender: _Contender, target: Path, rows: int) -> None:
     """Raises `RuntimeError` if a contender has not written all rows."""
     # This runs in a process of its own, so that the process that measures stays small.
@@ -143,17 +172,17 @@ def describe(result: Result) -> list[str]:
     for case in result.cases:
         kind = "with" if case.transcripts else "without"
         lines += [f"{case.rows:,} conversations {kind} transcripts, {case.json_bytes / 1e6:,.0f} MB of JSON"]
-        lines += [f"{'':10}{'CPU s':>24}{'wall s':>24}{'peak MB':>24}{'CPU ÷ DuckDB':>24}{'wall ÷ DuckDB':>24}"]
+        lines += [f"{'':24}{'CPU s':>24}{'wall s':>24}{'peak MB':>24}{'CPU ÷ given':>24}{'wall ÷ given':>24}"]
         for name, costs in case.costs.items():
             cells = [
                 spread([cost.cpu_seconds for cost in costs]),
                 spread([cost.wall_seconds for cost in costs]),
                 spread([cost.peak_bytes / 1e6 for cost in costs], 0),
                 *(
-                    spread(found) if (found := case.ratios(name, "DuckDB", what)) else ""
+                    spread(found) if (found := case.ratios(name, GIVEN, what)) else ""
                     for what in ("cpu_seconds", "wall_seconds")
                 ),
             ]
-            lines += [f"{name:10}" + "".join(f"{cell:>24}" for cell in cells)]
+            lines += [f"{name:24}" + "".join(f"{cell:>24}" for cell in cells)]
     lines += [f"{name} did not take part: {_LIBRARIES[name]} is not installed" for name in missing()]
     return lines

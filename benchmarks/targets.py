@@ -79,14 +79,16 @@ def targets(results: Results) -> list[Target]:
 def _of_cost(result: cost.Result) -> Iterator[Target]:
     for case in result.cases:
         kind = "with" if case.transcripts else "without"
-        for what, name, limit in (
-            ("CPU", "cpu_seconds", 0.8 if case.transcripts else 1.2),
-            ("wall time", "wall_seconds", 1.2),
-        ):
-            if values := case.ratios("exporter", "DuckDB", name):
-                yield Target(f"{what} ÷ DuckDB's, {case.rows:,} conversations {kind} transcripts", values, limit)
-        if values := case.ratios(cost.WITH_TURNS, "exporter", "cpu_seconds"):
-            yield Target(f"CPU with the table `turns` ÷ without, {case.rows:,} conversations", values, 1.6)
+        rows = f"{case.rows:,} conversations"
+        if values := case.ratios(cost.OURS, cost.GIVEN, "cpu_seconds"):
+            limit = 1.2 if case.transcripts else 1.5
+            yield Target(f"CPU ÷ DuckDB's with the same columns, {rows} {kind} transcripts", values, limit)
+        if values := case.ratios(cost.OURS, cost.INFERRED, "wall_seconds"):
+            yield Target(f"wall time ÷ DuckDB's, {rows} {kind} transcripts", values, 1.2)
+        if values := case.ratios(cost.WITH_TURNS, cost.BOTH_TABLES, "cpu_seconds"):
+            yield Target(f"CPU of both tables ÷ DuckDB's of both, {rows}", values, 1.5)
+        if values := case.ratios(cost.WITH_TURNS, cost.OURS, "cpu_seconds"):
+            yield Target(f"CPU with the table `turns` ÷ without, {rows}", values, 1.5)
 
 
 def _of_lake(result: lake.Result) -> Iterator[Target]:

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import convert, cost, encryption, flight, recordings
@@ -19,7 +21,7 @@ from benchmarks.server import serving
 from benchmarks.stage_clocks import Counts
 from benchmarks.targets import Target, table, targets
 from exporter.contract import CONVERSATIONS_PATH
-from exporter.sandbox import TOKEN, Behaviour, Row
+from exporter.sandbox import TOKEN, Behaviour, Row, make_conversations
 from exporter.sandbox.render import View, render
 
 
@@ -107,30 +109,51 @@ def test_ratios_are_of_neighbours_and_medians_have_a_spread() -> None:
 
 
 def test_who_cannot_take_part_has_no_ratio() -> None:
-    costs = {"exporter": [Cost(0, 3.0, 2.0, 1)], "DuckDB": [Cost(0, 2.0, 4.0, 1)]}
+    costs = {cost.OURS: [Cost(0, 3.0, 2.0, 1)], cost.GIVEN: [Cost(0, 2.0, 4.0, 1)]}
     case = cost.Case(rows=1, transcripts=True, json_bytes=1, costs=costs)
-    assert case.ratios("exporter", "DuckDB", "cpu_seconds") == [0.5]
-    assert case.ratios("dlt", "DuckDB", "cpu_seconds") == []
+    assert case.ratios(cost.OURS, cost.GIVEN, "cpu_seconds") == [0.5]
+    assert case.ratios("dlt", cost.GIVEN, "cpu_seconds") == []
 
 
 def test_contenders_do_their_work(tmp_path: Path) -> None:
-    """Only contenders whose libraries are installed take part; of three pages, one is empty."""
+    """Only contenders whose libraries are installed take part; of three pages, one is empty. What DuckDB makes of the
+    pages is what the exporter makes of them, which is compared as a measurement does it."""
     pages = tmp_path / "pages"
     pages.mkdir()
-    rows = partial(repeat_conversations, 1500, "flat", transcripts=False)
+    rows = partial(make_conversations, 1500, SINCE, UNTIL)
     with serving(rows) as server:
         size_bytes = cost.save_pages(server.url, pages)
         assert [len(json.loads(page.read_bytes())) for page in sorted(pages.iterdir())] == [1000, 500]
         assert sum(page.stat().st_size for page in pages.iterdir()) == size_bytes
         contenders = cost._contenders(server.url, pages, transcripts=True)
-        assert [contender.name for contender in contenders][:3] == ["exporter", "with turns", "DuckDB"]
-        assert len(contenders) + len(cost.missing()) == 5
+        assert [contender.name for contender in contenders][:3] == [cost.OURS, cost.WITH_TURNS, cost.INFERRED]
+        assert len(contenders) + len(cost.missing()) == 7
         for contender in contenders[1:]:
             target = tmp_path / contender.name
             run(contender.command(target), environment(server.url))
             cost._check_rows(contender, target, 1500)
             with pytest.raises(RuntimeError, match="wrote 1500 of 1501 rows"):
                 cost._check_rows(contender, target, 1501)
+    ours, theirs = tmp_path / cost.WITH_TURNS, tmp_path / cost.BOTH_TABLES
+    compare: list[str | Path] = [
+        sys.executable,
+        cost._PROGRAMS / "duckdb_equal.py",
+        ours,
+        theirs,
+        "conversations",
+        "turns",
+    ]
+    run(compare)
+    turns = theirs / "turns/all.parquet"
+    rows_of_theirs = pq.read_table(turns)
+    for column, values in (("role", rows_of_theirs["type"]), ("item_index", pc.negate(rows_of_theirs["item_index"]))):
+        position = rows_of_theirs.schema.get_field_index(column)
+        pq.write_table(rows_of_theirs.set_column(position, column, values), turns)
+        with pytest.raises(RuntimeError, match=rf"turns: .*{column}.* differ"):
+            run(compare)
+    pq.write_table(rows_of_theirs.slice(1), turns)
+    with pytest.raises(RuntimeError, match=r"turns: \d+ rows, "):
+        run(compare)
 
 
 def test_targets_are_judged_by_their_median() -> None:
@@ -138,11 +161,13 @@ def test_targets_are_judged_by_their_median() -> None:
     assert not Target("least", [0.8, 0.85, 1.3], 0.9, at_least=True).is_met
     assert Target("most", [1.0, 1.05, 9.0], 1.1).is_met
     assert not Target("most", [1.0, 1.2, 1.3], 1.1).is_met
-    results = Results("full", cost=cost.Result([cost.Case(5, True, 1, {"exporter": [Cost(0, 3, 2, 1)]})]))
+    results = Results("full", cost=cost.Result([cost.Case(5, True, 1, {cost.OURS: [Cost(0, 3, 2, 1)]})]))
     assert len(table(results)) == 2, "without DuckDB there is no ratio"
-    results.cost.cases[0].costs["DuckDB"] = [Cost(0, 1, 4, 1)]  # type: ignore[union-attr]
+    results.cost.cases[0].costs.update(  # type: ignore[union-attr]
+        {cost.INFERRED: [Cost(0, 1, 1, 1)], cost.GIVEN: [Cost(0, 9, 4, 1)]}
+    )
     assert table(results)[2:] == [
-        "| CPU ÷ DuckDB's, 5 conversations with transcripts | at most 0.80 | 0.50 | met |",
+        "| CPU ÷ DuckDB's with the same columns, 5 conversations with transcripts | at most 1.20 | 0.50 | met |",
         "| wall time ÷ DuckDB's, 5 conversations with transcripts | at most 1.20 | 3.00 | missed |",
     ]
 
