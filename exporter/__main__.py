@@ -1,5 +1,6 @@
 """Starts the command line, for `python -m exporter` and for the command `exporter`."""
 
+import gc
 import os
 import signal
 import sys
@@ -11,10 +12,14 @@ from exporter.streams import close_streams, open_streams
 
 _FAILED: Final = 1
 _INTERRUPTED: Final = 130
+#: Modules live as long as the process; rows and turns come and go by the thousand, and hold no cycles. Looking for
+#: cycles after every 700 objects took a twentieth of an export with turns.
+_OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
 
 
 def main() -> None:
     """Runs the command line as this process."""
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     # Files that a library creates must also be private to this user.
     os.umask(0o077)
     # These act while modules load, and wherever no job listens: a traceback would help no user.
@@ -29,6 +34,8 @@ def main() -> None:
     for number in heeded():
         signal.signal(number, signal.SIG_IGN)
     is_printed = close_streams()
+    # The shutdown would look for cycles in all that is left, four times over, to free what the system frees anyway.
+    gc.freeze()
     sys.exit(status or (0 if is_printed else _FAILED))
 
 

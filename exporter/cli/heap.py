@@ -1,7 +1,6 @@
 """Tunes the heap, so that the peak of a run is what it holds, and not what it has held."""
 
 import ctypes
-import gc
 import os
 from typing import Final
 
@@ -13,9 +12,6 @@ _M_ARENA_MAX: Final = -8
 _OWN_MAPPING_BYTES: Final = 2 * 1024 * 1024
 #: Each arena keeps holes of its own, and by default threads have up to eight arenas a core.
 _ARENAS: Final = 2
-#: Rows and turns come and go by the thousand, and hold no cycles: looking for cycles after every 700 objects took a
-#: twentieth of an export with turns.
-_OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
 #: To these, blocks of row groups come back all the time: a new mapping for each doubled what a conversion takes, and
 #: saved a fifth of its memory.
 _DECODERS: Final = ("changes", "convert")
@@ -25,12 +21,11 @@ _POOL_VARIABLE: Final = "ARROW_DEFAULT_MEMORY_POOL"
 
 
 def keep_heap_compact(command: str) -> None:
-    """Makes Python look for cycles less often, tunes glibc's malloc, if this process has it, and makes Arrow use it.
+    """Tunes glibc's malloc, if this process has it, and makes Arrow use it.
 
     The tuning is for large blocks that come and go in several threads, and not for a `command` that decodes one row
     group after another. Call it before Arrow is loaded.
     """
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     if command in _DECODERS:
         return
     try:
