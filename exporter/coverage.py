@@ -3,7 +3,7 @@
 Instants are integers in microseconds (`contract.Instant`); intervals are half-open.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -70,8 +70,12 @@ def are_disjoint(intervals: Iterable[Interval]) -> bool:
 _START: Final = attrgetter("start")
 
 
+_END: Final = attrgetter("end")
+
+
 class Coverage:
-    """Holds a set of instants as disjoint intervals in ascending order, of which no two touch."""
+    """Holds a set of instants as disjoint intervals in ascending order, of which no two touch. What is far from the
+    intervals of a small set costs nothing where that is added or taken away."""
 
     __slots__ = ("intervals",)
 
@@ -83,16 +87,29 @@ class Coverage:
                     merged[-1] = Interval(merged[-1].start, interval.end)
             else:
                 merged.append(interval)
-        self.intervals: Final = tuple(merged)
+        self.intervals: tuple[Interval, ...] = tuple(merged)
 
     def __or__(self, other: "Coverage") -> "Coverage":
-        return Coverage((*self.intervals, *other.intervals))
+        if len(other.intervals) > len(self.intervals):
+            return other | self
+        if not other.intervals:
+            return self
+        first = bisect_left(self.intervals, other.intervals[0].start, key=_END)
+        last = bisect_right(self.intervals, other.intervals[-1].end, lo=first, key=_START)
+        between = Coverage((*self.intervals[first:last], *other.intervals))
+        return self._with(first, between.intervals, last)
 
     def __sub__(self, other: "Coverage") -> "Coverage":
+        if not other.intervals:
+            return self
+        first = bisect_right(self.intervals, other.intervals[0].start, key=_END)
+        last = bisect_left(self.intervals, other.intervals[-1].end, lo=first, key=_START)
+        if first == last:
+            return self
         left: list[Interval] = []
-        holes = iter(other.intervals)
+        holes = iter(other.intervals[bisect_right(other.intervals, self.intervals[first].start, key=_END) :])
         hole = next(holes, None)
-        for interval in self.intervals:
+        for interval in self.intervals[first:last]:
             start = interval.start
             while hole is not None and hole.start < interval.end:
                 if start < hole.start:
@@ -103,10 +120,22 @@ class Coverage:
                 hole = next(holes, None)
             if start < interval.end:
                 left.append(Interval(start, interval.end))
-        return Coverage(left)
+        return self._with(first, left, last)
+
+    def _with(self, first: int, between: Iterable[Interval], last: int) -> "Coverage":
+        """Returns a set with other intervals between two positions; they touch none of the rest."""
+        found = Coverage()
+        found.intervals = (*self.intervals[:first], *between, *self.intervals[last:])
+        return found
 
     def __and__(self, other: "Coverage") -> "Coverage":
-        return self - (self - other)
+        small, large = sorted((self, other), key=lambda one: len(one.intervals))
+        return small - (small - large)
+
+    def within(self, interval: Interval) -> bool:
+        """Returns whether nothing lies outside `interval`."""
+        found = self.intervals
+        return not found or (interval.start <= found[0].start and found[-1].end <= interval.end)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Coverage) and self.intervals == other.intervals

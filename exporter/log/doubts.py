@@ -16,6 +16,9 @@ from exporter.model import Unproven
 def left_of(doubts: Iterable[Unproven], settled: Coverage, range_: Interval) -> Iterator[Unproven]:
     """Yields what is left of `doubts` within `range_` if nothing is in doubt any longer in `settled`."""
     for doubt in doubts:
+        if not settled and range_.start <= doubt.interval.start and doubt.interval.end <= range_.end:
+            yield doubt
+            continue
         whole = Coverage([doubt.interval])
         left = (whole & Coverage([range_])) - settled
         if left == whole:

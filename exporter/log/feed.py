@@ -50,25 +50,29 @@ class Feed:
         return sorted(path for path, told in self.told.items() if told.number <= last)
 
 
-def next_feed(feed: Feed, live: Mapping[str, ExportFile], number: int, at: Instant, kind: str, change: Change) -> Feed:
-    """Returns what is known after commit `number`; `live` are the files before it."""
+def next_feed(
+    start: int, told: dict[str, Told], live: Mapping[str, ExportFile], commit: tuple[int, Instant, str], change: Change
+) -> int:
+    """Brings `told` up to date with a commit, given by its number, time and kind, and returns the `start` from then on.
+    `live` are the files before it."""
+    number, at, kind = commit
     replaced = {file.in_place_of for file in change.changed}
-    start = feed.start_without(path for path in change.outdates if path not in replaced)
+    start = Feed(start, told).start_without(path for path in change.outdates if path not in replaced)
     if touches(live, kind, change) and not any(file.in_place_of is None for file in change.changed):
         start = number
-    if not (change.changed or change.outdates):
-        return feed if start == feed.start else Feed(start, feed.told)
-    told = {path: one for path, one in feed.told.items() if path not in change.outdates}
+    gone = {path: told.pop(path) for path in {*change.outdates}}
     for file in change.changed:
-        told[file.path] = Told(number, at) if file.in_place_of is None else feed.told[file.in_place_of]
-    return Feed(start, told)
+        told[file.path] = Told(number, at) if file.in_place_of is None else gone[file.in_place_of]
+    return start
 
 
 def feed_objections(feed: Feed, change: Change) -> Iterator[str]:
     """Says why what a change does to files of changes does not fit."""
     gone = {*change.outdates}
     replaced = {file.in_place_of for file in change.changed if file.in_place_of is not None}
-    yield from (f"lets go of {path}, which tells no changes" for path in sorted((gone | replaced) - feed.told.keys()))
+    yield from (
+        f"lets go of {path}, which tells no changes" for path in sorted(gone | replaced) if path not in feed.told
+    )
     yield from (f"replaces {path}, and keeps it" for path in sorted(replaced - gone))
     yield from (f"removes {path}, as if it were a part" for path in change.removes if path in feed.told)
 

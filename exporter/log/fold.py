@@ -1,10 +1,11 @@
 """Folds commits to a state. Pure.
 
-`apply` refuses every commit that two writers, a damaged log or a mistake may have left behind.
+`apply` refuses every commit that two writers, a damaged log or a mistake may have left behind. To fold many costs as
+much as their own files and intervals do: what a state holds of each file, run or partition is copied once.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
 from exporter.contract import Instant
@@ -15,27 +16,57 @@ from exporter.log.acceptance import still_accepted
 from exporter.log.doubts import left_of
 from exporter.log.dropped import DroppedFiles, note_dropped
 from exporter.log.expiry import row_floor, without_expired
-from exporter.log.feed import feed_objections, next_feed
-from exporter.log.live import next_live, objections
-from exporter.log.looks import next_changed_at, next_looked_at
+from exporter.log.feed import Feed, Told, feed_objections, next_feed
+from exporter.log.live import LiveFiles, objections
+from exporter.log.looks import Looks
 from exporter.log.privacy import UNKEEPING, file_objections, next_privacy, privacy_objections
 from exporter.log.replaced import Replacement, forget, note_replaced
 from exporter.log.state import Commit, CommitKind, State
+from exporter.model import Unproven
 
 #: A run that reads begins with one of these.
 _BEGINNINGS: Final[tuple[CommitKind, ...]] = ("begin", "widen", "resume")
 
 
-def fold(commits: Iterable[Commit]) -> State:
-    """Returns the state after `commits`, from the first. Raises `DamagedLogError` as `apply` does."""
-    state = State()
+@dataclass(slots=True)
+class _Work:
+    """Holds what is changed in place: a state on the way has these very objects, and is nobody else's."""
+
+    live: LiveFiles
+    looks: Looks
+    told: dict[str, Told]
+    runs: set[str]
+
+    @classmethod
+    def on(cls, state: State) -> "tuple[State, _Work]":
+        """Returns the same state, to be folded on, and the work on it."""
+        live, looks, told = LiveFiles(state.live), Looks.of(state), dict(state.feed.told)
+        own = replace(
+            state,
+            live=live.by_path,
+            changed_at=looks.changed_at,
+            looked_at=looks.looked_at,
+            feed=Feed(state.feed.start, told),
+        )
+        return own, cls(live, looks, told, {*state.runs})
+
+
+def fold(commits: Iterable[Commit], state: State | None = None) -> State:
+    """Returns the state after `commits`, from the first, or from the one that follows `state`. Raises `DamagedLogError`
+    as `apply` does."""
+    state, work = _Work.on(state or State())
     for commit in commits:
-        state = apply(state, commit)
-    return state
+        state = _apply(state, commit, work)
+    # What was looked up in a state on the way may be of an earlier one.
+    return replace(state)
 
 
 def apply(state: State, commit: Commit) -> State:
     """Returns the state after one more commit. Raises `DamagedLogError`, which names it, if it does not fit."""
+    return fold((commit,), state)
+
+
+def _apply(state: State, commit: Commit, work: _Work) -> State:
     range_ = _next_range(state, commit)
     change = commit.change
     added = _disjoint(commit, change.covers, "covers an interval twice")
@@ -44,16 +75,17 @@ def apply(state: State, commit: Commit) -> State:
         _refuse(commit.number, "uncovers what was not covered")
     kept = state.coverage - dropped if dropped else state.coverage
     coverage = kept | added
-    if coverage.length != kept.length + added.length:
+    if added & kept:
         _refuse(commit.number, "covers what was covered already")
-    if added - Coverage([range_]):
+    if not added.within(range_):
         _refuse(commit.number, "covers what lies outside the export's range")
-    if kept - Coverage([range_]):
+    if not kept.within(range_):
         _refuse(commit.number, "narrows the range to less than is covered")
+    privacy = next_privacy(state.privacy, commit.privacy)
     for objection in (
-        *objections(state.live, change, coverage),
+        *objections(work.live, change, coverage),
         *privacy_objections(state.privacy, commit.privacy, commit.kind),
-        *file_objections(next_privacy(state.privacy, commit.privacy), change),
+        *file_objections(privacy, change),
         *feed_objections(state.feed, change),
     ):
         _refuse(commit.number, objection)
@@ -62,12 +94,23 @@ def apply(state: State, commit: Commit) -> State:
     proven = _disjoint(commit, change.proves, "proves an interval twice")
     if proven - coverage:
         _refuse(commit.number, "proves what is not covered")
-    if unknown := sorted({*commit.forgets} - state.kept):
+    if commit.forgets and (unknown := sorted({*commit.forgets} - state.kept)):
         _refuse(commit.number, f"forgets {unknown[0]}, which is not kept")
     if any(number >= commit.number for number in change.looked_at.values()):
         _refuse(commit.number, "has looked at commits that were not there yet")
     _check_accepted(state, commit)
-    doubted = Coverage(doubt.interval for doubt in change.unproven)
+    unproven = _next_unproven(state, commit, dropped | proven, range_)
+    # To look at all doubts costs as much as all files do.
+    is_settled = not state.acceptances or (unproven == state.unproven and not work.live.may_change_doubts(change))
+    before = None if is_settled else state.doubts
+    dropped_files = _next_dropped(state, commit)
+    feed_start = next_feed(
+        state.feed.start, work.told, work.live.by_path, (commit.number, commit.committed_at, commit.kind), change
+    )
+    work.looks.note(work.live, commit)
+    work.live.change(change)
+    if commit.kind == "expire":
+        work.looks.keep(work.live.partitions.keys())
     run = commit.author.run
     after = replace(
         state,
@@ -77,39 +120,57 @@ def apply(state: State, commit: Commit) -> State:
         range=range_,
         first_start=min(state.first_start, range_.start),
         coverage=coverage,
-        live=next_live(state.live, change),
-        unproven=(*left_of(state.unproven, dropped | proven | doubted, range_), *change.unproven),
+        unproven=unproven,
         reads=_next_reads(state, commit, added, dropped),
         organization=state.organization or change.organization,
         hidden_statuses=_with(state.hidden_statuses, change.hidden_status),
         counters=state.counters + commit.counters,
-        runs=_with(state.runs, run),
+        runs=_next_runs(state, commit, work),
         started_at=commit.committed_at if state.started_at is None else state.started_at,
         began=commit.committed_at if commit.kind in _BEGINNINGS else state.began,
         committed_at=commit.committed_at,
-        software=commit.author.software,
+        author=commit.author,
+        run_began=state.run_began if state.author and state.author.run == run else commit.committed_at,
         keep_generations=keep,
         replaced=_next_replaced(state, commit, keep if table_format is None else None),
         table_format=table_format,
         file_mode=commit.file_mode or state.file_mode,
-        dropped=_next_dropped(state, commit),
+        dropped=dropped_files,
         unsettled=Coverage()
         if change.settles
         else (state.unsettled - dropped) | (added if change.arrives else Coverage()),
         data_start=_next_data_start(state, commit, range_),
-        hydrated_fields=tuple(sorted({*state.hydrated_fields, *commit.hydrated})),
+        hydrated_fields=_next_hydrated(state, commit),
         acceptances=state.acceptances if commit.accepts is None else (*state.acceptances, commit.accepts),
         keeps_recordings=state.keeps_recordings if commit.keeps_recordings is None else commit.keeps_recordings,
         has_recordings=state.has_recordings or commit.kind == "recordings" or bool(commit.keeps_recordings),
-        changed_at=next_changed_at(state, commit),
-        looked_at=next_looked_at(state, commit),
-        privacy=next_privacy(state.privacy, commit.privacy),
-        feed=next_feed(state.feed, state.live, commit.number, commit.committed_at, commit.kind, change),
+        privacy=privacy,
+        feed=state.feed if feed_start == state.feed.start else Feed(feed_start, work.told),
     )
-    if not state.acceptances or after.doubts == state.doubts:
+    if before is None or after.doubts == before:
         return after
     rest_of = {file.path: file.rest_of for file in change.quarantines if file.rest_of is not None}
     return replace(after, acceptances=tuple(still_accepted(after.acceptances, after.doubts, rest_of)))
+
+
+def _next_unproven(state: State, commit: Commit, settled: Coverage, range_: Interval) -> tuple[Unproven, ...]:
+    new = commit.change.unproven
+    if not state.unproven:
+        return new
+    doubted = Coverage(doubt.interval for doubt in new)
+    return (*left_of(state.unproven, settled | doubted, range_), *new)
+
+
+def _next_runs(state: State, commit: Commit, work: _Work) -> tuple[str, ...]:
+    run = commit.author.run
+    if run in work.runs:
+        return state.runs
+    work.runs.add(run)
+    return (*state.runs, run)
+
+
+def _next_hydrated(state: State, commit: Commit) -> tuple[str, ...]:
+    return tuple(sorted({*state.hydrated_fields, *commit.hydrated})) if commit.hydrated else state.hydrated_fields
 
 
 def _check_accepted(state: State, commit: Commit) -> None:
@@ -122,7 +183,7 @@ def _check_accepted(state: State, commit: Commit) -> None:
 
 
 def _next_replaced(state: State, commit: Commit, runs_kept: int | None) -> tuple[Replacement, ...]:
-    kept = forget(state.replaced, commit.forgets)
+    kept = forget(state.replaced, commit.forgets) if commit.forgets else state.replaced
     if commit.kind in UNKEEPING:
         return kept
     return note_replaced(kept, commit.change, commit.author.run, commit.committed_at, runs_kept=runs_kept)
@@ -150,6 +211,9 @@ def _next_reads(
     if now_read and commit.change.read_since is not None:
         # The clock that the run trusted may have been ahead, but the run had read nothing before it began.
         read_since = commit.change.read_since if state.began is None else min(commit.change.read_since, state.began)
+        if reads and reads[-1][0] == read_since:
+            # All that a first run reads is known since it began.
+            return (*reads[:-1], (read_since, reads[-1][1] | now_read))
         reads = (*reads, (read_since, now_read))
     return reads
 

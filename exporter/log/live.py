@@ -1,11 +1,15 @@
 """Applies a change to the live files of an export, and says why one does not fit them. Pure."""
 
+from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from typing import NamedTuple
 
+from exporter.contract import Instant
 from exporter.coverage import Coverage, are_disjoint
-from exporter.layout import CONVERSATIONS, RECORDINGS, TURNS, is_part
-from exporter.model import Change, DataFile, ExportFile
+from exporter.layout import CONVERSATIONS, RECORDINGS, TURNS, is_part, partition_text
+from exporter.model import Change, DataFile, ExportFile, QuarantineFile
 
 
 class Totals(NamedTuple):
@@ -37,17 +41,84 @@ def is_keyed(table: str) -> bool:
     return table == RECORDINGS
 
 
-def next_live(live: Mapping[str, ExportFile], change: Change) -> Mapping[str, ExportFile]:
-    """Returns the live files after `change`, against which there must be no objections."""
-    files = dict(live)
-    for path in {*change.removes, *change.outdates}:
-        del files[path]
-    files.update((file.path, file) for file in change.files)
-    return files
+class LiveFiles:
+    """Holds live files while commits are folded. What a commit costs here is in proportion to its own files: each index
+    is made when it is first wanted, and kept from then on."""
+
+    def __init__(self, live: Mapping[str, ExportFile]) -> None:
+        self.by_path = dict(live)
+        self._windows: dict[str, list[tuple[Instant, Instant, str]]] = {}
+
+    @cached_property
+    def partitions(self) -> Counter[str]:
+        """Returns the number of parts in each partition that has any, by its name as in `layout.partition_text`."""
+        return Counter(partition_text(file.partition) for file in self._parts())
+
+    @cached_property
+    def _withheld(self) -> Counter[str]:
+        return Counter(
+            rows=sum(file.rows for file in self._parts() if file.table == CONVERSATIONS),
+            withheld=sum(file.withheld_rows for file in self._parts()),
+        )
+
+    def may_change_doubts(self, change: Change) -> bool:
+        """Returns whether a change touches rows in quarantine, or what is withheld while other rows have it."""
+        gone = [self.by_path[path] for path in change.removes]
+        if change.quarantines or any(isinstance(file, QuarantineFile) for file in gone):
+            return True
+        rows, withheld = self._withheld["rows"], self._withheld["withheld"]
+        signed = [(-1, file) for file in gone if isinstance(file, DataFile)] + [(1, file) for file in change.adds]
+        rows_after = rows + sum(sign * file.rows for sign, file in signed if file.table == CONVERSATIONS)
+        withheld_after = withheld + sum(sign * file.withheld_rows for sign, file in signed)
+        role_changed, was_changed = 0 < withheld_after < rows_after, 0 < withheld < rows
+        return role_changed != was_changed or (role_changed and any(file.withheld_rows for _, file in signed))
+
+    def change(self, change: Change) -> None:
+        """Takes a change, against which there must be no objections."""
+        for path in {*change.removes, *change.outdates}:
+            self._count(self.by_path.pop(path), -1)
+        for file in change.files:
+            self.by_path[file.path] = file
+            self._count(file, 1)
+
+    def takes(self, file: DataFile, removed: Collection[str]) -> bool:
+        """Returns whether another part of the same table, which stays, speaks for some of the window of `file`."""
+        windows = self._windows.get(file.table)
+        if windows is None:
+            parts = (one for one in self._parts() if one.table == file.table)
+            windows = self._windows[file.table] = sorted((one.window.start, one.window.end, one.path) for one in parts)
+        # No two of them share an instant: before one that ends too early, none ends later.
+        at = bisect_left(windows, (file.window.end,))
+        while at and windows[at - 1][1] > file.window.start:
+            at -= 1
+            if windows[at][2] not in removed:
+                return True
+        return False
+
+    def _parts(self) -> Iterator[DataFile]:
+        return (file for file in self.by_path.values() if isinstance(file, DataFile))
+
+    def _count(self, file: ExportFile, number: int) -> None:
+        if not isinstance(file, DataFile):
+            return
+        if (windows := self._windows.get(file.table)) is not None:
+            one = (file.window.start, file.window.end, file.path)
+            if number > 0:
+                insort(windows, one)
+            else:
+                del windows[bisect_left(windows, one)]
+        if "partitions" in self.__dict__:
+            self.partitions[text := partition_text(file.partition)] += number
+            if not self.partitions[text]:
+                del self.partitions[text]
+        if "_withheld" in self.__dict__:
+            self._withheld["rows"] += number * file.rows if file.table == CONVERSATIONS else 0
+            self._withheld["withheld"] += number * file.withheld_rows
 
 
-def objections(live: Mapping[str, ExportFile], change: Change, coverage: Coverage) -> Iterator[str]:
-    """Says why `change` does not fit the `live` files; `coverage` is what is covered after it."""
+def objections(files: LiveFiles, change: Change, coverage: Coverage) -> Iterator[str]:
+    """Says why `change` does not fit the live `files`; `coverage` is what is covered after it."""
+    live = files.by_path
     dropped, removed = Coverage(change.uncovers), {*change.removes}
     yield from (f"removes {path}, which is not there" for path in change.removes if path not in live)
     if len(removed) < len(change.removes):
@@ -71,31 +142,19 @@ def objections(live: Mapping[str, ExportFile], change: Change, coverage: Coverag
         if file.created_at_min not in file.window or file.created_at_max not in file.window:
             yield f"adds {file.path}, with rows outside its window"
     for table in {file.table for file in change.adds if not is_keyed(file.table)}:
-        yield from _window_objections(live, change, coverage, table)
+        yield from _window_objections(files, change, coverage, table)
 
 
-def _window_objections(live: Mapping[str, ExportFile], change: Change, coverage: Coverage, table: str) -> Iterator[str]:
+def _window_objections(live: LiveFiles, change: Change, coverage: Coverage, table: str) -> Iterator[str]:
     """Says which windows overlap. Those of a table's live files must not: a new one fits into what the change covers or
     makes free, and may span what is covered without a file."""
-    gone = [live[path] for path in change.removes]
+    gone = [live.by_path[path] for path in change.removes]
     room = Coverage(file.window for file in gone if isinstance(file, DataFile) and file.table == table)
     free = Coverage(change.covers) | (room - Coverage(change.uncovers))
-    added = [file for file in change.adds if file.table == table]
+    added, removed = [file for file in change.adds if file.table == table], frozenset(change.removes)
     for file in added:
         window = Coverage([file.window])
-        if window - free and (window - coverage or _is_taken(file, live, change)):
+        if window - free and (window - coverage or live.takes(file, removed)):
             yield f"adds {file.path}, whose window is not its own"
     if not are_disjoint(file.window for file in added):
         yield f"adds two files of {table} that share a window"
-
-
-def _is_taken(file: DataFile, live: Mapping[str, ExportFile], change: Change) -> bool:
-    """Returns whether another file of the same table, which stays, speaks for some of the window."""
-    return any(
-        isinstance(other, DataFile)
-        and other.table == file.table
-        and other.window.start < file.window.end
-        and file.window.start < other.window.end
-        and other.path not in change.removes
-        for other in live.values()
-    )

@@ -115,7 +115,7 @@ class State:
     that may also be elsewhere, which no run has checked yet. `acceptances` name those of the doubts that somebody has
     accepted. `data_start` is roughly where the data of the range begins, if a run has found that out.
     `hydrated_fields` came by id because the list lacked them. `first_start` is the earliest start that the range has
-    ever had.
+    ever had. `author` wrote the last commit, and the first one of its run at `run_began`.
 
     An export `has_recordings` once a run has kept some or was asked to. By partition, as `layout.partition_text` names
     it, `changed_at` is the last commit that added conversations, unless it only merged them, and `looked_at` is the
@@ -138,7 +138,8 @@ class State:
     started_at: Instant | None = None
     began: Instant | None = None
     committed_at: Instant | None = None
-    software: Mapping[str, str] = field(default_factory=dict)
+    author: Author | None = None
+    run_began: Instant | None = None
     keep_generations: int = 0
     replaced: tuple[Replacement, ...] = ()
     table_format: TableFormat | None = None
@@ -169,6 +170,11 @@ class State:
     def changes(self) -> Mapping[str, ChangesFile]:
         """Returns the live files of changes, by path; `feed` says of which commit each speaks."""
         return live_changes(self.live)
+
+    @property
+    def software(self) -> Mapping[str, str]:
+        """Returns what wrote the last commit, by name and version."""
+        return {} if self.author is None else self.author.software
 
     @property
     def feed_start(self) -> int:
