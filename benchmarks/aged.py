@@ -78,8 +78,8 @@ def _aged(young: list[Commit], nights: int, parts: int, part_bytes: int) -> Iter
             claim, number=number + 2, kind="sync", change=change, counters=Counters(requests=5, pages=2, seconds=3.0)
         )
         number += _COMMITS_A_NIGHT
-    for number, commit in enumerate(rest, start=number + 1):
-        yield replace(commit, number=number)
+    for place, commit in enumerate(rest, start=number + 1):
+        yield replace(commit, number=place)
 
 
 def _shares(day: Interval, count: int) -> Iterator[tuple[int, Interval]]:

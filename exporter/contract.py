@@ -194,6 +194,7 @@ MAX_LISTS: Final = 32
 RESERVED_PARAMETERS: Final = ("created_after", "created_before", "cursor", "limit", "fields")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = _EPOCH.replace(tzinfo=None)
 _ISO_8601 = re.compile(
     r"(\d{4}-\d{2}-\d{2})"
     r"(?:[Tt ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,18}))?"
@@ -254,7 +255,7 @@ class TimestampStyle:
 def format_instant(instant: Instant, style: TimestampStyle | None = None) -> str:
     """Returns ISO 8601 in UTC, with as few fraction digits as are exact (none, three or six)."""
     whole, micros = divmod(instant, SECOND)
-    text = (_EPOCH + timedelta(seconds=whole)).replace(tzinfo=None).isoformat()
+    text = (_NAIVE_EPOCH + timedelta(0, whole)).isoformat()
     if micros:
         text += f".{micros // 1000:03d}" if micros % 1000 == 0 else f".{micros:06d}"
     offset = "Z" if style is None else style.offset

@@ -1,6 +1,5 @@
 """Writes and reads the manifest: the log folded into one file that lets a reader verify every byte."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -25,7 +24,7 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
     The same state gives the same bytes. Times are ISO 8601 in UTC, and an open start is null; `generation` is the
     number of the last commit. An export without recordings has no `media`, no `recordings`, and no table of them.
     """
-    files = sorted(state.files.values(), key=lambda file: (file.window, file.path))
+    files = sorted(state.files.values(), key=lambda file: (file.window.start, file.window.end, file.path))
     quarantined = sorted(state.quarantine.values(), key=lambda file: file.path)
     counters, totals = state.counters, state.totals
     manifest = {
@@ -95,7 +94,7 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
         },
         "software": dict(state.software),
     }
-    return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
 async def write_manifest(
@@ -170,16 +169,20 @@ def _recordings(state: State) -> dict[str, Any]:
 
 
 def _file(file: DataFile) -> dict[str, Any]:
-    return {
+    described = {
         "path": file.path,
         "rows": file.rows,
         "bytes": file.size_bytes,
         "sha256": file.sha256,
         "partition": file.partition,
-        "created_at": {"min": _instant(file.created_at_min), "max": _instant(file.created_at_max)},
+        "created_at": {"min": format_instant(file.created_at_min), "max": format_instant(file.created_at_max)},
         "window": _interval(file.window),
-        **{name: value for name, value in (("policy", file.policy), ("key", file.key)) if value},
     }
+    if file.policy:
+        described["policy"] = file.policy
+    if file.key:
+        described["key"] = file.key
+    return described
 
 
 def _unproven(doubts: Iterable[Unproven]) -> list[dict[str, Any]]:

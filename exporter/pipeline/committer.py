@@ -17,7 +17,7 @@ from exporter.layout import CONVERSATIONS, RECORDINGS, SUCCESS, partition_text
 from exporter.log.commits import CommitLog, check_not_overtaken
 from exporter.log.journal import has_ended
 from exporter.log.publish import publish, sweep
-from exporter.log.state import CommitKind
+from exporter.log.state import CommitKind, State
 from exporter.model import Change, Counters
 from exporter.partitions import Partition
 from exporter.pipeline.media_sweep import find_media_garbage
@@ -27,8 +27,15 @@ from exporter.words import format_size, told_apart
 
 #: With less free space than this nothing is written, because the log and the manifest must fit on the disk as well.
 RESERVED_BYTES: Final = 64_000_000
-#: The manifest of a run that is killed is at most this much older than its last commit.
+#: While a run commits, this much time passes between two manifests: at least so many seconds, and at least so many
+#: times what the last one took, because its length grows with the export.
 _MANIFEST_SECONDS: Final = 5.0
+_MANIFEST_MULTIPLE: Final = 50
+
+
+def pause_after_manifest(took_seconds: float) -> float:
+    """Returns for how many seconds a manifest that took this many to write stays as it is while the run commits."""
+    return max(_MANIFEST_SECONDS, _MANIFEST_MULTIPLE * took_seconds)
 
 
 async def check_free_space(store: Store, reserved_bytes: int = RESERVED_BYTES) -> None:
@@ -77,6 +84,8 @@ class Committer:
         self._left_by_recordings: dict[str, Partition] = {}
         self._has_swept = False
         self._turn = anyio.Lock()
+        #: The state that the manifest tells, if this run has written it.
+        self._published: State | None = None
         self._manifest_due = clock() + _MANIFEST_SECONDS
 
     async def commit(self, change: Change, spent: Counters | None = None, *, kind: CommitKind = "export") -> None:
@@ -102,10 +111,15 @@ class Committer:
     async def write_manifest(self) -> None:
         """Brings the manifest up to date with the log, and deletes what commits have removed.
 
-        Raises as `log.publish.publish`.
+        What this run has published is not made again. Raises as `log.publish.publish`.
         """
-        await publish(self._store, self._log.state, schemas=self._schemas, removed=self._removed)
-        self._published()
+        state = self._log.state
+        if state is self._published and not self._removed:
+            await check_not_overtaken(self._store, state)
+            return
+        began = self._clock()
+        await publish(self._store, state, schemas=self._schemas, removed=self._removed)
+        self._has_published(state, began)
 
     async def sweep(self) -> None:
         """Writes the manifest, deletes files that no commit names, and moves aside those that repairs have dropped.
@@ -117,8 +131,9 @@ class Committer:
         """
         state = self._log.state
         fetching = self._log.run if self.is_fetching else None
+        began = self._clock()
         await sweep(self._store, state, schemas=self._schemas, removed=self._removed, fetching=fetching)
-        self._published()
+        self._has_published(state, began)
         partitions = None if await self._follows_a_killed_run() else list(self._left_by_recordings.values())
         if state.has_recordings and (partitions is None or partitions):
             garbage = await find_media_garbage(self._store, state, partitions)
@@ -138,12 +153,15 @@ class Committer:
         Raises as `write_manifest`.
         """
         self._manifest_due = inf
+        self._published = None
         await check_not_overtaken(self._store, self._log.state)
         await self._store.delete(SUCCESS)
 
-    def _published(self) -> None:
+    def _has_published(self, state: State, began: float) -> None:
+        self._published = state
         self._removed.clear()
-        self._manifest_due = self._clock() + _MANIFEST_SECONDS
+        now = self._clock()
+        self._manifest_due = now + pause_after_manifest(now - began)
 
     async def _append(self, kind: CommitKind, change: Change, spent: Counters) -> None:
         await check_free_space(self._store, self._reserved_bytes)

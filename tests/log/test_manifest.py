@@ -1,12 +1,15 @@
 """The manifest says, by the names of the design, what the log amounts to; `_SUCCESS` only if that is complete."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, FIELDS
 from exporter.coverage import Interval
@@ -149,6 +152,15 @@ def test_it_has_the_names_of_the_design() -> None:
         "window": {"start": "2026-02-10T00:00:00Z", "end": "2026-02-11T00:00:00Z"},
     }
     assert second["partition"] == {"created_date": "2026-02-11"}
+
+
+@given(text=st.text(max_size=9), count=st.integers(min_value=0, max_value=10**30), name=st.text(max_size=9))
+def test_its_text_is_laid_out_as_pythons(text: str, count: int, name: str) -> None:
+    change = whole({text: count}, organization=text, unproven=(Unproven(DAY_0, 1, text),))
+    state = replace(state_of(change), software={name: text})
+    manifest = render_manifest(state, schemas=SCHEMAS)
+    assert manifest == json.dumps(json.loads(manifest), indent=2, ensure_ascii=False).encode() + b"\n"
+    assert json.loads(manifest)["organization"] == text
 
 
 def test_an_open_start_is_null() -> None:

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from exporter.contract import SECOND
 from exporter.coverage import Coverage, Interval
 from exporter.errors import OvertakenError, StoreError
-from exporter.layout import MANIFEST
+from exporter.layout import MANIFEST, SUCCESS, commit_path
 from exporter.log.commits import CommitLog
+from exporter.log.manifest import generation_of
 from exporter.log.state import Author, State
 from exporter.model import Change, Counters, Unproven
-from exporter.pipeline.committer import Committer
+from exporter.pipeline.committer import Committer, pause_after_manifest
 from exporter.progress import Quiet
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore
@@ -172,3 +173,54 @@ async def test_the_manifest_follows_every_few_seconds(tmp_path: Path) -> None:
     clock.now = 10.0
     await committer.commit(piece(3), Counters())
     assert (tmp_path / MANIFEST).read_bytes() != manifest
+
+
+@given(took=st.lists(st.floats(min_value=0, max_value=100), min_size=1, max_size=30))
+def test_manifests_take_a_fiftieth_of_the_time_however_long_they_are(took: list[float]) -> None:
+    assert sum(took) <= 0.02000001 * sum(pause_after_manifest(one) for one in took)
+    assert min(pause_after_manifest(one) for one in took) >= 5
+
+
+async def test_a_long_manifest_is_written_seldom_and_at_the_end(tmp_path: Path) -> None:
+    class SlowManifests(SlowStore):
+        async def replace(self, path: str, data: bytes) -> None:
+            clock.now += 3.0
+            await super().replace(path, data)
+
+    def generation() -> int | None:
+        return generation_of((tmp_path / MANIFEST).read_bytes())
+
+    clock = Clock()
+    _, log, _ = await opened(tmp_path)
+    committer = Committer(SlowManifests(tmp_path), log, {"conversations": SCHEMA}, Quiet(), clock)
+    await committer.write_manifest()
+    written = clock.now
+    for number, seconds in enumerate((5.0, 100.0, 149.0)):
+        clock.now = written + seconds
+        await committer.commit(piece(number), Counters())
+        assert generation() == 1
+    clock.now = written + 150.0
+    await committer.commit(piece(3), Counters())
+    assert generation() == log.state.number == 5
+    await committer.commit(piece(4), Counters())
+    assert generation() == 5
+    await committer.write_manifest()
+    assert generation() == log.state.number == 6
+
+
+async def test_what_is_published_is_not_made_again_unless_the_seal_was_taken(tmp_path: Path) -> None:
+    _, _, committer = await opened(tmp_path)
+    await committer.commit(Change(covers=(RANGE,)), Counters())
+    await committer.write_manifest()
+    inode = (tmp_path / MANIFEST).stat().st_ino
+    (tmp_path / MANIFEST).write_bytes(b"{}")
+    await committer.write_manifest()
+    assert (tmp_path / MANIFEST).read_bytes() == b"{}", "nothing has changed since this run wrote it"
+    await committer.unseal()
+    assert not (tmp_path / SUCCESS).exists()
+    await committer.write_manifest()
+    assert (tmp_path / SUCCESS).exists()
+    assert (tmp_path / MANIFEST).stat().st_ino != inode
+    (tmp_path / commit_path(3)).write_bytes(b"{}")
+    with pytest.raises(OvertakenError):
+        await committer.write_manifest()
