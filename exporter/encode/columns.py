@@ -5,6 +5,7 @@ are most of a page, become columns only then, because each column is a copy.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final, Self, SupportsIndex, overload
@@ -18,13 +19,12 @@ from exporter.encode.numbers import parse_integers
 from exporter.encode.rows import EncodeRow, ServedRow
 from exporter.encode.schema import TYPES
 
-#: The kinds of fields that have a column here. Beside them, the times of rows are kept (`model.Rows`).
-_SHORT: Final = frozenset((Kind.STRING, Kind.INTEGER, Kind.AGENT))
+_PLAIN: Final = frozenset((Kind.STRING, Kind.INTEGER))
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Holds the columns of rows by field, with null for what was not served.
+    """Holds the columns of rows by field, with null for what was not served. Times are kept elsewhere (`model.Rows`).
 
     `gaps` has the values of each field, also of times, that some row was served without (`UNSET`).
     """
@@ -41,10 +41,15 @@ class Columns:
             if field.kind is Kind.JSON:
                 continue
             served = values[field.name]
+            if field.kind in _PLAIN:
+                # No such column takes `UNSET`: looking for it first would cost half as much as making the column.
+                with suppress(TypeError):
+                    arrays[field.name] = _column(field.kind, served)
+                    continue
             if UNSET in served:
                 gaps[field.name] = served
                 served = _without_gaps(served)
-            if field.kind in _SHORT:
+            if field.kind is not Kind.TIMESTAMP:
                 arrays[field.name] = _column(field.kind, served)
         return cls(arrays, gaps)
 
@@ -146,7 +151,10 @@ def _column(kind: Kind, values: Sequence[Any]) -> pa.Array:
 
 def text_array(values: Sequence[Any]) -> pa.StringArray:
     """Returns a column of strings, in which null also stands for what was not served."""
-    return pa.array(_without_gaps(values) if UNSET in values else values, pa.string())
+    try:
+        return pa.array(values, pa.string())
+    except TypeError:
+        return pa.array(_without_gaps(values), pa.string())
 
 
 def _without_gaps(values: Sequence[Any]) -> list[Any]:

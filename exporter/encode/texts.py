@@ -3,7 +3,7 @@
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 from msgspec import Raw
@@ -12,12 +12,15 @@ _NULL: Final = Raw(b"null")
 
 
 def text_column(texts: Sequence[Raw | bytes | memoryview | None], arrow_type: pa.DataType) -> pa.Array:
-    """Returns a column of strings; None and `null` become null. The texts must stay below 2 GiB.
+    """Returns a column of strings; None, `null` and nothing become null. The texts must stay below 2 GiB.
 
     They are copied once: pages are large, and several are encoded at a time.
     """
+    nulls = texts.count(_NULL) + texts.count(None)
+    if nulls == len(texts):
+        return pa.nulls(nulls, arrow_type)
     # No JSON text is empty.
-    values = [b"" if text is None or text == _NULL else text for text in texts]
+    values: Sequence[Any] = [b"" if text is None or text == _NULL else text for text in texts] if nulls else texts
     lengths = list(map(len, values))
     offsets = array("i", accumulate(lengths, initial=0))
     validity = None if all(lengths) else pa.array(list(map(bool, lengths)), pa.bool_()).buffers()[1]
