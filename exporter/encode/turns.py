@@ -38,8 +38,7 @@ _PLAIN: Final = {
     "output": ("output", pa.string()),
     "is_error": ("is_error", pa.bool_()),
 }
-_ROWS: Final = pa.struct([(column, kind) for column, (_, kind) in _PLAIN.items()])
-_row_of: Final = attrgetter(*(attribute for attribute, _ in _PLAIN.values()))
+_READ_PLAIN: Final = {column: (attrgetter(attribute), kind) for column, (attribute, kind) in _PLAIN.items()}
 _METRICS: Final = pa.struct([(name, pa.float64()) for name in ITEM_METRICS])
 _metrics_of: Final = attrgetter(*ITEM_METRICS)
 _BESIDE: Final = pa.struct([(name, pa.string()) for name in ("content", "other_metrics", "extra")])
@@ -119,7 +118,7 @@ class TurnsEncoder:
             "conversation_created_at": conversations.column("created_at").take(whose),
             "item_index": indexes,
             "text": pa.array(_joined(items), pa.string()),
-            **dict(zip(_PLAIN, pa.array(list(map(_row_of, items)), _ROWS).flatten(), strict=True)),
+            **{column: pa.array(list(map(read, items)), kind) for column, (read, kind) in _READ_PLAIN.items()},
             **_metrics_columns(items),
             **_beside_columns(beside, len(items)),
         }
@@ -174,9 +173,13 @@ def _places(counts: Sequence[int]) -> tuple[pa.Array, pa.Array]:
 
 def _joined(items: Sequence[Item]) -> list[str | None]:
     return [
-        content if content is None or type(content) is str else "\n".join(content) if content else None
+        content[0] if type(content) is list and len(content) == 1 else _text_of(content)
         for content in map(attrgetter("content"), items)
     ]
+
+
+def _text_of(content: list[str] | str | None) -> str | None:
+    return content if content is None or type(content) is str else "\n".join(content) if content else None
 
 
 def _metrics_columns(items: Sequence[Item]) -> dict[str, pa.Array]:

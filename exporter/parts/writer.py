@@ -27,6 +27,8 @@ _ZSTD_LEVEL = 2
 #: The size of a page is checked after this many rows. A page of transcripts stays near 1 MB, so that the page index can
 #: lead to one of them; with Arrow's 1024 rows it would be 10 times that. A transcript has a dozen turns.
 _ROWS_PER_LOOK: Final = {CONVERSATIONS: 64, TURNS: 1024, RECORDINGS: 1024}
+#: Arrow writes each header and page apart, a hundred times a part, and each write that leaves it takes the interpreter.
+_BUFFER_BYTES: Final = 256 * 1024
 #: A byte in memory becomes this many on disk, until a row group has shown it.
 _EXPECTED_RATIO = 0.3
 
@@ -107,7 +109,8 @@ class PartWriter:
         with reporting(staged):
             self._file = HashingFile(staged)
             try:
-                self._writer = _open(self._file, schema, table, writing_properties(schema))
+                self._stream = pa.BufferedOutputStream(pa.PythonFile(self._file, "w"), _BUFFER_BYTES)
+                self._writer = _open(self._stream, schema, table, writing_properties(schema))
             except BaseException:
                 self._file.discard()
                 staged.unlink()
@@ -143,6 +146,7 @@ class PartWriter:
         self._write_gathered()
         with reporting(self._path):
             self._writer.close()
+            self._stream.flush()
             self._file.finish()
         return WrittenPart(
             rows=self._rows,
@@ -169,6 +173,7 @@ class PartWriter:
         row_groups = -(-self._gathered_bytes // self._row_group_bytes)
         with reporting(self._path):
             self._writer.write_table(table, row_group_size=max(1, -(-table.num_rows // row_groups)))
+            self._stream.flush()
         self._written_bytes += self._gathered_bytes
         self._gathered.clear()
         self._gathered_bytes = 0
