@@ -58,6 +58,7 @@ class Commands(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Returns what follows the options that stand before a command."""
+        usage.take_as_typed(self, ctx)
         with usage.of_command(ctx):
             return super().parse_args(ctx, args)
 

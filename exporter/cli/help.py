@@ -53,6 +53,7 @@ class HelpedCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Returns no arguments. Raises `UsageError` if some are left over, or an option stands in place of a value."""
+        usage.take_as_typed(self, ctx)
         with usage.of_command(ctx):
             rest = super().parse_args(ctx, args)
         names = {name for each in self.params for name in each.opts}
