@@ -7,15 +7,17 @@ password would replace the token.
 import base64
 import ipaddress
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from exporter.contract import BASE_URL_VARIABLE, TOKEN_PREFIXES
 from exporter.errors import UsageError
+
+if TYPE_CHECKING:
+    import ssl
 
 _VARIABLES: Final = ("https_proxy", "http_proxy", "no_proxy")
 
@@ -85,13 +87,15 @@ def proxies_in(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.lower() in _VARIABLES}
 
 
-def trust(ca_file: Path | None) -> ssl.SSLContext | None:
+def trust(ca_file: Path | None) -> "ssl.SSLContext | None":
     """Returns a context that trusts the system's authorities and those in `ca_file`; None if the system's suffice.
 
     Raises `UsageError` when the file cannot be read or holds no certificate.
     """
     if ca_file is None:
         return None
+    import ssl
+
     # Honours SSL_CERT_FILE and SSL_CERT_DIR; given a file, it would leave out the system's authorities.
     context = ssl.create_default_context()
     context.set_alpn_protocols(("http/1.1",))

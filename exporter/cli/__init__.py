@@ -1,62 +1,28 @@
 """The command line: flags become a request, errors become exit statuses. Each command is a module.
 
-A command imports its job when it runs, so that `--help` loads neither Arrow nor an HTTP client. Reports go to stdout;
+A command is imported when it is named, and imports its job when it runs, so that `--help` loads neither other commands
+nor Arrow nor an HTTP client. Reports go to stdout;
 progress, warnings and errors go to stderr.
 """
 
-import inspect
 import os
 import resource
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Annotated, Final
 
 import typer
 
-from exporter.cli import (
-    accept,
-    audit,
-    changes,
-    check,
-    compact,
-    convert,
-    demo,
-    erase,
-    expire,
-    export,
-    keygen,
-    manual,
-    plan,
-    policy,
-    protect,
-    reconcile,
-    recordings,
-    recordings_cat,
-    rekey,
-    reread,
-    run,
-    sandbox,
-    schema,
-    status,
-    sync,
-    usage,
-    vacuum,
-    verify,
-)
+from exporter.cli import usage
 from exporter.cli import version as version_command
 from exporter.cli.command_line import remembering
-from exporter.cli.entries import taking_names
+from exporter.cli.commands import HELP_NAMES, Commands
 from exporter.cli.heap import keep_heap_compact
-from exporter.cli.help import HelpedCommand, HelpedGroup
 from exporter.cli.lifeline import follow_parent
 from exporter.cli.machine import translating
 from exporter.cli.output import asks_for_objects, fail_in_json, say
-from exporter.cli.refusal import telling_refusals
-from exporter.cli.typed import taking_text
 from exporter.errors import ExporterError, UsageError
-from exporter.options.config_layers import METRICS_FILE
 from exporter.options.dialect import in_flags
 from exporter.options.parse import to_choice
 
@@ -64,12 +30,12 @@ _COMPLETION: Final = ("--install-completion", "--show-completion")
 _SHELLS: Final = ("bash", "zsh", "fish")
 
 app = typer.Typer(
-    cls=HelpedGroup,
+    cls=Commands,
     help="Export every conversation of an organization to partitioned Parquet.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
+    context_settings=HELP_NAMES,
 )
 
 
@@ -121,6 +87,8 @@ def _fail(arguments: Sequence[str], reason: str, exit_status: int) -> int:
 
 
 def _frames(error: BaseException) -> Iterator[str]:
+    import traceback
+
     # Types and places without messages, because messages may quote the token or a conversation.
     if cause := error.__cause__ or error.__context__:
         yield from _frames(cause)
@@ -145,53 +113,3 @@ Version = Annotated[
 @app.callback()
 def _root(version: Version = False) -> None:
     pass
-
-
-_COMMANDS: Final[dict[str, Callable[..., None]]] = {
-    "export": export.export,
-    "sync": sync.sync,
-    "recordings": recordings.recordings,
-    "recordings cat": recordings_cat.recordings_cat,
-    "changes": changes.changes,
-    "run": run.run,
-    "demo": demo.demo,
-    "check": check.check,
-    "plan": plan.plan,
-    "status": status.status,
-    "verify": verify.verify,
-    "audit": audit.audit,
-    "reconcile": reconcile.reconcile,
-    "reread": reread.reread,
-    "accept": accept.accept,
-    "erase": erase.erase,
-    "compact": compact.compact,
-    "protect": protect.protect,
-    "rekey": rekey.rekey,
-    "vacuum": vacuum.vacuum,
-    "policy": policy.policy,
-    "keygen": keygen.keygen,
-    "expire": expire.expire,
-    "schema": schema.schema,
-    "convert": convert.convert,
-    "sandbox": sandbox.sandbox,
-    "help": manual.manual,
-    "version": version_command.version,
-}
-#: Makes up what it exports, which belongs to no entry of a config file.
-_TAKES_NO_NAME: Final = ("demo",)
-
-
-def _on_a_line(name: str, command: Callable[..., None]) -> Callable[..., None]:
-    """Returns a command as typer takes it."""
-    taken = taking_text(command)
-    has_destination = "destination" in inspect.signature(command).parameters
-    if not has_destination or name in _TAKES_NO_NAME:
-        return taken
-    named = taking_names(taken)
-    return telling_refusals(named) if METRICS_FILE in inspect.signature(command).parameters else named
-
-
-for _name, _command in _COMMANDS.items():
-    # Otherwise typer would cut the first sentence short in the list of commands.
-    _line = (inspect.getdoc(_command) or "").partition("\n")[0]
-    app.command(_name, cls=HelpedCommand, short_help=_line)(_on_a_line(_name, _command))

@@ -7,6 +7,7 @@ from exporter.cli.about_upkeep import ABOUT_UPKEEP
 
 ABOUT: Final[dict[str, About]] = {
     "demo": About(
+        line="Export made-up conversations from a server in this process: no token, no network.",
         section=Section.START,
         topic="start",
         examples=(
@@ -15,6 +16,7 @@ ABOUT: Final[dict[str, About]] = {
         ),
     ),
     "export": About(
+        line="Export conversations to DEST. The same command again resumes, or changes nothing.",
         section=Section.EXPORT,
         topic="export",
         examples=(
@@ -26,6 +28,7 @@ ABOUT: Final[dict[str, About]] = {
         ),
     ),
     "sync": About(
+        line="Bring DEST up to the present: read what is new, and what has changed since it was read.",
         section=Section.EXPORT,
         topic="sync",
         examples=(
@@ -37,6 +40,7 @@ ABOUT: Final[dict[str, About]] = {
         ),
     ),
     "recordings": About(
+        line="Keep the recordings of DEST's conversations: fetch those that it does not have yet.",
         section=Section.EXPORT,
         topic="recordings",
         examples=(
@@ -48,6 +52,7 @@ ABOUT: Final[dict[str, About]] = {
         ),
     ),
     "recordings cat": About(
+        line="Write the audio of one conversation to stdout, decrypted if it is encrypted.",
         section=Section.EXPORT,
         topic="recordings",
         examples=(
@@ -56,6 +61,7 @@ ABOUT: Final[dict[str, About]] = {
         ),
     ),
     "changes": About(
+        line="Give what has changed at DEST since a generation: rows to insert, to update and to delete.",
         section=Section.EXPORT,
         topic="changes",
         examples=(
@@ -68,6 +74,7 @@ ABOUT: Final[dict[str, About]] = {
         ),
     ),
     "run": About(
+        line="Bring many exports up to date, each as a process of its own that no other can harm.",
         section=Section.EXPORT,
         topic="run",
         examples=(
@@ -79,6 +86,8 @@ ABOUT: Final[dict[str, About]] = {
         ),
     ),
     "check": About(
+        line="Say whether a run at DEST would have all that it needs: token, API, rights, room, keys. Leaves "
+        "nothing behind.",
         section=Section.EXPORT,
         topic="check",
         examples=(
@@ -90,6 +99,7 @@ ABOUT: Final[dict[str, About]] = {
         ),
     ),
     "plan": About(
+        line="Say what a run at DEST would read and write, and how long it would take. Writes nothing.",
         section=Section.EXPORT,
         topic="plan",
         examples=(
@@ -98,6 +108,8 @@ ABOUT: Final[dict[str, About]] = {
         ),
     ),
     "status": About(
+        line="Say what DEST holds, what is missing, and which run is at work there. Changes nothing, and "
+        "needs no token.",
         section=Section.EXPORT,
         topic="resume",
         examples=(
@@ -106,6 +118,7 @@ ABOUT: Final[dict[str, About]] = {
         ),
     ),
     "verify": About(
+        line="Check every file at DEST against the log and the manifest. Needs no token and no network.",
         section=Section.CHECK,
         topic="verify",
         examples=(
@@ -114,6 +127,7 @@ ABOUT: Final[dict[str, About]] = {
         ),
     ),
     "audit": About(
+        line="Compare DEST with the API: the ids and times of change of every conversation that DEST has read.",
         section=Section.CHECK,
         topic="audit",
         examples=(
@@ -122,6 +136,7 @@ ABOUT: Final[dict[str, About]] = {
         ),
     ),
     "reconcile": About(
+        line="Compare DEST with the platform's own totals, which it bills by: conversations and minutes, day by day.",
         section=Section.CHECK,
         topic="reconcile",
         examples=(

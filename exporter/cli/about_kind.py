@@ -18,10 +18,12 @@ class Section(StrEnum):
 class About:
     """Holds what help says about a command.
 
-    `topic` is its page of the manual. `examples` are command lines, each after what it does. `tables` are titles, each
-    with the head of a table of the page that help shows under this title.
+    `line` is the first one of its docstring, which lists show without loading the command. `topic` is its page of the
+    manual. `examples` are command lines, each after what it does. `tables` are titles, each with the head of a table of
+    the page that help shows under this title.
     """
 
+    line: str
     section: Section
     topic: str
     examples: tuple[tuple[str, str], ...]

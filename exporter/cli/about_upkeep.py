@@ -6,6 +6,8 @@ from exporter.cli.about_kind import About, Section
 
 ABOUT_UPKEEP: Final[dict[str, About]] = {
     "accept": About(
+        line="Accept what DEST has in doubt, so that only a new doubt ends with status 3. Needs no token and "
+        "no network.",
         section=Section.CHECK,
         topic="accept",
         examples=(
@@ -17,6 +19,7 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
         ),
     ),
     "reread": About(
+        line="Read DEST again, or a range of it, and replace what it holds by what comes.",
         section=Section.UPKEEP,
         topic="reread",
         examples=(
@@ -25,6 +28,7 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
         ),
     ),
     "erase": About(
+        line="Erase somebody from DEST for good, and prove that nothing is left. Needs the privacy key, but no token.",
         section=Section.UPKEEP,
         topic="erase",
         examples=(
@@ -37,6 +41,7 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
         ),
     ),
     "compact": About(
+        line="Merge small files at DEST, and change nothing else. Needs no token and no network.",
         section=Section.UPKEEP,
         topic="compact",
         examples=(
@@ -45,6 +50,7 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
         ),
     ),
     "protect": About(
+        line="Bring what DEST holds under a policy, or under a stricter one. Needs no token and no network.",
         section=Section.UPKEEP,
         topic="privacy",
         examples=(
@@ -53,6 +59,7 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
         ),
     ),
     "rekey": About(
+        line="Encrypt all files of DEST with another key; or, if they are not encrypted yet, with a first one.",
         section=Section.UPKEEP,
         topic="encryption",
         examples=(
@@ -64,6 +71,8 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
         ),
     ),
     "vacuum": About(
+        line="Delete replaced files at DEST, and the versions of its tables that need them. Needs no token "
+        "and no network.",
         section=Section.UPKEEP,
         topic="vacuum",
         examples=(
@@ -72,6 +81,7 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
         ),
     ),
     "policy": About(
+        line="Check a policy file, and show what each rule means. Needs no token, no network and no key.",
         section=Section.MORE,
         topic="policy",
         examples=(
@@ -83,6 +93,7 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
         ),
     ),
     "keygen": About(
+        line="Make a key: 32 random bytes in base64, to a new FILE that only its owner can read, or to stdout.",
         section=Section.MORE,
         topic="keys",
         examples=(
@@ -91,6 +102,7 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
         ),
     ),
     "expire": About(
+        line="Delete what is older than DEST keeps it. Needs no token and no network.",
         section=Section.UPKEEP,
         topic="expire",
         examples=(
@@ -103,6 +115,7 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
         ),
     ),
     "schema": About(
+        line="Show the columns of a table: those at DEST, or those that `export` would write with these options.",
         section=Section.MORE,
         topic="columns",
         examples=(
@@ -114,6 +127,8 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
         ),
     ),
     "convert": About(
+        line="Write a table of DEST as CSV or JSON Lines, for readers that know no Parquet. Needs no token "
+        "and no network.",
         section=Section.MORE,
         topic="convert",
         examples=(
@@ -125,6 +140,7 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
         ),
     ),
     "sandbox": About(
+        line="Serve made-up conversations on loopback until Ctrl-C, to try exports against.",
         section=Section.MORE,
         topic="sandbox",
         examples=(
@@ -145,6 +161,7 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
         ),
     ),
     "help": About(
+        line="Show a topic of the manual, or the options of a command and its page; without TOPIC, list the topics.",
         section=Section.MORE,
         topic="index",
         examples=(
@@ -153,6 +170,7 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
         ),
     ),
     "version": About(
+        line="Print the version.",
         section=Section.MORE,
         topic="index",
         examples=(

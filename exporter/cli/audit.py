@@ -5,7 +5,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from exporter.cli.audit_report import audited_figures, describe_audited
-from exporter.cli.flags import Display, Existing, StoredSpec, flag, switch, with_options
+from exporter.cli.flags import Existing, flag, switch
+from exporter.cli.option_flags import Display, StoredSpec, with_options
 from exporter.cli.runner import Result, perform
 from exporter.clock import wall_clock
 from exporter.errors import UsageError

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from exporter.cli.flags import Existing, OneObject, flag, with_options
+from exporter.cli.flags import Existing, OneObject, flag
+from exporter.cli.option_flags import with_options
 from exporter.cli.output import is_terminal, open_stdout, say
 from exporter.cli.runner import run_until_signal, show
 from exporter.errors import ExporterError, UsageError

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from exporter.cli.entries import current_entry
-from exporter.cli.flags import Destination, OneObject, with_options
+from exporter.cli.flags import Destination, OneObject
+from exporter.cli.option_flags import with_options
 from exporter.cli.output import report
 from exporter.cli.runner import run_until_signal, show
 from exporter.options.hooks import HookCommand, Hooks

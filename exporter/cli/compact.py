@@ -4,7 +4,8 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from exporter.cli.flags import Display, Existing, with_options
+from exporter.cli.flags import Existing
+from exporter.cli.option_flags import Display, with_options
 from exporter.cli.runner import Result, perform
 from exporter.cli.upkeep_report import describe_compacted
 from exporter.options.privacy import KEYS

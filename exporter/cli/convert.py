@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from exporter.cli.flags import Display, Existing, flag, switch, with_options
+from exporter.cli.flags import Existing, flag, switch
+from exporter.cli.option_flags import Display, with_options
 from exporter.cli.output import is_terminal, open_stdout, report, say
 from exporter.cli.runner import Result, perform
 from exporter.errors import UsageError

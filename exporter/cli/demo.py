@@ -10,8 +10,9 @@ import typer
 
 from exporter import contract
 from exporter.cli.advice import advise
-from exporter.cli.flags import Days, Display, Rows, flag, with_options
+from exporter.cli.flags import Days, Rows, flag
 from exporter.cli.nights import Clock, Night, by_the_server, describe_nights, figures_of, live_through, summed_up
+from exporter.cli.option_flags import Display, with_options
 from exporter.cli.output import say
 from exporter.cli.runner import Result, perform, run_until_signal, tell_summary
 from exporter.contract import format_instant

@@ -10,9 +10,9 @@ from typing import Final
 
 import typer
 
-from exporter.cli.flags import Display
 from exporter.cli.lines import LineProgress, ObjectProgress
 from exporter.cli.log import Log, LogFile, open_log, written_to
+from exporter.cli.option_flags import Display
 from exporter.cli.output import is_terminal, say
 from exporter.cli.screen import PlainProgress, Screen, can_draw
 from exporter.errors import UsageError

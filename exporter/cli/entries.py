@@ -10,18 +10,20 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from typing import Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
 from exporter.cli.command_line import typed_names
 from exporter.errors import UsageError
-from exporter.options.config import Config, Entry, load_config
-from exporter.options.config_layers import FILTERS, HOOKS, METRICS_FILE, SYNC_KEYS, alternatives_of
+from exporter.options.config_keys import FILTERS, HOOKS, METRICS_FILE, SYNC_KEYS, alternatives_of
 from exporter.options.config_place import find_config
 from exporter.options.option import Group
 from exporter.store.location import Location, quoted, shell_word
 from exporter.words import did_you_mean
+
+if TYPE_CHECKING:
+    from exporter.options.config import Config, Entry
 
 Command: TypeAlias = Callable[..., None]
 
@@ -56,7 +58,7 @@ _PARAMETER: Final = inspect.Parameter(CONFIG, inspect.Parameter.KEYWORD_ONLY, de
 class _Chosen:
     """Holds the entry whose name was given, and the file if that was."""
 
-    def __init__(self, entry: Entry, file: str | None) -> None:
+    def __init__(self, entry: "Entry", file: str | None) -> None:
         self.entry = entry
         self.file = file
 
@@ -64,7 +66,7 @@ class _Chosen:
 _chosen: ContextVar[_Chosen | None] = ContextVar("chosen", default=None)
 
 
-def current_entry() -> Entry | None:
+def current_entry() -> "Entry | None":
     """Returns the entry of the config file that the running command was given the name of, if it was."""
     chosen = _chosen.get()
     return None if chosen is None else chosen.entry
@@ -101,7 +103,7 @@ def taking_names(command: Command) -> Command:
     return run
 
 
-def find_entry(word: str, config: str | None, keys: Collection[str]) -> Entry | None:
+def find_entry(word: str, config: str | None, keys: Collection[str]) -> "Entry | None":
     """Returns the entry that a word names in the config file, with what it says under `keys`; None for a path or a URL.
 
     Raises `UsageError` for a file that is wrong, and for a word that is neither the name of an entry nor that of a
@@ -111,7 +113,7 @@ def find_entry(word: str, config: str | None, keys: Collection[str]) -> Entry | 
     return None if known is None else known.entry(word, keys)
 
 
-def config_with(word: str, config: str | None) -> Config | None:
+def config_with(word: str, config: str | None) -> "Config | None":
     """Returns the config file that has an entry of this name; None for a path or a URL. Raises as `find_entry`."""
     if _WORD.fullmatch(word) is None:
         if config is not None:
@@ -119,6 +121,9 @@ def config_with(word: str, config: str | None) -> Config | None:
         return None
     if (path := find_config(config, os.environ)) is None:
         return None
+
+    from exporter.options.config import load_config
+
     known = load_config(path, os.environ)
     if word in known.names:
         return known
@@ -156,7 +161,7 @@ def _under_typed(options: Mapping[str, Any]) -> dict[str, Any]:
     return left
 
 
-def _check_end(command: str, entry: Entry) -> None:
+def _check_end(command: str, entry: "Entry") -> None:
     if command == "sync" and (end := next((name for name in _ENDS if name in entry.options), None)):
         raise UsageError(
             f"{entry.name}: the config file gives it {end}, and a sync always reads up to now. Did you mean exporter "
@@ -165,7 +170,7 @@ def _check_end(command: str, entry: Entry) -> None:
 
 
 @contextmanager
-def _choosing(entry: Entry, file: str | None) -> Iterator[None]:
+def _choosing(entry: "Entry", file: str | None) -> Iterator[None]:
     token = _chosen.set(_Chosen(entry, file))
     try:
         yield

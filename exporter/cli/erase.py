@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from exporter.cli.erase_report import describe_erased
-from exporter.cli.flags import Display, Existing, flag, switch, with_options
+from exporter.cli.flags import Existing, flag, switch
+from exporter.cli.option_flags import Display, with_options
 from exporter.cli.runner import Result, perform
 from exporter.clock import wall_clock
 from exporter.errors import UsageError

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from exporter.cli.expire_report import describe_expired, expired_figures
-from exporter.cli.flags import Display, Existing, switch, with_options
+from exporter.cli.flags import Existing, switch
+from exporter.cli.option_flags import Display, with_options
 from exporter.cli.runner import Result, perform
 from exporter.clock import wall_clock
 from exporter.options.option import Group

@@ -2,7 +2,8 @@
 
 import os
 
-from exporter.cli.flags import Destination, Display, MetricsFile, with_options
+from exporter.cli.flags import Destination, MetricsFile
+from exporter.cli.option_flags import Display, with_options
 from exporter.cli.runner import perform, tell_summary
 from exporter.cli.watch import Watch
 from exporter.options.spec import ExportSpec

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TextIO
 
 from exporter.cli.canvas import Canvas, cells
-from exporter.cli.flags import Display
 from exporter.cli.log import Level, Log, key_values
+from exporter.cli.option_flags import Display
 from exporter.cli.screen import bar_line, can_draw, clock_of
 from exporter.fleet.observer import FleetObserver
 from exporter.fleet.outcome import Outcome

@@ -17,7 +17,6 @@ from exporter.cli.manual import read_table
 from exporter.cli.statuses import STATUSES
 from exporter.errors import UsageError
 from exporter.options.option import Group
-from exporter.words import did_you_mean
 
 Rows: TypeAlias = list[tuple[str, str]]
 
@@ -54,6 +53,7 @@ class HelpedCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Returns no arguments. Raises `UsageError` if some are left over, or an option stands in place of a value."""
+        usage.take_as_typed(self, ctx)
         with usage.of_command(ctx):
             rest = super().parse_args(ctx, args)
         names = {name for each in self.params for name in each.opts}
@@ -67,28 +67,6 @@ class HelpedCommand(TyperCommand):
         if rest and not ctx.resilient_parsing:
             raise UsageError(f"{ctx.info_name}: {rest[0]!r} is one argument too many; quote a value that has spaces")
         return rest
-
-
-class HelpedGroup(TyperGroup):
-    """Shows all commands by section, and names the one that a slip was meant for."""
-
-    def get_help(self, ctx: Any) -> str:
-        """Returns the help of the program."""
-        return "\n".join(_top_lines(self, ctx)).rstrip()
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Returns what follows the options that stand before a command."""
-        with usage.of_command(ctx):
-            return super().parse_args(ctx, args)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Returns the command that the first argument names, or the first two. Raises `UsageError` if there is none."""
-        if (both := " ".join(args[:2])) in self.commands:
-            args = [both, *args[2:]]
-        if args[0] not in self.commands and not ctx.resilient_parsing:
-            near = did_you_mean(args[0], self.commands) or " exporter --help lists the commands"
-            raise UsageError(f"there is no command {args[0]}.{near}")
-        return super().resolve_command(ctx, args)
 
 
 def _refuse_own_words(context: Any, rest: list[str]) -> None:
@@ -126,14 +104,18 @@ def _command_lines(command: TyperCommand, context: Any) -> Iterator[str]:
     yield f"More: exporter help{'' if about.topic == 'index' else f' {about.topic}'}"
 
 
+def top_help(group: TyperGroup, context: Any) -> str:
+    """Returns the help of the program."""
+    return "\n".join(_top_lines(group, context)).rstrip()
+
+
 def _top_lines(group: TyperGroup, context: Any) -> Iterator[str]:
     yield from _wrap(group.help or "")
     yield ""
     yield f"Usage: {context.command_path} COMMAND [OPTIONS]"
     yield ""
     for section in Section:
-        names = [name for name in group.commands if name in ABOUT and ABOUT[name].section == section]
-        yield from _section(section, [(name, str(group.commands[name].short_help)) for name in names])
+        yield from _section(section, [(name, about.line) for name, about in ABOUT.items() if about.section == section])
     yield from _section("Options", [_row(each) for each in group.get_params(context)])
     yield from _examples(_TOP_EXAMPLES)
     yield from _section("Learn more", _LEARN_MORE)

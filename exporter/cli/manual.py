@@ -115,7 +115,7 @@ def manual(
     """Show a topic of the manual, or the options of a command and its page; without TOPIC, list the topics."""
     pages = read_pages(folder())
     root = context.find_root()
-    commands: dict[str, Any] = getattr(root.command, "commands", {})
+    group: Any = root.command
     if everything:
         if topic is not None:
             raise UsageError(f"--all shows every page: leave {topic} out")
@@ -125,10 +125,10 @@ def manual(
         lines = [f"  {name:{width}}  {page.line}" for name, page in pages.items()]
         also = textwrap.wrap(f"Also: {', '.join(ALIASES)}.", 80)
         _show("", "\n".join(["Topics of the manual; exporter help TOPIC shows one:", *lines, *also, ""]))
-    elif topic in commands:
-        inner = commands[topic].make_context(topic, [], parent=root, resilient_parsing=True)
-        about = ABOUT.get(topic)
-        page = pages.get(about.topic) if about else None
+    elif topic in ABOUT:
+        _, command, _ = group.resolve_command(root, [topic])
+        inner = command.make_context(topic, [], parent=root, resilient_parsing=True)
+        page = pages.get(ABOUT[topic].topic)
         _show(page.text if page else "", inner.get_help() + "\n\n")
     elif topic in pages:
         _show(pages[topic].text)
@@ -137,7 +137,7 @@ def manual(
         more = f"\nMore: exporter help {name}\n" if title else ""
         _show(section_of(pages[name].text, title).rstrip("\n") + "\n" + more if name in pages else "")
     else:
-        near = did_you_mean(topic, [*pages, *commands, *ALIASES]) or " exporter help lists the topics"
+        near = did_you_mean(topic, [*pages, *ABOUT, *ALIASES]) or " exporter help lists the topics"
         raise UsageError(f"the manual has no topic {topic!r}.{near}")
 
 

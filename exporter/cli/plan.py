@@ -3,7 +3,8 @@
 import os
 from typing import TYPE_CHECKING
 
-from exporter.cli.flags import Destination, Display, with_options
+from exporter.cli.flags import Destination
+from exporter.cli.option_flags import Display, with_options
 from exporter.cli.plan_report import describe_plan, plan_figures
 from exporter.cli.runner import Result, perform
 from exporter.options.spec import ExportSpec

@@ -7,7 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
-from exporter.cli.flags import OneObject, flag, with_options
+from exporter.cli.flags import OneObject, flag
+from exporter.cli.option_flags import with_options
 from exporter.cli.policy_report import describe_policy, policy_figures
 from exporter.cli.runner import show
 from exporter.errors import ProtectionError, UsageError

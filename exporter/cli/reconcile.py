@@ -4,7 +4,8 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from exporter.cli.flags import Display, Existing, StoredSpec, flag, switch, with_options
+from exporter.cli.flags import Existing, flag, switch
+from exporter.cli.option_flags import Display, StoredSpec, with_options
 from exporter.cli.reconcile_report import describe_reconciled, reconciled_figures
 from exporter.cli.runner import Result, perform
 from exporter.clock import wall_clock

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exporter.cli.flags import Display, Existing, MetricsFile, StoredSpec, switch, with_options
+from exporter.cli.flags import Existing, MetricsFile, switch
+from exporter.cli.option_flags import Display, StoredSpec, with_options
 from exporter.cli.recordings_report import describe_recordings, recordings_figures, surprises_of
 from exporter.cli.runner import Result, headings_of, perform
 from exporter.cli.watch import Watch

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from exporter.cli.flags import Existing, with_options
+from exporter.cli.flags import Existing
+from exporter.cli.option_flags import with_options
 from exporter.cli.output import is_terminal
 from exporter.cli.runner import run_until_signal
 from exporter.errors import UsageError

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exporter.cli.entries import Command, config_with
 from exporter.cli.log import open_log, written_to
@@ -13,10 +13,11 @@ from exporter.cli.output import say
 from exporter.cli.runner import tell_of_end
 from exporter.cli.watch import Watch, noting_whether_told
 from exporter.errors import ExporterError, UsageError
-from exporter.options.config import Config, destination_of, metrics_file_of
-from exporter.options.config_values import absolute
 from exporter.options.hooks import Hooks
 from exporter.store.location import Location, in_full, parse_location
+
+if TYPE_CHECKING:
+    from exporter.options.config import Config
 
 
 def telling_refusals(command: Command) -> Command:
@@ -58,8 +59,11 @@ def _watch_of(command: str, given: dict[str, Any]) -> Watch | None:
     return _watch_of_entry(command, config, word, typed)
 
 
-def _watch_of_entry(command: str, config: Config, name: str, typed: str | None) -> Watch:
+def _watch_of_entry(command: str, config: "Config", name: str, typed: str | None) -> Watch:
     """Returns the watch of an entry, without what needs a variable that is not set."""
+    from exporter.options.config import destination_of, metrics_file_of
+    from exporter.options.config_values import absolute
+
     layer, variables = config.layers[name], config.variables(name)
     # What stands in the file still says which destination is meant.
     where = str(layer.keys["destination"].value)

@@ -4,7 +4,8 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from exporter.cli.flags import Display, Existing, flag, with_options
+from exporter.cli.flags import Existing, flag
+from exporter.cli.option_flags import Display, with_options
 from exporter.cli.runner import Result, perform
 from exporter.cli.upkeep_report import describe_rekeyed
 from exporter.keys import NEW_DATA_VARIABLE

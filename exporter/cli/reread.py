@@ -5,7 +5,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from exporter.cli.erase_report import describe_kept_out
-from exporter.cli.flags import Display, Existing, StoredSpec, switch, with_options
+from exporter.cli.flags import Existing, switch
+from exporter.cli.option_flags import Display, StoredSpec, with_options
 from exporter.cli.report import describe_reread
 from exporter.cli.runner import Result, perform, tell_summary
 from exporter.cli.times import period_figures

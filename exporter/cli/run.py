@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 
 from exporter.cli.display import check_display
-from exporter.cli.flags import Display, flag, switch, with_options
+from exporter.cli.flags import flag, switch
 from exporter.cli.fleet_display import open_fleet_display
 from exporter.cli.fleet_report import describe_outcomes, fleet_figures
 from exporter.cli.lifeline import CONTENT_VARIABLE
 from exporter.cli.log import open_log, written_to
 from exporter.cli.machine import translating
+from exporter.cli.option_flags import Display, with_options
 from exporter.cli.output import report, say
 from exporter.cli.runner import run_until_signal
 from exporter.errors import UsageError

@@ -13,8 +13,8 @@ import typer
 
 from exporter.cli.display import Observers, Shown, open_display
 from exporter.cli.erase_report import describe_kept_out
-from exporter.cli.flags import Display
 from exporter.cli.machine import translating
+from exporter.cli.option_flags import Display
 from exporter.cli.output import fail_in_json, is_terminal, report
 from exporter.cli.query import describe_reading
 from exporter.cli.recordings_report import kept_of, recordings_figures, surprises_of

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from exporter.cli.flags import flag, with_options
+from exporter.cli.flags import flag
+from exporter.cli.option_flags import with_options
 from exporter.errors import UsageError
 from exporter.model import ALL_TABLES
 from exporter.options.option import Group

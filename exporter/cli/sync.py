@@ -5,7 +5,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from exporter.cli.erase_report import describe_kept_out
-from exporter.cli.flags import Destination, Display, MetricsFile, flag, switch, with_options
+from exporter.cli.flags import Destination, MetricsFile, flag, switch
+from exporter.cli.option_flags import Display, with_options
 from exporter.cli.report import describe_synced, synced_figures
 from exporter.cli.runner import Result, perform, tell_summary
 from exporter.cli.watch import Watch

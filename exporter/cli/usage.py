@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import typer
@@ -24,6 +25,23 @@ def of_command(context: Any) -> Iterator[None]:
     except Refusal as error:
         error.ctx = context  # type: ignore[attr-defined]
         raise
+
+
+def take_as_typed(command: Any, context: Any) -> None:
+    """Lets a command take each value as it was typed, and not through the validator that typer would make for each.
+
+    Loading what makes them took longer than all else that is done for a command line.
+    """
+    for each in command.get_params(context):
+        each.process_value = partial(_process, each)
+
+
+def _process(parameter: Any, context: Any, value: Any) -> Any:
+    if parameter.required and parameter.value_is_missing(value):
+        return type(parameter).process_value(parameter, context, value)  # which says what is missing
+    if value is None and (parameter.multiple or parameter.nargs == -1):
+        value = ()
+    return value if parameter.callback is None else parameter.callback(context, parameter, value)
 
 
 def describe(error: Any) -> str:

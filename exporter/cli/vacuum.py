@@ -4,7 +4,8 @@ import os
 from functools import partial
 from typing import Annotated
 
-from exporter.cli.flags import Existing, OneObject, flag, switch, with_options
+from exporter.cli.flags import Existing, OneObject, flag, switch
+from exporter.cli.option_flags import with_options
 from exporter.cli.runner import run_until_signal, show
 from exporter.cli.upkeep_report import describe_vacuumed
 from exporter.clock import wall_clock

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from exporter.cli.flags import Display, Existing, flag, switch, with_options
+from exporter.cli.flags import Existing, flag, switch
+from exporter.cli.option_flags import Display, with_options
 from exporter.cli.output import report
 from exporter.cli.runner import Result, perform
 from exporter.cli.upkeep_report import describe_drops, describe_verified, verified_figures

@@ -11,7 +11,8 @@ from typing import Any, Final, TypeVar, cast, get_args
 from exporter import route
 from exporter.contract import TOKEN_VARIABLE
 from exporter.errors import UsageError
-from exporter.options.config_layers import HINTS, SPEC_KEYS, SYNC_KEYS, Command, Layer, read_layers, token_variables_in
+from exporter.options.config_keys import SYNC_KEYS, TOKEN_OPTIONS
+from exporter.options.config_layers import HINTS, SPEC_KEYS, Command, Layer, read_layers, token_variables_in
 from exporter.options.config_place import CHECKED
 from exporter.options.config_values import (
     Variables,
@@ -22,7 +23,6 @@ from exporter.options.config_values import (
     variables_in,
     with_value,
 )
-from exporter.options.credentials import TOKEN_OPTIONS
 from exporter.options.dialect import in_keywords
 from exporter.options.hooks import Hooks
 from exporter.options.mistakes import Mistakes

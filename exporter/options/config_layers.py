@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias, get_type_hints
 
 from exporter.errors import UsageError
+from exporter.options.config_keys import ALTERNATIVES, FILTERS, HOOKS, SYNC_KEYS, alternatives_of
 from exporter.options.config_values import check_token, check_value, variables_in
-from exporter.options.credentials import TOKEN_OPTIONS
 from exporter.options.hooks import Hooks
 from exporter.options.mistakes import Mistakes
 from exporter.options.spec import OPTIONS, ExportSpec
@@ -20,10 +20,6 @@ from exporter.words import did_you_mean
 Command: TypeAlias = Literal["sync", "export"]
 #: Keys of `ExportSpec`, with those that have no flag.
 SPEC_KEYS: Final = (*OPTIONS, "token", "base_url")
-HOOKS: Final = "hooks"
-METRICS_FILE: Final = "metrics_file"
-FILTERS: Final = "filters"
-SYNC_KEYS: Final = ("refilter", "keep_generations")
 HINTS: Final[dict[str, Any]] = {
     **get_type_hints(ExportSpec),
     "command": Command,
@@ -32,13 +28,6 @@ HINTS: Final[dict[str, Any]] = {
     "metrics_file": str,
     "extends": str,
 }
-#: Keys of which one is given at most: what gives one of them replaces another below it.
-ALTERNATIVES: Final = (
-    ("since", "created_after"),
-    ("until", "created_before"),
-    ("fields", "exclude_fields"),
-    TOKEN_OPTIONS,
-)
 #: Words that a command line would take for a command, today or later.
 RESERVED: Final = frozenset((
     "accept", "audit", "changes", "check", "compact", "convert", "demo", "erase", "expire", "export", "help", "keygen",
@@ -96,11 +85,6 @@ def _named_filters(keys: Mapping[str, Node]) -> set[str]:
 def without_members(node: Node, names: Collection[str]) -> Node:
     """Returns a table without these members."""
     return replace(node, value={name: value for name, value in node.value.items() if name not in names})
-
-
-def alternatives_of(key: str) -> tuple[str, ...]:
-    """Returns the keys that are not given together with this one, and itself."""
-    return next((group for group in ALTERNATIVES if key in group), (key,))
 
 
 def read_layers(root: Node) -> dict[str, Layer]:

@@ -6,19 +6,16 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
 
 from exporter.bearer import ReadToken, TokenSource
 from exporter.contract import ORGANIZATION_VARIABLE, PERSONAL_TOKEN_PREFIX, TOKEN_PREFIXES, TOKEN_VARIABLE
 from exporter.errors import InterruptedExportError, UsageError
 from exporter.keys import read_private
+from exporter.options.config_keys import TOKEN_OPTIONS
 from exporter.options.parse import flag_of
 from exporter.options.token_command import split_command, token_printed_by
 from exporter.settings import Credentials
 from exporter.signals import listening
-
-#: The options of which only one may say where the token is. Without any, it is in the environment.
-TOKEN_OPTIONS: Final = ("token", "token_file", "token_command")
 
 
 def check_sources(token: str | None, file: Path | str | None, command: str | Sequence[str] | None) -> None:

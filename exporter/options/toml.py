@@ -2,7 +2,6 @@
 
 import json
 import re
-import tomllib
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -132,6 +131,8 @@ def read_toml(path: Path, content: bytes | None = None) -> Node:
 
     Raises `UsageError`, for a file that is too large or no TOML also.
     """
+    import tomllib
+
     text = _text_of(path, read_content(path) if content is None else content)
     if _DOTTED.search(text):
         raise UsageError(f"{path}: {_TOO_DEEP}")
@@ -230,6 +231,8 @@ class _Scan:
         self.positions.setdefault(place, (line, self._at() - self._lines[line - 1] + 1))
 
     def _key(self, table: Place, *, is_header: bool = False) -> Place:
+        import tomllib
+
         place, is_behind = table, False
         while (sign := self._skip()) not in (None, "=", "]"):
             if sign != ".":

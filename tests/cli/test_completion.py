@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli.about import ABOUT
-from exporter.cli.flags import Display
+from exporter.cli.option_flags import Display
 from exporter.contract import FIELD_NAMES, FILTERS_BY_NAME, STATUSES
 from exporter.options.option import options_of
 from exporter.options.parse import flag_of

@@ -13,8 +13,10 @@ import pytest
 import typer.main
 
 from exporter.cli import app, main
+from exporter.cli.about import ABOUT
 from exporter.cli.advice import advise
 from exporter.cli.command_line import remembering
+from exporter.cli.commands import load_command
 from exporter.cli.entries import current_entry
 from exporter.cli.watch import Watch
 from exporter.contract import parse_timestamp
@@ -259,7 +261,7 @@ def test_no_export_can_have_the_name_of_a_command() -> None:
 
 
 def test_every_command_with_a_destination_takes_a_name(file: Path) -> None:
-    commands = COMMANDS.commands  # type: ignore[attr-defined]
+    commands = {name: load_command(name) for name in ABOUT}
     options = {name: {each.name for each in command.params} for name, command in commands.items()}
     lack = {name for name, names in options.items() if "destination" in names and "config" not in names}
     assert lack == {"demo"}

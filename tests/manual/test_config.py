@@ -9,7 +9,8 @@ import exporter
 from exporter.cli import main
 from exporter.errors import UsageError
 from exporter.options.config import load_config
-from exporter.options.config_layers import ALTERNATIVES, KEYS, SECTIONS, SPEC_KEYS
+from exporter.options.config_keys import ALTERNATIVES
+from exporter.options.config_layers import KEYS, SECTIONS, SPEC_KEYS
 from tests.toolkit.manual import PAGES, in_code
 
 PAGE = PAGES["config"]

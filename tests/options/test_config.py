@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from exporter.errors import UsageError
 from exporter.options.config import Entry, load_config
+from exporter.options.config_keys import TOKEN_OPTIONS
 from exporter.options.config_layers import Layer
 from exporter.options.config_place import find_config
-from exporter.options.credentials import TOKEN_OPTIONS
 from exporter.options.hooks import HookCommand
 from exporter.options.spec import ExportSpec
 from exporter.options.toml import Document, Node

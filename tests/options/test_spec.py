@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from exporter.cli import main
 from exporter.cli.export import export
-from exporter.cli.flags import Display
+from exporter.cli.option_flags import Display
 from exporter.contract import DAY, FILTERS, FilterKind, parse_timestamp
 from exporter.errors import ExporterError, UsageError
 from exporter.jobs.summary import Summary

@@ -23,14 +23,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, urljoin
-
-from yarl import URL
 
 from exporter.errors import RefusedAddressError, UsageError
 from exporter.fetch.media.public import is_public
 from exporter.route import Proxy, choose_proxy
+
+if TYPE_CHECKING:
+    from yarl import URL
 
 Network: TypeAlias = IPv4Network | IPv6Network
 #: As in `socket.getaddrinfo`: family, type, protocol, canonical name, and the socket's address.
@@ -61,7 +62,7 @@ class Target:
     `host` is a name in lower case, or an address without brackets.
     """
 
-    url: URL = field(repr=False)
+    url: "URL" = field(repr=False)
     host: str
     is_home: bool
 
@@ -90,6 +91,8 @@ class AddressRule:
             raise RefusedAddressError(f"{host}: {refusal}")
         is_home = _is_literal(host) or bool(self._departure(scheme, host, port))
         authority = f"[{host}]" if ":" in host else host
+        from yarl import URL
+
         return Target(URL(f"{scheme}://{authority}:{port}{rest}", encoded=True), host, is_home)
 
     def redirected(self, target: Target, location: str) -> Target:
@@ -210,7 +213,7 @@ def _split(url: str) -> tuple[str, str, int, str]:
     return scheme, host, port, rest if rest.startswith("/") else f"/{rest}"
 
 
-def _joined(base: URL, location: str) -> str:
+def _joined(base: "URL", location: str) -> str:
     try:
         return urljoin(str(base), location)
     except ValueError:
