@@ -157,7 +157,7 @@ def test_it_has_the_names_of_the_design() -> None:
 @given(text=st.text(max_size=9), count=st.integers(min_value=0, max_value=10**30), name=st.text(max_size=9))
 def test_its_text_is_laid_out_as_pythons(text: str, count: int, name: str) -> None:
     change = whole({text: count}, organization=text, unproven=(Unproven(DAY_0, 1, text),))
-    state = replace(state_of(change), software={name: text})
+    state = replace(state_of(change), author=Author(run="r", host="h", pid=1, software={name: text}))
     manifest = render_manifest(state, schemas=SCHEMAS)
     assert manifest == json.dumps(json.loads(manifest), indent=2, ensure_ascii=False).encode() + b"\n"
     assert json.loads(manifest)["organization"] == text
