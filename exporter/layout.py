@@ -13,6 +13,7 @@
       _iceberg/conversations/metadata/
       _exporter/
         commits/00000001.json
+        checkpoints/00000064.json       what the commits up to that one fold to
         staging/….partial
         quarantine/….jsonl      rows that fit no column; `….jsonl.enc` if they are encrypted
         erasures/00000017.json  the certificate of what commit 17 erased
@@ -40,6 +41,7 @@ MANIFEST: Final = "_manifest.json"
 SUCCESS: Final = "_SUCCESS"
 PRIVATE: Final = "_exporter"
 COMMITS: Final = f"{PRIVATE}/commits"
+CHECKPOINTS: Final = f"{PRIVATE}/checkpoints"
 STAGING: Final = f"{PRIVATE}/staging"
 QUARANTINE: Final = f"{PRIVATE}/quarantine"
 CHANGES: Final = f"{PRIVATE}/changes"
@@ -61,6 +63,7 @@ ENCRYPTED: Final = ".enc"
 ICEBERG: Final = "_iceberg"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _COMMIT = re.compile(re.escape(COMMITS) + r"/(\d{8})\.json", re.ASCII)
+_CHECKPOINT = re.compile(re.escape(CHECKPOINTS) + r"/(\d{8})\.json", re.ASCII)
 _PARTITION: Final = rf"(?:(?:{'|'.join(PARTITION_KEYS)})=[0-9TW+-]+/)?"
 _PART = re.compile(rf"(?:{'|'.join(ALL_TABLES)})/{_PARTITION}part-{_NAME.pattern}\.parquet", re.ASCII)
 _MEDIA = re.compile(rf"{MEDIA}/{_PARTITION}[0-9a-f]{{64}}\.[a-z0-9]{{1,8}}(?:{re.escape(ENCRYPTED)})?", re.ASCII)
@@ -107,6 +110,17 @@ def erasure_path(number: int) -> str:
 def commit_number(path: str) -> int | None:
     """Inverts `commit_path`; returns None for any other path."""
     match = _COMMIT.fullmatch(path)
+    return int(match.group(1)) if match else None
+
+
+def checkpoint_path(number: int) -> str:
+    """Returns where the checkpoint of commit `number` lies."""
+    return f"{CHECKPOINTS}/{number:08d}.json"
+
+
+def checkpoint_number(path: str) -> int | None:
+    """Inverts `checkpoint_path`; returns None for any other path."""
+    match = _CHECKPOINT.fullmatch(path)
     return int(match.group(1)) if match else None
 
 

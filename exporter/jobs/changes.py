@@ -1,6 +1,6 @@
 """Gives what has changed in an export between two generations, net: `exporter changes`. It changes nothing."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +20,7 @@ from exporter.jobs.change_survey import Survey
 from exporter.jobs.dataset import load_table, schema_of, table_schema
 from exporter.keys import NO_KEYS, Keys
 from exporter.layout import CONVERSATIONS
-from exporter.log.commits import load_commits
-from exporter.log.fold import apply
+from exporter.log.commits import load_commits, load_state, load_states
 from exporter.log.net_changes import ChangedRow, Touched
 from exporter.log.state import Commit, State
 from exporter.model import TABLES, TURNS, ChangesFile
@@ -54,14 +53,14 @@ async def changes(
         raise UsageError(f"--table {table}: no such table to follow.{near}")
     async with open_store(location) as store:
         manifest, shown = await load_table(store, table)
-        commits = await load_commits(store)
-        states = _States.of(commits, since, to)
+        states = await _States.of(store, since, to)
+        commits = await load_commits(store, since, states.after.number) if since else []
         schema = table_schema(schema_of(shown), manifest.request.partition_by)
         try:
             return await _feed(store, commits, states, table, schema, keys)
         except (DamagedPartError, UnreadableFileError) as error:
             # What a later commit has replaced is no damage.
-            if len(await load_commits(store)) > len(commits):
+            if (await load_state(store)).number > states.head.number:
                 raise StoreError(
                     f"{location}: another command has changed the export while its changes were looked up. Run again"
                 ) from error
@@ -77,20 +76,17 @@ class _States:
         self.head = head
 
     @classmethod
-    def of(cls, commits: Collection[Commit], since: int, to: int | None) -> "_States":
-        """Raises `UsageError` for a generation that does not exist, and `DamagedLogError`."""
-        last = len(commits) if to is None else to
+    async def of(cls, store: Store, since: int, to: int | None) -> "_States":
+        """Raises `UsageError` for a generation that does not exist, and `StoreError`."""
+        head = await load_state(store)
+        last = head.number if to is None else to
         for option, number, least in (("--to-generation", last, 1), ("--from-generation", since, 0)):
-            if not least <= number <= len(commits):
-                raise UsageError(f"{option} {number}: the generations are {least} to {len(commits)}")
+            if not least <= number <= head.number:
+                raise UsageError(f"{option} {number}: the generations are {least} to {head.number}")
         if since > last:
             raise UsageError(f"--from-generation {since}: is after --to-generation {last}")
-        state = before = after = State()
-        for commit in commits:
-            state = apply(state, commit)
-            before = state if state.number <= since else before
-            after = state if state.number <= last else after
-        return cls(before, after, state)
+        states = {**await load_states(store, {since, last} - {head.number}), head.number: head}
+        return cls(states[since], states[last], head)
 
 
 async def _feed(
@@ -102,7 +98,7 @@ async def _feed(
     if since:
         _check_known(store.location, states, commits)
         told = {one.number: states.head.changes[path] for path, one in states.head.feed.told.items()}
-        for commit in commits[since : after.number]:
+        for commit in commits:
             file = told.get(commit.number)
             touched.note(commit.change, () if file is None else await _changed_rows(store, file, ciphers))
     rows_of = PartRows.of(store, ciphers)
@@ -114,12 +110,8 @@ async def _feed(
 
 def _check_known(location: Location, states: _States, commits: list[Commit]) -> None:
     """Raises `ChangesGoneError` if a commit between both ends did not say, or no longer says, what it has changed."""
-    since, after, head = states.before.number, states.after.number, states.head.feed
-    changed = (
-        commit.number
-        for commit in commits[since:after]
-        if any(file.in_place_of is None for file in commit.change.changed)
-    )
+    since, head = states.before.number, states.head.feed
+    changed = (commit.number for commit in commits if any(file.in_place_of is None for file in commit.change.changed))
     told = {one.number for one in head.told.values()}
     if since < states.after.feed.start or not told.issuperset(changed):
         raise ChangesGoneError(

@@ -14,8 +14,7 @@ from exporter.encode.recordings import recordings_schema
 from exporter.encode.schema import arrow_schema, partition_field, turns_schema
 from exporter.errors import DestinationError, UsageError
 from exporter.layout import CONVERSATIONS, MANIFEST
-from exporter.log.commits import load_commits
-from exporter.log.fold import fold
+from exporter.log.commits import load_state, load_states
 from exporter.log.published import Manifest, ManifestFile, ManifestTable, read_manifest
 from exporter.partitions import key_of
 from exporter.run.encryption import ReaderKeys, reader_keys
@@ -106,10 +105,11 @@ async def load_table(store: Store, table: str) -> tuple[Manifest, ManifestTable]
 
 
 async def _files_then(store: Store, table: str, generation: int) -> list[ManifestFile]:
-    commits = await load_commits(store)
-    if not 1 <= generation <= len(commits):
-        raise UsageError(f"generation {generation}: the generations are 1 to {len(commits)}")
-    live = sorted(fold(commits[:generation]).files.values(), key=lambda file: (file.window, file.path))
+    last = (await load_state(store)).number
+    if not 1 <= generation <= last:
+        raise UsageError(f"generation {generation}: the generations are 1 to {last}")
+    then = (await load_states(store, (generation,)))[generation]
+    live = sorted(then.files.values(), key=lambda file: (file.window, file.path))
     wanted = [ManifestFile(file.path, file.partition, file.key) for file in live if file.table == table]
     gone = {file.path for file in wanted} - set(await store.list(table))
     if gone:

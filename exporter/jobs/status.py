@@ -1,6 +1,5 @@
 """`exporter status` shows what a destination has, how complete it is, and which run holds it. It changes nothing."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,12 +13,11 @@ from exporter.jobs.protection_result import Encrypted, Protection, encrypted_of,
 from exporter.jobs.recordings_result import RecordingsResult, summarize_recordings
 from exporter.jobs.requested import Requested, withheld_of
 from exporter.lake.kept import KeptTables, kept_tables
-from exporter.log.commits import load_commits
+from exporter.log.commits import load_state
 from exporter.log.doubts import spans_of
-from exporter.log.fold import fold
 from exporter.log.journal import RunRecord, has_ended, read_last_run
 from exporter.log.manifest import check_not_behind
-from exporter.log.state import Commit, Hydrated, State, StateName, state_name
+from exporter.log.state import Hydrated, State, StateName, state_name
 from exporter.model import Counters
 from exporter.run.reconcile import stored_export
 from exporter.run.recording_outcomes import Tally
@@ -162,15 +160,13 @@ async def status(
     Raises `DestinationError` if there is no export, and `StoreError` if its log is damaged.
     """
     async with open_store(destination) as store:
-        commits = await load_commits(store)
-        state = fold(commits)
+        state = await load_state(store)
         request, range_ = stored_export(state, destination)
         if check:
             await check_not_behind(store, state)
         holder, last_run = await store.lock_holder(), await read_last_run(store)
-        author = commits[-1].author
         # Without any line, the journal may be lost: then only an export that is not whole tells of a kill.
-        told = state.is_whole if last_run is None else await has_ended(store, author.run)
+        told = state.is_whole if last_run is None else await has_ended(store, state.runs[-1])
         remains = holder is None and await may_remain(store, state)
     times = state.doubts.times
     found = Status(
@@ -196,7 +192,7 @@ async def status(
         updates_since=to_datetime(state.read_since),
         holder=None if holder is None else str(holder),
         last_run=last_run,
-        unended_run=None if told or holder is not None else _unended(commits),
+        unended_run=None if told or holder is not None else _unended(state),
         organization=state.organization,
         request=request,
         file_mode=state.file_mode,
@@ -230,8 +226,9 @@ def _erasures(state: State) -> Erasures:
     )
 
 
-def _unended(commits: Sequence[Commit]) -> UnendedRun:
-    """Returns the run that wrote the last of `commits`; it started when it wrote its first one."""
-    author = commits[-1].author
-    first = next(commit for commit in commits if commit.author.run == author.run)
-    return UnendedRun(run=author.run, started_at=to_datetime(first.committed_at), host=author.host, pid=author.pid)
+def _unended(state: State) -> UnendedRun | None:
+    """Returns the run that wrote the last commit; it started when it wrote its first one."""
+    author, began = state.author, state.run_began
+    if author is None or began is None:
+        return None
+    return UnendedRun(run=author.run, started_at=to_datetime(began), host=author.host, pid=author.pid)

@@ -17,8 +17,8 @@ from exporter.encode.tables import Tables
 from exporter.errors import DestinationError, ForeignTableError, StoreError, UsageError
 from exporter.lake.kept import table_names
 from exporter.lake.place import LakePlace
-from exporter.lake.table import LakeTable, Step, TableContents, files_of, next_step, readable, states_at
-from exporter.log.commits import check_not_overtaken, load_commits
+from exporter.lake.table import LakeTable, Step, TableContents, files_of, next_step, readable
+from exporter.log.commits import check_not_overtaken, load_states
 from exporter.log.state import State
 from exporter.model import TableFormat
 from exporter.progress import Observer
@@ -129,7 +129,7 @@ async def count_losing(store: Store, state: State, files: Collection[str]) -> in
         for table in tables:
             await to_thread.run_sync(table.read)
         by_table = [await to_thread.run_sync(table.generations) for table in tables]
-        states = states_at(await load_commits(store), {number for numbers in by_table for number in numbers})
+        states = await load_states(store, {number for numbers in by_table for number in numbers})
         gone = frozenset(files)
         return sum(
             not gone.isdisjoint(files_of(states[number], table.name))
@@ -200,7 +200,7 @@ async def expire(store: Store, state: State, files: Collection[str], *, dry_run:
         generations = {number for table in tables for number in await to_thread.run_sync(table.generations)}
         if not dry_run:
             there = ({*state.files} | state.kept) - gone
-            left = readable(states_at(await load_commits(store), generations), there)
+            left = readable(await load_states(store, generations), there)
             for table in tables:
                 # A run that was overtaken would take out what the other one has written.
                 await check_not_overtaken(store, state)
@@ -246,7 +246,7 @@ async def steps_to(
     generations = {one.generation for one in shown if one is not None} - {state.number}
     then = {state.number: state}
     if generations:
-        then |= states_at(await load_commits(store), generations)
+        then |= await load_states(store, generations)
     return [
         (one, next_step(table, one, then[one.generation if one else state.number], state))
         for table, one in zip(tables, shown, strict=True)

@@ -5,14 +5,12 @@ with the generation; so it never shows what is half done, and a run that was kil
 it showed at its last generation is known from the log: if it shows something else, others have written to it.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from exporter.errors import DamagedLogError, ForeignTableError
-from exporter.layout import commit_path
-from exporter.log.fold import apply
-from exporter.log.state import Commit, State
+from exporter.errors import ForeignTableError
+from exporter.log.state import State
 from exporter.model import DataFile
 
 #: The property of a table's version that names its generation, for readers who look for it.
@@ -90,24 +88,6 @@ def _describe(found: Mapping[str, object], made: Mapping[str, object]) -> str:
     if missing:
         return f"{len(missing):,} files were taken out of it, such as {missing[0]}"
     return "it gives other sizes or rows for its files than the exporter did"
-
-
-def states_at(commits: Iterable[Commit], generations: Collection[int]) -> dict[int, State]:
-    """Returns the states at these generations; 0 is that of an export that has not begun.
-
-    Raises `DamagedLogError` for a generation that the log does not reach.
-    """
-    state, found = State(), {0: State()}
-    for commit in commits:
-        state = apply(state, commit)
-        if state.number in generations:
-            found[state.number] = state
-    if generations and max(generations) > state.number:
-        raise DamagedLogError(
-            commit_path(state.number + 1),
-            f"missing: a table rests on {max(generations)} commits, and there are {state.number}. Restore them",
-        )
-    return found
 
 
 def readable(states: Mapping[int, State], there: Set[str]) -> set[int]:

@@ -92,6 +92,7 @@ async def holding(store: Store, run: Run, find_cipher: FindCipher = without_ciph
                 if await may_remain(store, log.state):
                     await take_remains_away(store, log, repairs=run.command == "verify")
                 yield Claim(store, run.name, log, part_names(run.name), None if cipher is None else cipher.encryption)
+            await log.end()
     except ExporterError as error:
         with suppress(StoreError):
             await withdraw(store, run.name)

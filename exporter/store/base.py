@@ -126,8 +126,8 @@ class Store(Protocol):
         A killed process may leave the file at both paths, but never at neither.
         """
 
-    async def list(self, prefix: str) -> list[str]:
-        """Returns the paths of all files in the directory `prefix` and below, sorted."""
+    async def list(self, prefix: str, after: str = "") -> list[str]:
+        """Returns the paths of all files in the directory `prefix` and below, sorted: those behind the path `after`."""
 
     async def sizes(self, paths: Collection[str]) -> Mapping[str, int]:
         """Returns the size in bytes of each file among `paths` that exists."""

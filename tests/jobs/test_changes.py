@@ -26,7 +26,8 @@ from exporter.jobs.sync import sync
 from exporter.jobs.vacuum import vacuum
 from exporter.keys import DATA_VARIABLE, NO_KEYS, Keys
 from exporter.log.commits import load_commits, load_state
-from exporter.log.state import Commit
+from exporter.log.fold import fold
+from exporter.log.state import State
 from exporter.model import TABLES
 from exporter.privacy import EncryptionMode
 from exporter.progress import Quiet
@@ -112,13 +113,12 @@ async def test_what_cannot_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         fourth = await synced(root, source)
         with pytest.raises(StoreError, match="no longer there; another command may have replaced it"):
             list(feed)
-        commits = load_commits
 
-        async def late(store: Store) -> list[Commit]:
-            monkeypatch.setattr("exporter.jobs.changes.load_commits", commits)
-            return (await commits(store))[:-1]
+        async def late(store: Store) -> State:
+            monkeypatch.setattr("exporter.jobs.changes.load_state", load_state)
+            return fold((await load_commits(store))[:-1])
 
-        monkeypatch.setattr("exporter.jobs.changes.load_commits", late)
+        monkeypatch.setattr("exporter.jobs.changes.load_state", late)
         with pytest.raises(StoreError, match="changed the export while its changes were looked up"):
             await give(root, first)
 

@@ -111,9 +111,13 @@ async def test_a_lost_answer_changes_nothing(gated: TablePlace, s3: S3, fault: s
 
     s3.gate.answers = answers
     states = {1: state(1, parts[:2]), 2: state(2, parts[1:])}
+
+    async def load_states(*_: object) -> dict[int, State]:
+        return {**states, 0: State()}
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(follow, "check_not_overtaken", nothing)
-        patch.setattr(follow, "states_at", lambda *_: {**states, 0: State()})
+        patch.setattr(follow, "load_states", load_states)
         for number, schema in ((1, SCHEMA), (2, WIDER)):
             for _ in range(3):  # a store that says conflict although nothing was done needs another run
                 table = DeltaLog(gated.lake(), "conversations", "x", schema, "created_date")

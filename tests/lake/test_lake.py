@@ -21,15 +21,16 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from exporter.contract import DAY, HOUR
 from exporter.coverage import Interval
-from exporter.errors import DamagedLogError, DestinationError, ForeignTableError, StoreError
+from exporter.errors import DestinationError, ForeignTableError, StoreError
 from exporter.lake import catalogs, delta
 from exporter.lake import place as lake_place
 from exporter.lake.delta import DeltaLog
 from exporter.lake.follow import check_place
 from exporter.lake.iceberg import IcebergTable
 from exporter.lake.place import LakePlace
-from exporter.lake.table import LakeTable, Step, TableContents, files_of, next_step, readable, states_at
+from exporter.lake.table import LakeTable, Step, TableContents, files_of, next_step, readable
 from exporter.layout import part_path
+from exporter.log.fold import fold
 from exporter.log.state import FORMAT_VERSION, Author, Commit, State
 from exporter.model import Change, DataFile, TableFormat
 from exporter.partitions import key_of, partition_of
@@ -649,15 +650,8 @@ def log(count: int, seed: int) -> list[Commit]:
 
 
 @given(st.integers(1, 12), st.sets(st.integers(1, 12)), st.integers(0, 1000))
-def test_states_of_generations(count: int, generations: set[int], seed: int) -> None:
+def test_a_generation_is_readable_while_all_its_parts_are_there(count: int, generations: set[int], seed: int) -> None:
     commits = log(count, seed)
-    if generations and max(generations) > count:
-        with pytest.raises(DamagedLogError, match=f"rests on {max(generations)} commits"):
-            states_at(commits, generations)
-        return
-    found = states_at(commits, generations)
-    assert found.keys() == generations | {0}
-    assert all(one.number == number for number, one in found.items())
-    last = states_at(commits, {count})[count]
-    there = set(last.files)
+    found = {number: fold(commits[:number]) for number in generations if number <= count}
+    there = set(fold(commits).files)
     assert readable(found, there) == {number for number, one in found.items() if set(one.files) <= there}

@@ -201,7 +201,7 @@ async def test_a_damaged_commit_is_named(
     path = store.root / commit_path(2)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(error, match=says) as raised:
-        await load_state(store)
+        await load_state(LocalStore(store.root))
     assert commit_path(2) in str(raised.value)
 
 
@@ -211,4 +211,4 @@ async def test_a_missing_commit_is_named(store: LocalStore) -> None:
     await log.append(committed_at=3)
     await store.delete(commit_path(2))
     with pytest.raises(StoreError, match=r"00000002\.json: missing"):
-        await load_state(store)
+        await load_state(LocalStore(store.root))

@@ -81,7 +81,7 @@ class LocalStore:
         return await to_thread.run_sync(_read, self.locate(path))
 
     async def read_all(self, paths: Collection[str]) -> list[bytes | None]:
-        return [await self.read(path) for path in paths]
+        return await to_thread.run_sync(_read_all, [self.locate(path) for path in paths])
 
     async def create(self, path: str, data: bytes) -> bool:
         return await self._write(path, data, self._place_new)
@@ -99,8 +99,8 @@ class LocalStore:
     async def move(self, path: str, to: str) -> None:
         await to_thread.run_sync(self._move, self.locate(path), self.locate(to))
 
-    async def list(self, prefix: str) -> list[str]:
-        return await to_thread.run_sync(_list, self.root, self.locate(prefix))
+    async def list(self, prefix: str, after: str = "") -> list[str]:
+        return await to_thread.run_sync(_list, self.root, self.locate(prefix), after)
 
     async def sizes(self, paths: Collection[str]) -> Mapping[str, int]:
         return await to_thread.run_sync(sizes_of, self.root, paths)
@@ -273,14 +273,18 @@ def _read(file: Path) -> bytes | None:
     return None
 
 
-def _list(root: Path, directory: Path) -> list[str]:
+def _read_all(files: Collection[Path]) -> list[bytes | None]:
+    return [_read(file) for file in files]
+
+
+def _list(root: Path, directory: Path, after: str) -> list[str]:
     def fail(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             raise error
 
     with reporting(directory):
-        return sorted(
-            (Path(parent) / name).relative_to(root).as_posix()
-            for parent, _, names in os.walk(directory, onerror=fail)
-            for name in names
-        )
+        found: list[str] = []
+        for parent, _, names in os.walk(directory, onerror=fail):
+            prefix = Path(parent).relative_to(root).as_posix()
+            found += (path for name in names if (path := f"{prefix}/{name}") > after)
+        return sorted(found)

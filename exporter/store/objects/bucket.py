@@ -112,11 +112,13 @@ class Bucket:
             "is there that they wrote. Run again to resume"
         )
 
-    def sizes(self, prefix: str) -> dict[str, int]:
-        """Returns the sizes of all objects in the directory `prefix` (empty for everywhere) and below."""
+    def sizes(self, prefix: str, after: str = "") -> dict[str, int]:
+        """Returns the sizes of all objects in the directory `prefix` (empty for everywhere) and below, behind the path
+        `after`."""
 
         def work() -> dict[str, int]:
-            listed = obstore.list(self.store, (self._key(prefix) if prefix else self.url.prefix) or None)
+            where = (self._key(prefix) if prefix else self.url.prefix) or None
+            listed = obstore.list(self.store, where, offset=self._key(after) if after else None)
             return {self._path(found["path"]): found["size"] for some in listed for found in some}
 
         return self._asking(self.url / prefix if prefix else self.url, work)

@@ -106,10 +106,10 @@ class ObjectStore:
     async def move(self, path: str, to: str) -> None:
         await _finished(self.bucket.move, path, to)
 
-    async def list(self, prefix: str) -> list[str]:
+    async def list(self, prefix: str, after: str = "") -> list[str]:
         if prefix == STAGING:
-            return [f"{STAGING}/{name}" for name in self._scratch.names()]
-        return sorted(await _finished(self.bucket.sizes, prefix))
+            return [path for name in self._scratch.names() if (path := f"{STAGING}/{name}") > after]
+        return sorted(await _finished(self.bucket.sizes, prefix, after))
 
     async def sizes(self, paths: Collection[str]) -> Mapping[str, int]:
         return await _finished(self._sizes, paths)
