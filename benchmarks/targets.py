@@ -128,10 +128,9 @@ def _of_privacy(result: privacy.Result) -> Iterator[Target]:
 def _of_growth(result: growth.Result) -> Iterator[Target]:
     size = f"{result.commits:,} commits and {result.parts:,} parts"
     for command in growth.COMMANDS:
-        what = "status" if command == "status" else f"a {command} that finds nothing"
-        yield Target(f"CPU of {what}, {size} ÷ young", result.cpu_ratios(command), 1.3)
+        yield Target(f"CPU of `{command}` that changes nothing, {size} ÷ young", result.cpu_ratios(command), 1.3)
     for command, (_, aged) in result.requests.items():
-        yield Target(f"requests to an object store of {command}, {result.stored:,} commits", [aged], 20, "", 0)
+        yield Target(f"requests to an object store of `{command}`, {result.stored:,} commits", [aged], 20, "", 0)
     yield Target(f"status of {result.parts:,} parts", [cost.wall_seconds for cost in result.aged["status"]], 1.0, " s")
     yield Target("memory of the state, a part", [result.weight.bytes_a_part], 1_000, " bytes", 0)
     yield Target("share of a long run that manifests take", [100 * result.weight.manifest_share], 2.0, " %", 1)
