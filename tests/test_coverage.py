@@ -1,5 +1,7 @@
 """Sets of intervals agree with sets of integers, wherever a small set meets a large one."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ def coverage(instants: set[int]) -> Coverage:
 def instants(found: Coverage) -> set[int]:
     """Returns what is covered, after a check that the intervals ascend and none touches the next."""
     intervals = found.intervals
-    assert all(one.end < other.start for one, other in zip(intervals, intervals[1:], strict=False))
+    assert all(one.end < other.start for one, other in pairwise(intervals))
     return {one for interval in intervals for one in range(interval.start, interval.end)}
 
 

@@ -163,6 +163,8 @@ def _advise(found: "VerifyResult", destination: Location) -> Iterator[str]:
     left = {problem.what for problem in found.problems if not problem.mended}
     if "log" in left:
         yield "  A repair cannot mend the log: restore _exporter/commits, or export to a new destination."
+    elif "checkpoint" in left:
+        yield "  Nothing was changed. The commits hold the truth: delete the checkpoint, then verify again."
     elif found.unreadable:
         yield "  That a file cannot be read says nothing about its bytes. Nothing was changed. Run again when it can"
         yield "    be read, because a repair must read all files. Move a file away that can never be read: then it is"

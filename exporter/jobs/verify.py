@@ -182,8 +182,10 @@ async def _repair(
 
 
 def _is_for_repair(findings: Inspection) -> bool:
-    """Returns whether a repair may act: if commits are missing, files that no commit names may be all that is left."""
-    return bool(findings.problems) and not any(problem.what in ("log", "unreadable") for problem in findings.problems)
+    """Returns whether a repair may act: if commits are missing, files that no commit names may be all that is left, and
+    it goes by the checkpoint itself."""
+    in_the_way = ("log", "checkpoint", "unreadable")
+    return bool(findings.problems) and not any(problem.what in in_the_way for problem in findings.problems)
 
 
 def _verified(findings: Inspection, drops: tuple[str, ...] = ()) -> VerifyResult:

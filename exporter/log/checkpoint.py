@@ -142,6 +142,10 @@ class _Dropped(msgspec.Struct, array_like=True):
     files: _Files
 
 
+class _Format(msgspec.Struct):
+    format: int
+
+
 class _Body(msgspec.Struct, kw_only=True):
     format: int
     number: int
@@ -196,6 +200,14 @@ def decode_checkpoint(data: bytes, number: int) -> Head | None:
         checkpoint=number,
         checkpoint_bytes=len(data),
     )
+
+
+def format_of(data: bytes) -> int | None:
+    """Returns the format that a checkpoint says it has; None if it says none."""
+    try:
+        return msgspec.json.decode(data, type=_Format).format
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 def _columns(files: Mapping[str, ExportFile]) -> _Files:

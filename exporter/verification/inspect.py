@@ -18,7 +18,7 @@ from anyio import to_thread
 from exporter.encode.tables import Tables
 from exporter.errors import DamagedLogError, DestinationError
 from exporter.layout import COMMITS, CONVERSATIONS, MANIFEST, RECORDINGS, SUCCESS, TURNS, conversations_path
-from exporter.log.commits import list_commits, load_commits, load_state
+from exporter.log.commits import list_commits, load_commits, read_commits
 from exporter.log.fold import fold
 from exporter.log.journal import has_ended
 from exporter.log.manifest import render_manifest
@@ -31,6 +31,7 @@ from exporter.pipeline.quarantine_files import lines_in
 from exporter.store.base import Store
 from exporter.tasks import for_each
 from exporter.verification import facts
+from exporter.verification.checkpoints import inspect_checkpoints, read_checkpoints
 from exporter.verification.erasures import excuse_unfinished, inspect_erasures
 from exporter.verification.facts import Content
 from exporter.verification.inspection import Inspection, look
@@ -61,14 +62,18 @@ _MOST_UNREADABLE: Final = 20
 
 async def load_findings(store: Store) -> Inspection:
     """Reads the log alone. Raises `DamagedLogError`, and `DestinationError` if there is no export."""
-    commits = await load_commits(store)
+    # A checkpoint comes after its commit: the commits of those that are there now will be found.
+    checkpoints = await read_checkpoints(store)
+    stored = await read_commits(store)
+    commits = [one.commit for one in stored]
     state = fold(commits)
     if state.request is None:
         if await store.read(MANIFEST) is not None:
             raise DamagedLogError(COMMITS, "missing, although its manifest exists. Restore it, or start a new export")
         raise DestinationError(f"{store.location}: no export here; check the path, or run exporter export first")
     tables = Tables.of(state.request)
-    return Inspection(commits, state, tables.place, tables.schemas)
+    problems = inspect_checkpoints(checkpoints, stored)
+    return Inspection(commits, state, tables.place, tables.schemas, problems)
 
 
 async def inspect(
@@ -170,7 +175,7 @@ async def _inspect_files(store: Store, findings: Inspection, sample: Sample, dec
 
 async def _forget_removed(store: Store, findings: Inspection) -> None:
     """Drops the problems of files that a run has removed since."""
-    now = await load_state(store)
+    now = fold(await load_commits(store))
     removed = findings.state.live.keys() - now.live.keys()
     findings.problems = [problem for problem in findings.problems if problem.file not in removed]
 

@@ -33,6 +33,7 @@ from exporter.version import __version__
 
 What: TypeAlias = Literal[
     "log",
+    "checkpoint",
     "manifest",
     "behind",
     "success",
@@ -56,10 +57,22 @@ What: TypeAlias = Literal[
     "stranger",
 ]
 #: Problems that a repair does nothing about: it cannot know better, or the file is not the exporter's.
-LASTING: Final = frozenset[What]({"log", "stranger", "table", "certificate", "unreadable"})
+LASTING: Final = frozenset[What]({"log", "checkpoint", "stranger", "table", "certificate", "unreadable"})
 #: Problems that say nothing about the rows of the file that they name.
 _ASIDE: Final = frozenset[What](
-    {"log", "manifest", "behind", "success", "table", "certificate", "changes", "orphan", "stranger", "unreadable"}
+    {
+        "log",
+        "checkpoint",
+        "manifest",
+        "behind",
+        "success",
+        "table",
+        "certificate",
+        "changes",
+        "orphan",
+        "stranger",
+        "unreadable",
+    }
 )
 _NO_MANIFEST: Final = "the manifest is missing"
 _NO_SUCCESS: Final = "is missing, though the export is complete"

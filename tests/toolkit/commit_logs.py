@@ -4,8 +4,6 @@ import random
 from collections.abc import Callable
 from typing import Any, Final, get_args
 
-from hypothesis import strategies as st
-
 from exporter.contract import BEGINNING
 from exporter.coverage import Coverage, Interval
 from exporter.errors import DamagedLogError
@@ -20,10 +18,6 @@ from exporter.settings import Request
 KINDS: Final[tuple[CommitKind, ...]] = get_args(CommitKind)
 _END: Final = 200
 _DAY: Final = 20
-
-
-def commit_logs(most: int = 40) -> st.SearchStrategy[list[Commit]]:
-    return st.builds(random_log, st.integers(0, 10**9), st.integers(1, most))
 
 
 def random_log(seed: int, count: int) -> list[Commit]:
@@ -149,7 +143,7 @@ class _Maker:
     def sync(self) -> dict[str, Any]:
         change = self.replaced(self.some(self.state.conversations))
         refreshed = self.some(self.state.coverage, 1)
-        more = {
+        more: dict[str, Any] = {
             "refreshes": tuple(refreshed),
             "proves": tuple(self.some(self.state.coverage, 1)) if self.chance.random() < 0.3 else (),
             "read_since": 1000 + self.state.number,
@@ -201,7 +195,7 @@ class _Maker:
             start, start + 3, "recordings", media_files=2, media_bytes=5, statuses={"stored": 2}, policy=""
         )
         gone = self.some(self.state.recordings, 1) if self.chance.random() < 0.4 else []
-        looked_at = {text: self.state.number for text in self.some(self.state.changed_at)}
+        looked_at = dict.fromkeys(self.some(self.state.changed_at), self.state.number)
         change = Change(adds=(part,), removes=tuple(one.path for one in gone), looked_at=looked_at)
         return {"change": change, "keeps_recordings": self.chance.choice((None, True, False))}
 

@@ -87,7 +87,7 @@ class LocalStore:
         return await self._write(path, data, self._place_new)
 
     async def replace(self, path: str, data: bytes) -> None:
-        await self._write(path, data, replace)
+        await self._write(path, data, self._replace)
 
     async def append(self, path: str, line: bytes) -> None:
         await to_thread.run_sync(_append, self.root, self.locate(path), line, self.file_mode)
@@ -190,6 +190,11 @@ class LocalStore:
         if not final.parent.exists():
             self._make_parents(final)
         return place(whole, final)
+
+    def _replace(self, whole: Path, final: Path) -> None:
+        if not final.parent.exists():
+            self._make_parents(final)
+        replace(whole, final)
 
     def _publish(self, staged: Path, final: Path) -> None:
         if not self._place(staged, final):

@@ -123,6 +123,11 @@ class Bucket:
 
         return self._asking(self.url / prefix if prefix else self.url, work)
 
+    def has_any(self, prefix: str) -> bool:
+        """Returns whether any object is in the directory `prefix` or below."""
+        first = partial(obstore.list, self.store, self._key(prefix), chunk_size=1)
+        return self._asking(self.url / prefix, lambda: any(some for some in first()))
+
     def size(self, path: str) -> int | None:
         """Returns the size of an object, or None if there is none."""
 
@@ -135,9 +140,10 @@ class Bucket:
 
         return self._asking(self.url / path, work)
 
-    def top(self) -> set[str]:
-        """Returns the first parts of all paths."""
-        listed = self._asking(self.url, lambda: obstore.list_with_delimiter(self.store, self.url.prefix or None))
+    def top(self, directory: str = "") -> set[str]:
+        """Returns the paths of what lies in a directory itself: objects, and directories."""
+        where = self._key(directory) if directory else self.url.prefix
+        listed = self._asking(self.url, lambda: obstore.list_with_delimiter(self.store, where or None))
         found = {*map(self._path, listed["common_prefixes"]), *(self._path(one["path"]) for one in listed["objects"])}
         # A directory that a console made has an object of its name.
         return found - {""}

@@ -191,7 +191,7 @@ class ObjectStore:
                 self.bucket.delete(abandoned)
 
     def _check(self) -> Collection[str]:
-        """Returns the paths in the directory of the log. Raises `DestinationError` and `StoreError`."""
+        """Returns what lies in the private directory itself. Raises `DestinationError` and `StoreError`."""
         try:
             return self._check_what_is_there()
         except StoreError as error:
@@ -201,8 +201,8 @@ class ObjectStore:
 
     def _check_what_is_there(self) -> Collection[str]:
         found = self.bucket.top()
-        private = set(self.bucket.sizes(PRIVATE)) if PRIVATE in found else set()
-        if any(path.startswith(f"{COMMITS}/") for path in private):
+        private = self.bucket.top(PRIVATE) if PRIVATE in found else set[str]()
+        if COMMITS in private and self.bucket.has_any(COMMITS):
             return private
         if found <= {PRIVATE} and all(path in _BEFORE_THE_LOG or path.startswith(CHECKS) for path in private):
             return private
@@ -212,7 +212,7 @@ class ObjectStore:
         raise DestinationError(f"{self.location}: not empty, and not an export. Give a new prefix, or an export's")
 
     def _clear(self) -> None:
-        if self.bucket.sizes(COMMITS):
+        if self.bucket.has_any(COMMITS):
             self.lock.release()
         else:
             self.lock.remove()
@@ -221,7 +221,7 @@ class ObjectStore:
         for _ in range(_TRIES):
             found = self.bucket.get(path)
             if found is None:
-                if not self.bucket.sizes(PRIVATE) or self.bucket.swap(path, line, "create"):
+                if not self.bucket.has_any(PRIVATE) or self.bucket.swap(path, line, "create"):
                     return
             elif line in found.data:
                 return
