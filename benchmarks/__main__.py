@@ -22,6 +22,7 @@ from benchmarks import (
     erase,
     feed,
     flight,
+    growth,
     lake,
     memory,
     privacy,
@@ -60,6 +61,7 @@ PARTS: Final = {
     "changes": _Part("Telling what a sync changes", changes.measure, changes.describe),
     "feed": _Part("What a sync has changed", feed.measure, feed.describe),
     "lake": _Part("Tables in an object store", lake.measure, lake.describe),
+    "growth": _Part("Growth: many nights beside a young export", growth.measure, growth.describe),
     "convert": _Part("CSV and JSON Lines", convert.measure, convert.describe),
     "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
 }
@@ -87,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size = SIZES[options.size]
     if options.rounds:
         rounds: int = options.rounds
-        size = replace(size, rounds=rounds, flight_rounds=rounds, memory_rounds=rounds, start_rounds=rounds)
+        size = replace(
+            size, rounds=rounds, flight_rounds=rounds, memory_rounds=rounds, start_rounds=rounds, growth_rounds=rounds
+        )
     chosen = () if options.draw else [name for name in PARTS if name in (options.only or PARTS)]
     results = load(output / "results.json", options.size)
     for name in chosen:

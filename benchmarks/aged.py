@@ -2,13 +2,17 @@
 
 Its log is written by the project's own types, and folds. The parts of its past have sizes, and no bytes: nothing may
 read them.
+
+    python -m benchmarks.aged DIR COMMITS PARTS
 """
 
+import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+import anyio
 import msgspec
 from msgspec.structs import replace
 
@@ -136,3 +140,7 @@ def _record(commit: Commit) -> RunRecord:
         pid=commit.author.pid,
         exporter="0",
     )
+
+
+if __name__ == "__main__":
+    anyio.run(age, Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

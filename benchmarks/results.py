@@ -15,6 +15,7 @@ from benchmarks.encryption import Result as Encryption
 from benchmarks.erase import Result as Erase
 from benchmarks.feed import Result as Feed
 from benchmarks.flight import Result as Flight
+from benchmarks.growth import Result as Growth
 from benchmarks.lake import Result as Lake
 from benchmarks.memory import Result as Memory
 from benchmarks.privacy import Result as Privacy
@@ -54,6 +55,7 @@ class Results(msgspec.Struct):
     feed: Feed | None = None
     lake: Lake | None = None
     convert: Convert | None = None
+    growth: Growth | None = None
     simulated: Simulated | None = None
 
 

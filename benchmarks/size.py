@@ -32,6 +32,9 @@ class Size:
     privacy_transcripts: int
     simulated_pages: int
     simulated_workers: tuple[int, ...]
+    growth_commits: int
+    growth_parts: int
+    growth_rounds: int
 
 
 SIZES: Final = {
@@ -56,6 +59,9 @@ SIZES: Final = {
         privacy_transcripts=20_000,
         simulated_pages=600,
         simulated_workers=(4, 8, 16, 32, 64, 128, 256),
+        growth_commits=10_000,
+        growth_parts=100_000,
+        growth_rounds=5,
     ),
     "quick": Size(
         rounds=1,
@@ -78,6 +84,9 @@ SIZES: Final = {
         privacy_transcripts=2_000,
         simulated_pages=60,
         simulated_workers=(4, 16, 64),
+        growth_commits=500,
+        growth_parts=5_000,
+        growth_rounds=1,
     ),
     "tiny": Size(
         rounds=1,
@@ -100,5 +109,8 @@ SIZES: Final = {
         privacy_transcripts=100,
         simulated_pages=10,
         simulated_workers=(4, 16),
+        growth_commits=20,
+        growth_parts=100,
+        growth_rounds=1,
     ),
 }

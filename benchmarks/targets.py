@@ -5,7 +5,7 @@ from statistics import median
 
 import msgspec
 
-from benchmarks import cost, encryption, lake, memory, privacy, reading, recordings
+from benchmarks import cost, encryption, growth, lake, memory, privacy, reading, recordings
 from benchmarks.measurement import ratios, spread
 from benchmarks.results import Results
 
@@ -56,6 +56,8 @@ def targets(results: Results) -> list[Target]:
     if results.erase:
         what = f"one person found among {results.erase.rows:,} conversations"
         found.append(Target(what, results.erase.find_seconds, 3.0, " s of CPU", 2))
+    if results.growth:
+        found += _of_growth(results.growth)
     if results.changes:
         what = "telling what a sync changes ÷ the sync"
         found.append(Target(what, results.changes.shares, 1.0, " % of its CPU", 2))
@@ -123,6 +125,17 @@ def _of_privacy(result: privacy.Result) -> Iterator[Target]:
     )
     yield Target("CPU of an export with a policy ÷ without, no rule for transcripts", result.cpu_ratios("other"), 1.12)
     yield Target("CPU of an export with a policy ÷ without, a third of transcripts hit", result.cpu_ratios("all"), 1.65)
+
+
+def _of_growth(result: growth.Result) -> Iterator[Target]:
+    size = f"{result.commits:,} commits and {result.parts:,} parts"
+    for command in growth.COMMANDS:
+        yield Target(f"CPU of `{command}` that changes nothing, {size} ÷ young", result.cpu_ratios(command), 1.3)
+    for command, (_, aged) in result.requests.items():
+        yield Target(f"requests to an object store of `{command}`, {result.stored:,} commits", [aged], 20, "", 0)
+    yield Target(f"status of {result.parts:,} parts", [cost.wall_seconds for cost in result.aged["status"]], 1.0, " s")
+    yield Target("memory of the state, a part", [result.weight.bytes_a_part], 1_000, " bytes", 0)
+    yield Target("share of a long run that manifests take", [100 * result.weight.manifest_share], 2.0, " %", 1)
 
 
 def _of_memory(result: memory.Result) -> Iterator[Target]:

@@ -106,8 +106,12 @@ async def has_ended(store: Store, run: str) -> bool:
         lines = await store.read(RUNS) or b""
     except StoreError:
         return True
-    names = {record.run for record in _read_backwards(lines)}
-    return not names or run in names
+    others = False
+    for record in _read_backwards(lines):
+        if record.run == run:
+            return True
+        others = True
+    return not others
 
 
 async def has_ended_well(store: Store, run: str) -> bool:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import convert, cost, encryption, flight, recordings
+from benchmarks import convert, cost, encryption, flight, growth, recordings
 from benchmarks.__main__ import main
 from benchmarks.exports import check, environment
 from benchmarks.measurement import Cost, ratios, run, spread
@@ -65,6 +65,17 @@ def test_conversions_are_measured_beside_duckdb(tmp_path: Path) -> None:
     ]
     assert all(case.rows > 0 and len(case.ours) == len(case.theirs) == 1 for case in kept.cases)
     assert len(convert.describe(kept)) == 5
+
+
+@pytest.mark.thorough
+def test_growth(tmp_path: Path) -> None:
+    main(["--size", "tiny", "--only", "growth", "--output", str(tmp_path)])
+    kept = load(tmp_path / "results.json", "tiny").growth
+    assert kept is not None
+    assert all(len(costs[command]) == 1 for costs in (kept.young, kept.aged) for command in growth.COMMANDS)
+    assert all(young > 0 and aged > 0 for young, aged in kept.requests.values())
+    assert 0 < kept.weight.manifest_share < 0.02
+    assert len(targets(Results("tiny", growth=kept))) == 9
 
 
 def test_results_of_another_size_are_not_mixed(tmp_path: Path) -> None:
