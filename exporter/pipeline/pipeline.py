@@ -8,7 +8,6 @@ at their current page, and what they have read is closed and committed if the di
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
@@ -17,18 +16,18 @@ from anyio import CancelScope
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from exporter.contract import END_OF_TIME, Instant, format_instant
-from exporter.coverage import Interval
 from exporter.encode.rows import EncodeRow
 from exporter.errors import ExporterError, InterruptedExportError, StoreError
-from exporter.fetch.walk.several_lists import JoinedWalk
-from exporter.fetch.walk.two_lists import DoubleWalk, new_walk
+from exporter.fetch.walk.several_lists import JoinedWalk, walk_of_lists
+from exporter.fetch.walk.two_lists import DoubleWalk
 from exporter.fetch.walk.walk import Walk
 from exporter.fetch.walk.window import Settled
-from exporter.model import Change, Counters, Rows
+from exporter.model import Change, Counters, PageRequest, Rows
 from exporter.pipeline.admission import Admission
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.hydration import Hydrator, Piece
 from exporter.pipeline.memory import Room
+from exporter.pipeline.pages import Delivery, WalkPages
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.scan import Scan
 from exporter.pipeline.sink import Sink, WindowSink, placed
@@ -38,16 +37,6 @@ from exporter.signals import listening_in_loop
 from exporter.trace import count, span
 
 _WindowWalk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow] | JoinedWalk[EncodeRow]
-
-
-@dataclass(frozen=True, slots=True)
-class _Delivery:
-    """Carries what a walk has settled to its writer. `rooms` are released when it is written."""
-
-    settled: Settled[EncodeRow]
-    settled_from: Instant
-    read_since: Instant
-    rooms: tuple[Room, ...]
 
 
 class Pipeline:
@@ -85,7 +74,9 @@ class Pipeline:
         self._whole = max(1, covered + scheduler.span)
         self._clock = reader.clock
         self._began = reader.clock()
-        self._traits = reader.traits
+        self._walk_of = partial(
+            walk_of_lists, lists=reader.lists, page_size=settings.page_size, hidden_status=scan.hidden_status
+        )
         #: The number of windows that have been begun.
         self.windows = 0
         # The number of walks that are being read.
@@ -137,7 +128,7 @@ class Pipeline:
             self.windows += 1
             self._reader.report.windows += 1
             writer = self._sink.open_window(walk.end, self._scan)
-            send, receive = anyio.create_memory_object_stream[_Delivery](1)
+            send, receive = anyio.create_memory_object_stream[Delivery](1)
             with span("window", end=format_instant(walk.end)):
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._write, walk, writer, receive)
@@ -153,28 +144,22 @@ class Pipeline:
             is_useful = self._open < self._reader.useful_concurrency
             if is_useful and (window := self._scheduler.take()) is not None:
                 self._open += 1
-                walk = self._new_walk(window)
+                walk: _WindowWalk = self._walk_of(window)
                 self._scheduler.started(walk)
                 return walk
             await self._moved.wait()
         return None
 
-    def _new_walk(self, window: Interval) -> _WindowWalk:
-        lists, page_size, hidden_status = self._reader.lists, self._settings.page_size, self._scan.hidden_status
-        if len(lists) > 1:
-            return JoinedWalk(window, lists, page_size, hidden_status)
-        return new_walk(window, self._traits, page_size, hidden_status)
-
-    async def _read(self, walk: _WindowWalk, deliveries: MemoryObjectSendStream[_Delivery]) -> None:
-        portions = self._reader.portions()
+    async def _read(self, walk: _WindowWalk, deliveries: MemoryObjectSendStream[Delivery]) -> None:
+        pages = WalkPages(self._reader, self._scan)
         carried: tuple[Room, ...] = ()
         async with deliveries:
             try:
                 while walk.request is not None and not self._stopping:
-                    request = self._scan.narrowed(walk.request)
-                    with self._abandonable() as scope:
+                    request = walk.request
+                    with self._abandonable() as scope, self._turn_for(walk.foreseen) as foreseen:
                         # A walk that holds room must not wait for more: after a stop, no other makes any.
-                        reading = await self._reader.read(request, portions, waits=not carried)
+                        reading = await pages.read(request, waits=not carried, foreseen=foreseen)
                     if scope.cancelled_caught:
                         return
                     settled = walk.receive(reading.page)
@@ -187,7 +172,7 @@ class Pipeline:
                     # The next list of ids settles rows of this page, which may be huge.
                     carried = rooms if walk.request is not None and walk.request.ids_only else ()
                     handed_on = () if carried else rooms
-                    delivery = _Delivery(settled, walk.settled_from, reading.read_since, handed_on)
+                    delivery = Delivery(settled, walk.settled_from, reading.read_since, handed_on)
                     # Neither must stay in memory until the next page has come.
                     del reading, settled
                     await deliveries.send(delivery)
@@ -196,9 +181,24 @@ class Pipeline:
                 self.stop(placed(error, walk, self._sink))
             except anyio.BrokenResourceError:
                 return  # the writer has failed, and has reported why
+            finally:
+                pages.drop()
+
+    @contextmanager
+    def _turn_for(self, foreseen: PageRequest | None) -> Iterator[PageRequest | None]:
+        """Yields what is foreseen if a worker is idle, whose turn it takes."""
+        if foreseen is None or self._open >= min(self._settings.concurrency, self._reader.useful_concurrency):
+            yield None
+            return
+        self._open += 1
+        try:
+            yield foreseen
+        finally:
+            self._open -= 1
+            self._wake()
 
     async def _write(
-        self, walk: _WindowWalk, writer: WindowSink, deliveries: MemoryObjectReceiveStream[_Delivery]
+        self, walk: _WindowWalk, writer: WindowSink, deliveries: MemoryObjectReceiveStream[Delivery]
     ) -> None:
         settled_from = walk.end
         try:
@@ -226,7 +226,7 @@ class Pipeline:
                 writer.abort()
 
     async def _hand_on(
-        self, delivery: _Delivery, above: Instant, walk: _WindowWalk, writer: WindowSink
+        self, delivery: Delivery, above: Instant, walk: _WindowWalk, writer: WindowSink
     ) -> tuple[Instant, bool]:
         """Hands rows to the writer, in pieces where they must be completed. Returns down to where the writer has them,
         `above` if it has none, and whether it has all: otherwise the run ends."""

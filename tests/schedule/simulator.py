@@ -109,12 +109,27 @@ def simulate(
         server.requests -= 2
     now, rows, windows = 0.0, 0, 0
     idle, order = workers, count()
-    under_way: list[tuple[float, int, Walk[SimulatedRow], PageRequest, Page[SimulatedRow]]] = []
+    under_way: list[tuple[float, int, Walk[SimulatedRow] | None, PageRequest, Page[SimulatedRow]]] = []
+    # What a walk has foreseen, and when the answer comes: an idle worker asks for it.
+    ahead: dict[Walk[SimulatedRow], tuple[PageRequest, Page[SimulatedRow], float]] = {}
+
+    def send(request: PageRequest, walk: Walk[SimulatedRow] | None) -> tuple[PageRequest, Page[SimulatedRow], float]:
+        page = server.answer(request)
+        answered = now + latency(len(page))
+        heapq.heappush(under_way, (answered, next(order), walk, request, page))
+        return request, page, answered
 
     def ask(walk: Walk[SimulatedRow]) -> None:
+        nonlocal idle
         assert walk.request is not None
-        page = server.answer(walk.request)
-        heapq.heappush(under_way, (now + latency(len(page)), next(order), walk, walk.request, page))
+        request, page, answered = ahead.pop(walk, (None, None, 0.0))
+        if page is not None and request == walk.request:
+            heapq.heappush(under_way, (max(now, answered), next(order), walk, request, page))
+            return
+        send(walk.request, walk)
+        if walk.foreseen is not None and idle:
+            idle -= 1
+            ahead[walk] = send(walk.foreseen, None)
 
     while True:
         while idle and (window := scheduler.take()) is not None:
@@ -125,14 +140,17 @@ def simulate(
             ask(walk)
         if not under_way:
             break
-        now, _, walk, request, page = heapq.heappop(under_way)
-        rows += len(walk.receive(page).rows)
-        scheduler.advanced(walk, page.rows.created_at, ids_only=request.ids_only)
-        if walk.request is None:
-            scheduler.ended(walk)
+        now, _, reader, request, page = heapq.heappop(under_way)
+        if reader is None:
+            idle += 1
+            continue
+        rows += len(reader.receive(page).rows)
+        scheduler.advanced(reader, page.rows.created_at, ids_only=request.ids_only)
+        if reader.request is None:
+            scheduler.ended(reader)
             idle += 1
         else:
-            ask(walk)
+            ask(reader)
     assert scheduler.is_done
     pages = max(1, -(-len(server.times) // page_size))
     return Outcome(now, server.requests, windows, pages, workers, rows)

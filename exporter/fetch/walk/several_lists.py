@@ -39,6 +39,16 @@ _AskingHowFar: TypeAlias = Generator[PageRequest, Page[RowT], Instant | None]
 _AnyWalk: TypeAlias = Walk[RowT] | DoubleWalk[RowT]
 
 
+def walk_of_lists(
+    window: Interval, lists: Mapping[Values, Traits], page_size: int, hidden_status: str | None
+) -> "_AnyWalk[RowT] | JoinedWalk[RowT]":
+    """Returns a walk of all `lists`, as `JoinedWalk` takes them; of only one, the walk is its own."""
+    if len(lists) > 1:
+        return JoinedWalk(window, lists, page_size, hidden_status)
+    [traits] = lists.values()
+    return new_walk(window, traits, page_size, hidden_status)
+
+
 class JoinedWalk(WindowProgress, Generic[RowT]):
     """Reads `window` of all `lists`, which are in the order of looking; otherwise, it is like `Walk`.
 

@@ -41,6 +41,8 @@ from exporter.fetch.walk.window import Settled
 from exporter.model import Page, PageRequest, Rows, RowT, Unproven
 
 _ENDS_EARLY: Final = "the API shows older conversations only when it is asked for those after a time, as --since does"
+#: A page with more rows than this is longer than a list of the last of them.
+_FEW_ROWS: Final = 2
 _NULL: Final = "where the list seems to end, the API answers with null in place of conversations"
 
 _Asking: TypeAlias = Generator[PageRequest, Page[RowT], None]
@@ -86,6 +88,7 @@ class Walk(ListEnd[RowT]):
         if page and (self._newest is None or page.rows.created_at[0] > self._newest):
             self._newest = page.rows.created_at[0]
         self._settled, self._unproven = Rows(), ()
+        self.foreseen = None
         try:
             self.request = self._of_status(self._steps.send(page))
         except StopIteration:
@@ -140,6 +143,7 @@ class Walk(ListEnd[RowT]):
         served again. When the list shows that nothing is left down to the start of the window, all of it is finished.
         `seen` are rows at the position that an answer has shown.
         """
+        self.foreseen = self._foresee_end()
         listing = yield from self._try(self._search(), ids_only=True)
         if listing is None:
             return (yield from self._tell_apart()) if self._is_stuck else None
@@ -185,20 +189,9 @@ class Walk(ListEnd[RowT]):
         shown lies below the window, because then the list does not end there.
         """
         bottom = self._bottom
-        is_end = self._newest is None or self._newest >= self.start
-        if self._status is not None or not is_end or bottom < self._traits.proven_end:
+        if not self._asks_for_end():
             return False
-        request = self._ask(replace(self._traits.approach, has_floor=False), MAX_PAGE_SIZE)
-        lead = 0 if self._end_listing is None or self._above is None else self._above.rows.created_at[0] - self._anchor
-        page = yield replace(
-            request,
-            # This is as far down as any window of the run may lie. An API that refuses to look that far hides nothing.
-            created_after=min(EPOCH, bottom),
-            created_before=None if request.created_before is None else request.created_before + lead,
-            before_cursor=None if request.before_cursor is None else request.before_cursor + lead,
-            ids_only=True,
-            may_be_refused=True,
-        )
+        page = yield self._end_request(0 if self._end_listing is None else self._lead())
         below = [time for time in page.rows.created_at if time < bottom]
         at_position = rows_by_time(page.rows, self._position) if self._position < self.end else set[str]()
         if any(time >= self.start for time in below) or at_position - self._held.keys():
@@ -213,6 +206,38 @@ class Walk(ListEnd[RowT]):
         if not below:
             self._traits.proven_end = bottom
         return False
+
+    def _asks_for_end(self) -> bool:
+        is_end = self._newest is None or self._newest >= self.start
+        return self._status is None and is_end and self._bottom >= self._traits.proven_end
+
+    def _lead(self) -> Instant:
+        """Returns how far above the position the page began that came to it from further up."""
+        return 0 if self._above is None else self._above.rows.created_at[0] - self._anchor
+
+    def _end_request(self, lead: Instant) -> PageRequest:
+        """Returns the question for the end of the list with a lower bound, from `lead` above the position."""
+        request = self._ask(replace(self._traits.approach, has_floor=False), MAX_PAGE_SIZE)
+        return replace(
+            request,
+            # This is as far down as any window of the run may lie. An API that refuses to look that far hides nothing.
+            created_after=min(EPOCH, self._bottom),
+            created_before=None if request.created_before is None else request.created_before + lead,
+            before_cursor=None if request.before_cursor is None else request.before_cursor + lead,
+            ids_only=True,
+            may_be_refused=True,
+        )
+
+    def _foresee_end(self) -> PageRequest | None:
+        """Returns what is asked after a list of ids that shows the end of the list, or None if it will hardly be that.
+
+        It is not where an answer has shown a lower row, nor likely in a window with a start, which a row below it may
+        end. After a page of few rows, more is asked in between.
+        """
+        above, request = self._above, self._end_request(self._lead())
+        is_long = above is not None and len(above) > _FEW_ROWS and above.bounds == request.bounds
+        seems_end = self._open_below and self._position <= self._traits.lowest and not self._is_filtered
+        return request if is_long and seems_end and self._asks_for_end() else None
 
     def _check_newest(self) -> _Asking[RowT]:
         """Checks, where no page had two times, that the list is not answered oldest first."""

@@ -5,7 +5,7 @@ from typing import Generic
 
 from exporter.contract import Instant
 from exporter.coverage import Interval
-from exporter.model import Rows, RowT, Unproven
+from exporter.model import PageRequest, Rows, RowT, Unproven
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class Settled(Generic[RowT]):
 class WindowProgress:
     """Holds how far a window, which is read from its end towards its start, has been read.
 
-    Every row of the window with `created_at` at or above `settled_from` has been handed out.
+    Every row of the window with `created_at` at or above `settled_from` has been handed out. `foreseen` is what it will
+    ask for after its next page if that is as expected, so that both can be asked for at once; None if it cannot tell.
     """
 
     def __init__(self, window: Interval) -> None:
@@ -27,6 +28,7 @@ class WindowProgress:
         self.end = window.end
         self.settled_from = window.end
         self.rows_settled = 0
+        self.foreseen: PageRequest | None = None
 
     @property
     def remaining(self) -> Interval | None:

@@ -65,6 +65,8 @@ class Reader:
         self.limiting = limiting
         self.unit_bytes = unit_bytes
         self.pages = 0
+        # The answers to what walks have foreseen that they will ask for.
+        self.ahead: dict[AnyWalk, tuple[PageRequest, Page[StoredRow]]] = {}
         self.rows: list[StoredRow] = []
         self.served_at: list[Instant] = []
         self.unproven: list[Unproven] = []
@@ -76,7 +78,14 @@ class Reader:
 
     def step(self, walk: AnyWalk) -> None:
         assert walk.request is not None
-        self.take(walk, self.ask(walk.request))
+        request, page = self.ahead.pop(walk, (None, None))
+        if page is None or request != walk.request:
+            # Both are asked for at once, so the server may answer the second one first.
+            ahead = None if walk.foreseen is None else (walk.foreseen, self.ask(walk.foreseen))
+            page = self.ask(walk.request)
+            if ahead is not None:
+                self.ahead[walk] = ahead
+        self.take(walk, page)
 
     def ask(self, request: PageRequest) -> Page[StoredRow]:
         limit = self.limiting(request, None)
