@@ -77,7 +77,8 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
             expired = await _let_expire(claim, asked, context)
             summary = summarize(destination, before, log.state, run.spent(), expired_rows=expired)
             return replace(summary, recordings=recordings)
-        async with connected(request, before, known_end(before, asked), context, run) as connection:
+        until = known_end(before, asked)
+        async with connected(request, before, until, context, run, looks_closely=False) as connection:
             await mention_withheld(claim, connection)
             session = await begin(claim, connection, asked, connection.latest, expires=True)
             async with tapped(session) as tap:

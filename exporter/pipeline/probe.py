@@ -65,7 +65,8 @@ class Opening:
         that was asked for up to an end shows nothing of this, nor does one whose rows show no order.
         """
         times = self.top.rows.created_at if self.top is not None else ()
-        if self.top_since is None or len(times) < 2 or times[0] == times[-1]:
+        shows_order = len(times) > 1 and times[0] > times[-1] and list(times) == sorted(times, reverse=True)
+        if self.top_since is None or not shows_order:
             return Coverage()
         start, end = times[0] + 1, self.top_since - lag
         return Coverage([Interval(start, end)] if start < end else [])

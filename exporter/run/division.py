@@ -2,11 +2,12 @@
 
 from exporter.contract import BEGINNING, Instant
 from exporter.coverage import Interval
-from exporter.pipeline.probe import find_beginning
+from exporter.pipeline.probe import Opening, find_beginning, look_closely
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.scan import Scan
 from exporter.schedule.homes import Place
 from exporter.schedule.scheduler import Scheduler
+from exporter.tasks import for_each
 
 
 async def schedule(
@@ -16,18 +17,30 @@ async def schedule(
     page_size: int,
     oldest: Instant | None = None,
     density: float | None = None,
+    opening: Opening | None = None,
 ) -> Scheduler:
     """Returns the scheduler that divides `scan` among the workers. `oldest` is roughly where it begins; if it is None,
     the API is asked.
 
-    `density` is the number of rows a microsecond where the range ends, if that is known. Raises `SourceError`.
+    `density` is the number of rows a microsecond where the range ends, if that is known. Meanwhile, what was put
+    off in the `opening` is asked. Raises `SourceError`.
     """
     windows = scan.windows
     if not windows or windows[-1].end != scan.range.end:
         density = None
     start = BEGINNING if oldest is None else oldest
-    if windows and oldest is None:
-        start = await find_beginning(reader, Interval(windows[0].start, windows[-1].end), density, page_size)
+
+    async def find() -> None:
+        nonlocal start
+        if oldest is None:
+            start = await find_beginning(reader, Interval(windows[0].start, windows[-1].end), density, page_size)
+
+    async def look() -> None:
+        if opening is not None:
+            await look_closely(reader, opening)
+
+    if windows:
+        await for_each((look, find), lambda ask: ask(), at_once=2)
 
     def partition_start(instant: Instant) -> Instant:
         _, interval = place(instant)

@@ -24,7 +24,7 @@ from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.part_sink import PartSink
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
-from exporter.pipeline.probe import Opening, look_closely
+from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.recording_tap import Tap, TappedSink
 from exporter.pipeline.role import Guard, Role
@@ -206,9 +206,9 @@ class Session:
         """
         settings, place = settings or self.context.settings, self.stage.tables.place
         scan = msgspec.structs.replace(self.scan, windows=what.intervals, updated_since=updated_since)
-        if what:
-            await look_closely(self.reader, self.opening)
-        scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density)
+        if into is None and oldest is None and self.log.state.coverage:
+            oldest = self.log.state.data_start
+        scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density, self.opening)
         covered = 0
         if into is None:
             covered = self._covered(scheduler)

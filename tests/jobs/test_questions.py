@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.contract import DAY, HOUR, MINUTE, SECOND
+from exporter.errors import ContradictionError
 from exporter.jobs.sync import SyncResult, sync
 from exporter.pipeline import reader as reader_module
 from exporter.progress import Quiet
@@ -98,4 +99,16 @@ async def test_where_lists_of_ids_prove_nothing_what_has_changed_is_found_all_th
         change(source, 5)
         source.sandbox.behaviour = behaviour
         assert (await run(tmp_path, source)).updated == 5
+        check(tmp_path, source)
+
+
+async def test_a_page_that_does_not_begin_with_the_newest_row_shows_no_window_to_be_empty(tmp_path: Path) -> None:
+    async with synced_source(tmp_path) as source:
+        source.now += DAY
+        source.insert(source.now - HOUR)
+        source.sandbox.behaviour = Behaviour(order="oldest")
+        with pytest.raises(ContradictionError):
+            await run(tmp_path, source)
+        source.sandbox.behaviour = Behaviour()
+        assert (await run(tmp_path, source)).inserted == 1
         check(tmp_path, source)
