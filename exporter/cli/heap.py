@@ -6,16 +6,11 @@ import os
 from typing import Final
 
 # Constants of glibc's malloc.h.
-_M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 #: Bodies and columns of large rows are larger: each gets a mapping of its own, which is returned when it is freed.
-#: Pages of Parquet are smaller, also where Arrow has doubled their buffers to 2 MB: mapping each of them took a
-#: fortieth of an export.
-_OWN_MAPPING_BYTES: Final = 3 * 1024 * 1024
-#: What lies free at the end of the heap is kept up to this size. By default it is 128 kB, so that the kernel clears the
-#: same memory for page after page.
-_FREE_AT_END_BYTES: Final = 4 * 1024 * 1024
+#: Pages of Parquet are smaller: mapping each of them took a fortieth of an export.
+_OWN_MAPPING_BYTES: Final = 2 * 1024 * 1024
 #: Each arena keeps holes of its own, and by default threads have up to eight arenas a core.
 _ARENAS: Final = 2
 #: Rows and turns come and go by the thousand, and hold no cycles: looking for cycles after every 700 objects took a
@@ -44,5 +39,4 @@ def keep_heap_compact(command: str) -> None:
         return
     os.environ[_POOL_VARIABLE] = "system"
     mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING_BYTES)
-    mallopt(_M_TRIM_THRESHOLD, _FREE_AT_END_BYTES)
     mallopt(_M_ARENA_MAX, _ARENAS)
