@@ -1,7 +1,12 @@
-"""Measures the peak of an export's memory, by the number of rows of about 5 kB and of requests in flight."""
+"""Measures the peak of an export's memory, by the number of rows of about 5 kB and of requests in flight.
+
+A peak is the worst of many moments, in which many pages come at once. A short export ends before the worst has come, so
+only the two longest are compared.
+"""
 
 from contextlib import ExitStack
 from functools import partial
+from math import inf
 from pathlib import Path
 from shutil import rmtree
 
@@ -30,6 +35,11 @@ class Case(msgspec.Struct, frozen=True):
 class Result(msgspec.Struct, frozen=True):
     cases: list[Case]
 
+    def longest(self, in_flight: int, below: float = inf) -> Case | None:
+        """Returns the case of the most rows, but fewer than `below`, with this many requests in flight."""
+        found = (case for case in self.cases if case.in_flight == in_flight and case.rows < below)
+        return max(found, key=lambda case: case.rows, default=None)
+
 
 def measure(size: Size, work: Path) -> Result:
     costs: dict[tuple[int, int], list[Cost]] = {point: [] for point in size.memory_points}
@@ -52,4 +62,4 @@ def describe(result: Result) -> list[str]:
     for case in result.cases:
         wall = spread([cost.wall_seconds for cost in case.costs], 1)
         lines += [f"{case.rows:>12,}{case.in_flight:>12}{spread(case.peaks, 0):>24}{wall:>28}"]
-    return lines
+    return [*lines, "a short export ends before the worst of many moments has come: compare the two longest"]

@@ -139,12 +139,11 @@ def _of_growth(result: growth.Result) -> Iterator[Target]:
 
 
 def _of_memory(result: memory.Result) -> Iterator[Target]:
-    by_flight = {in_flight: _first(result, in_flight) for in_flight in (16, 64)}
     for in_flight, limit in ((16, 350), (64, 600)):
-        if case := by_flight[in_flight]:
+        if case := result.longest(in_flight):
             yield Target(f"peak memory, {case.rows:,} rows of 5 kB, {in_flight} in flight", case.peaks, limit, " MB", 0)
-    few, many = by_flight[16], result.cases[-1]
-    if few is not None:
+    many = result.longest(16)
+    if many is not None and (few := result.longest(16, below=many.rows)):
         yield Target(f"peak memory, {many.rows:,} rows ÷ {few.rows:,} rows", ratios(many.peaks, few.peaks), 1.05)
 
 
@@ -165,10 +164,6 @@ def _of_encryption(result: encryption.Result) -> Iterator[Target]:
     what = f"CPU of writing encrypted parts, beyond plain ones, {result.rows:,} conversations with transcripts"
     yield Target(what, result.surplus("uniform", "write"), 20, " %", 1)
     yield Target("bytes of encrypted parts, beyond plain ones", result.surplus("uniform", "bytes"), 0.5, " %")
-
-
-def _first(result: memory.Result, in_flight: int) -> memory.Case | None:
-    return next((case for case in result.cases if case.in_flight == in_flight), None)
 
 
 def table(results: Results) -> list[str]:
