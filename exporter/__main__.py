@@ -28,6 +28,7 @@ def main() -> None:
     open_streams()
     # Arrow loads NumPy, whose linear algebra is not used: where it cannot start its threads, it sends a SIGINT here.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    sys.meta_path.insert(0, _NoPandas())
 
     status = _run()
     # Only the interpreter's own shutdown is left.
@@ -37,6 +38,19 @@ def main() -> None:
     # The shutdown would look for cycles in all that is left, four times over, to free what the system frees anyway.
     gc.freeze()
     sys.exit(status or (0 if is_printed else _FAILED))
+
+
+class _NoPandas:
+    """Lets Arrow find no pandas, which it would load, where it is installed, to see whether it is given any.
+
+    Nothing here is made of pandas, and loading it took longer than loading Arrow. Arrow asks for it once, and first;
+    whatever asks later finds it.
+    """
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
+        if name == "pandas":
+            sys.meta_path.remove(self)
+            raise ModuleNotFoundError(f"{name}: not for Arrow", name=name)
 
 
 def _run() -> int:

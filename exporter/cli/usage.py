@@ -38,7 +38,8 @@ def take_as_typed(command: Any, context: Any) -> None:
 
 def _process(parameter: Any, context: Any, value: Any) -> Any:
     if parameter.required and parameter.value_is_missing(value):
-        return type(parameter).process_value(parameter, context, value)  # which says what is missing
+        # Typer's own raises what says that it is missing.
+        return None if context.resilient_parsing else type(parameter).process_value(parameter, context, value)
     if value is None and (parameter.multiple or parameter.nargs == -1):
         value = ()
     return value if parameter.callback is None else parameter.callback(context, parameter, value)
