@@ -10,10 +10,9 @@ text made of the chain before it and of its own SHA-256, both in hexadecimal.
 """
 
 import gc
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from typing import Any, Final
 
 import msgspec
@@ -21,76 +20,18 @@ import msgspec
 from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval
 from exporter.log.dropped import DroppedFiles
-from exporter.log.fold import fold
-from exporter.log.state import Commit, State
+from exporter.log.head import Head, sha256_of
+from exporter.log.state import State
 from exporter.model import ChangesFile, DataFile, ExportFile, QuarantineFile
 
 #: Changes with everything that `State` may hold: `tests/log/test_checkpoint.py` says when.
 FORMAT: Final = 1
-
-#: A run that ends leaves no more commits than these without a checkpoint; each costs the next run a request.
-_LONGEST_TAIL: Final = 8
-#: While a run goes on, a checkpoint comes after this many commits, and only if they have a quarter of its bytes.
-_LEAST_COMMITS: Final = 64
-_LEAST_SHARE: Final = 4
 
 _OPENS: Final = b'{"sha256":"'
 _CLOSES: Final = b'",'
 _HEADER_BYTES: Final = len(_OPENS) + 64 + len(_CLOSES)
 #: State members that are written apart, because their values do not say what kind of file they are.
 _APART: Final = ("live", "dropped")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """Holds the state at a commit, and what ties it to the log: the SHA-256 of this commit, the chain over all, and the
-    newest format among them. The newest checkpoint up to there is of commit `checkpoint` (0 for none) and has
-    `checkpoint_bytes`; the commits since have `tail_bytes`.
-    """
-
-    state: State = field(default_factory=State)
-    commit_sha256: str = ""
-    commits_sha256: str = ""
-    commits_format: int = 0
-    checkpoint: int = 0
-    checkpoint_bytes: int = 0
-    tail_bytes: int = 0
-
-    @property
-    def number(self) -> int:
-        return self.state.number
-
-    def after(self, commits: Iterable[Commit], texts: Iterable[bytes]) -> "Head":
-        """Returns the head after more commits, of which `texts` are the bytes. Raises `DamagedLogError`."""
-        commits = tuple(commits)
-        chain, digest, size = self.commits_sha256, self.commit_sha256, self.tail_bytes
-        for text in texts:
-            digest = sha256_of(text)
-            chain, size = sha256_of((chain + digest).encode()), size + len(text)
-        return replace(
-            self,
-            state=fold(commits, self.state),
-            commit_sha256=digest,
-            commits_sha256=chain,
-            commits_format=max(self.commits_format, *(one.format_version for one in commits), 0),
-            tail_bytes=size,
-        )
-
-    def noted(self, size_bytes: int) -> "Head":
-        """Returns the same head once it has a checkpoint of this size."""
-        return replace(self, checkpoint=self.number, checkpoint_bytes=size_bytes, tail_bytes=0)
-
-    def is_due(self, *, ends: bool) -> bool:
-        """Returns whether to write a checkpoint here: what that costs is a small share of what the commits since the
-        last one have cost. `ends` says that no commit of this run follows."""
-        commits = self.number - self.checkpoint
-        if ends:
-            return commits > _LONGEST_TAIL
-        return commits >= _LEAST_COMMITS and self.tail_bytes * _LEAST_SHARE >= self.checkpoint_bytes
-
-
-def sha256_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 class _Place(msgspec.Struct, array_like=True, frozen=True):

@@ -11,15 +11,13 @@ needless are deleted after it.
 import uuid
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Final, NamedTuple, Required, TypedDict, Unpack
+from typing import Final, NamedTuple, Unpack
 from weakref import WeakKeyDictionary
 
 import anyio
 import msgspec
 
-from exporter.contract import Instant
-from exporter.coverage import Interval
-from exporter.errors import DamagedLogError, DestinationError, OvertakenError, StoreError
+from exporter.errors import DamagedLogError, OvertakenError, StoreError
 from exporter.layout import (
     CHECKPOINTS,
     COMMITS,
@@ -29,46 +27,13 @@ from exporter.layout import (
     commit_number,
     commit_path,
 )
-from exporter.log.acceptance import Acceptance
-from exporter.log.checkpoint import Head, decode_checkpoint, encode_checkpoint, sha256_of
+from exporter.log.checkpoint import decode_checkpoint, encode_checkpoint
+from exporter.log.commit_format import NEWEST_FORMAT, Entry, decode_commit, oldest_format
 from exporter.log.fold import fold
-from exporter.log.live import is_keyed
-from exporter.log.privacy import UNKEEPING, PrivacyChange
-from exporter.log.state import FORMAT_VERSION, Author, Commit, CommitKind, State, state_name
-from exporter.model import Change, Counters, TableFormat
-from exporter.settings import FileMode, Request
+from exporter.log.head import Head, sha256_of
+from exporter.log.state import Author, Commit, State, state_name
+from exporter.model import Change
 from exporter.store.base import Store
-from exporter.zones import UTC_NAME
-
-#: The format of commits that an exporter which knows only `FORMAT_VERSION` would not decode, or would fold to another
-#: state. Such an exporter refuses them by their version, with the advice to upgrade, and can read all others. These
-#: include commits that arrive or settle: it treats their rows like rows of its own, and a later run checks them.
-_NEWEST_FORMAT: Final = 5
-
-
-class _Version(msgspec.Struct):
-    format_version: int
-
-
-class Entry(TypedDict, total=False):
-    """Holds what a caller specifies for a commit; see `Commit`."""
-
-    committed_at: Required[Instant]
-    kind: CommitKind
-    request: Request
-    range: Interval
-    change: Change
-    counters: Counters
-    keep_generations: int | None
-    table_format: TableFormat | None
-    file_mode: FileMode | None
-    forgets: tuple[str, ...]
-    accepts: Acceptance
-    data_start: Instant | None
-    keeps_recordings: bool | None
-    hydrated: tuple[str, ...]
-    privacy: PrivacyChange | None
-
 
 #: The end of each log, as it was last read or written through a store.
 _heads: Final[WeakKeyDictionary[Store, Head]] = WeakKeyDictionary()
@@ -113,7 +78,7 @@ class CommitLog:
         async with self._turn:
             kind, change = entry.setdefault("kind", "export"), entry.get("change", Change())
             commit = Commit(
-                format_version=_format_of(kind, change, entry),
+                format_version=oldest_format(kind, change, entry),
                 number=self.state.number + 1,
                 export_id=self.state.export_id or uuid.uuid5(uuid.NAMESPACE_OID, self._author.run).hex,
                 author=self._author,
@@ -207,7 +172,7 @@ async def read_commits(store: Store, after: int = 0, until: int | None = None) -
         path = commit_path(expected)
         if number != expected or data is None:
             raise DamagedLogError(path, "missing, though later commits are there. Restore it, or use a new destination")
-        commits.append(StoredCommit(_decode(path, data), data))
+        commits.append(StoredCommit(decode_commit(path, data), data))
     return commits
 
 
@@ -238,7 +203,7 @@ async def _find_checkpoint(store: Store, until: int | None = None) -> Head:
 def fits(head: Head, text: bytes) -> bool:
     """Returns whether a checkpoint is that of the commit with these bytes, and folds none that this exporter would
     refuse."""
-    return head.commit_sha256 == sha256_of(text) and head.commits_format <= _NEWEST_FORMAT
+    return head.commit_sha256 == sha256_of(text) and head.commits_format <= NEWEST_FORMAT
 
 
 async def list_checkpoints(store: Store) -> list[int]:
@@ -254,37 +219,6 @@ async def list_commits(store: Store, after: int = 0) -> list[int]:
     """Returns the numbers of the commits in `store` behind number `after`, ascending."""
     paths = await store.list(COMMITS, commit_path(after) if after else "")
     return sorted(number for path in paths if (number := commit_number(path)) is not None)
-
-
-def _format_of(kind: CommitKind, change: Change, entry: Entry) -> int:
-    """Returns the oldest format whose exporters understand such a commit."""
-    request = entry.get("request")
-    # An older exporter would skip what it does not know: write raw rows beside protected ones, or bring people back.
-    if kind in UNKEEPING or entry.get("privacy") is not None:
-        return 5
-    if (
-        kind == "recordings"
-        or entry.get("keeps_recordings") is not None
-        or any(is_keyed(file.table) for file in change.adds)
-    ):
-        return 4
-    if kind == "accept":
-        return 3
-    if request is not None and (
-        request.has_several_values or request.timezone != UTC_NAME or request.partition_by == "week"
-    ):
-        return 3
-    return 2 if kind == "reread" or change.proves else FORMAT_VERSION
-
-
-def _decode(path: str, data: bytes) -> Commit:
-    try:
-        version = msgspec.json.decode(data, type=_Version).format_version
-        if version <= _NEWEST_FORMAT:
-            return msgspec.json.decode(data, type=Commit)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise DamagedLogError(path, "not a commit, or damaged. Restore it, or use a new destination") from error
-    raise DestinationError(f"{path}: written in format {version} by a newer exporter. Upgrade to go on with it")
 
 
 async def check_not_overtaken(store: Store, state: State) -> None:

@@ -6,8 +6,9 @@ Runs pass over one that is damaged or fits no commit. One that fits its commit a
 from collections.abc import Sequence
 
 from exporter.layout import checkpoint_path
-from exporter.log.checkpoint import FORMAT, Head, decode_checkpoint, format_of
+from exporter.log.checkpoint import FORMAT, decode_checkpoint, format_of
 from exporter.log.commits import StoredCommit, list_checkpoints
+from exporter.log.head import Head
 from exporter.store.base import Store
 from exporter.verification.problems import Problem
 

@@ -52,7 +52,7 @@ from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
 from exporter.keys import Key, Keys
 from exporter.layout import is_part
-from exporter.log import checkpoint
+from exporter.log import head
 from exporter.log.commits import load_commits, load_state
 from exporter.log.state import State
 from exporter.model import RECORDINGS, TABLES, TableFormat
@@ -1019,6 +1019,6 @@ TestSequences = Sequences.TestCase
 
 @pytest.fixture(autouse=True)
 def _checkpoints_come_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "_LONGEST_TAIL", 2)
-    monkeypatch.setattr(checkpoint, "_LEAST_COMMITS", 3)
-    monkeypatch.setattr(checkpoint, "_LEAST_SHARE", 1_000)
+    monkeypatch.setattr(head, "_LONGEST_TAIL", 2)
+    monkeypatch.setattr(head, "_LEAST_COMMITS", 3)
+    monkeypatch.setattr(head, "_LEAST_SHARE", 1_000)

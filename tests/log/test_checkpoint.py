@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.layout import checkpoint_path, commit_path
-from exporter.log import checkpoint
+from exporter.log import head
 from exporter.log.acceptance import Acceptance
-from exporter.log.checkpoint import FORMAT, Head, decode_checkpoint, encode_checkpoint, sha256_of
+from exporter.log.checkpoint import FORMAT, decode_checkpoint, encode_checkpoint
 from exporter.log.commits import CommitLog, StoredCommit, list_checkpoints, load_state, load_states
 from exporter.log.dropped import DroppedFiles
 from exporter.log.feed import Feed, Told
 from exporter.log.fold import fold
+from exporter.log.head import Head, sha256_of
 from exporter.log.privacy import Privacy
 from exporter.log.replaced import Replacement
 from exporter.log.state import Commit, State
@@ -138,8 +139,8 @@ async def test_one_of_commits_that_are_lost_is_passed_over(tmp_path: Path) -> No
 async def test_under_way_it_comes_in_proportion_and_the_first_one_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "_LEAST_COMMITS", 3)
-    monkeypatch.setattr(checkpoint, "_LEAST_SHARE", 1)
+    monkeypatch.setattr(head, "_LEAST_COMMITS", 3)
+    monkeypatch.setattr(head, "_LEAST_SHARE", 1)
     await with_checkpoint(tmp_path, after=0)
     log, seen = CommitLog(LocalStore(tmp_path), AUTHOR), set[int]()
     await log.load()
