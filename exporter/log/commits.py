@@ -110,10 +110,11 @@ class CommitLog:
         if not head.is_due(ends=ends):
             return
         path, data = checkpoint_path(head.number), encode_checkpoint(head)
-        # Without it, the next run reads more, and no less is safe.
-        with suppress(StoreError):
+        # To try it at every commit would cost as much as the export has files.
+        self._head = _heads[self._store] = head.noted(len(data))
+        # Without it, the next run reads more, and no less is safe. The commit is there: its caller must hear of it.
+        with suppress(StoreError), anyio.CancelScope(shield=True):
             await self._store.replace(path, data)
-            self._head = _heads[self._store] = head.noted(len(data))
             kept = {path, *(checkpoint_path(number) for number in (head.checkpoint, self._first_checkpoint) if number)}
             await self._store.delete(*(one for one in await self._store.list(CHECKPOINTS) if one not in kept))
 

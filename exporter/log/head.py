@@ -51,7 +51,7 @@ class Head:
         )
 
     def noted(self, size_bytes: int) -> "Head":
-        """Returns the same head once it has a checkpoint of this size."""
+        """Returns the same head once a checkpoint of this size was made, whether it could be written or not."""
         return replace(self, checkpoint=self.number, checkpoint_bytes=size_bytes, tail_bytes=0)
 
     def is_due(self, *, ends: bool) -> bool:

@@ -4,11 +4,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.errors import StoreError
 from exporter.layout import checkpoint_path, commit_path
 from exporter.log import head
 from exporter.log.acceptance import Acceptance
@@ -24,6 +26,7 @@ from exporter.log.state import Commit, State
 from exporter.model import ChangesFile, Counters, DataFile, QuarantineFile, TableFormat, Unproven
 from exporter.privacy import Encryption, Erasure, KeyReference, Policy, Rule
 from exporter.settings import Request
+from exporter.store.base import Store
 from exporter.store.local.store import LocalStore
 from exporter.verification.checkpoints import inspect_checkpoints
 from tests.log.test_state import AUTHOR, begin, commit, reading
@@ -149,6 +152,51 @@ async def test_under_way_it_comes_in_proportion_and_the_first_one_stays(
         seen |= {*await list_checkpoints(log._store)}
     assert 4 < len(seen) < 15
     assert await list_checkpoints(log._store) == [12, *sorted(seen)[-2:]]
+
+
+async def test_a_commit_whose_checkpoint_is_interrupted_is_made_nevertheless(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "_LEAST_COMMITS", 1)
+    log, told = CommitLog(await stored(tmp_path, [begin()]), AUTHOR), list[int]()
+    await log.load()
+    scope = anyio.CancelScope()
+    monkeypatch.setattr(log._store, "replace", interrupted := Interrupted(log._store, scope))
+    with scope:
+        told.append((await log.append(committed_at=2, kind="compact")).number)
+    assert (interrupted.calls, told) == (1, [2])
+
+
+class Interrupted:
+    """Cancels a scope while a file is replaced."""
+
+    def __init__(self, store: Store, scope: anyio.CancelScope) -> None:
+        self.calls, self._replace, self._scope = 0, store.replace, scope
+
+    async def __call__(self, path: str, data: bytes) -> None:
+        self.calls += 1
+        self._scope.cancel()
+        await self._replace(path, data)
+
+
+async def test_where_none_can_be_written_a_run_goes_on_and_tries_as_rarely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "_LEAST_COMMITS", 3)
+    monkeypatch.setattr(head, "_LEAST_SHARE", 10**6)
+    log, tries = CommitLog(await stored(tmp_path, [begin()]), AUTHOR), list[str]()
+    await log.load()
+
+    async def replace(path: str, data: bytes) -> None:
+        tries.append(path)
+        raise StoreError(f"{path}: no")
+
+    monkeypatch.setattr(log._store, "replace", replace)
+    for number in range(2, 12):
+        await log.append(committed_at=number, kind="compact")
+    await log.end()
+    assert tries == [checkpoint_path(number) for number in (3, 6, 9)]
+    assert await load_state(LocalStore(tmp_path)) == log.state
 
 
 async def test_verify_names_one_that_its_commits_do_not_fold_to(tmp_path: Path) -> None:
