@@ -167,6 +167,8 @@ class Committer:
         await check_free_space(self._store, self._reserved_bytes)
         before = self._log.state
         counters = spent - self._charged
+        # A commit that fails may have taken `_SUCCESS` away.
+        self._published = None
         after = await self._log.append(
             committed_at=wall_clock(),
             kind=kind,

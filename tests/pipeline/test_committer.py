@@ -224,3 +224,15 @@ async def test_what_is_published_is_not_made_again_unless_the_seal_was_taken(tmp
     (tmp_path / commit_path(3)).write_bytes(b"{}")
     with pytest.raises(OvertakenError):
         await committer.write_manifest()
+
+
+async def test_a_seal_that_a_failed_commit_has_taken_is_given_back(tmp_path: Path) -> None:
+    store, _, committer = await opened(tmp_path)
+    await committer.commit(Change(covers=(RANGE,)), Counters())
+    await committer.write_manifest()
+    store.failing = frozenset({store.creates + 1})
+    with pytest.raises(StoreError, match="full"):
+        await committer.commit(Change(unproven=piece(1).unproven), Counters())
+    assert not (tmp_path / SUCCESS).exists()
+    await committer.write_manifest()
+    assert (tmp_path / SUCCESS).exists()
