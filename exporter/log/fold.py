@@ -6,6 +6,7 @@ much as their own files and intervals do: what a state holds of each file, run o
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final, NoReturn
 
 from exporter.contract import Instant
@@ -82,11 +83,12 @@ def _apply(state: State, commit: Commit, work: _Work) -> State:
     if not kept.within(range_):
         _refuse(commit.number, "narrows the range to less than is covered")
     privacy = next_privacy(state.privacy, commit.privacy)
-    for objection in (
-        *objections(work.live, change, coverage),
-        *privacy_objections(state.privacy, commit.privacy, commit.kind),
-        *file_objections(privacy, change),
-        *feed_objections(state.feed, change),
+    # Each may rest on what those before it have looked at.
+    for objection in chain(
+        objections(work.live, change, coverage),
+        privacy_objections(state.privacy, commit.privacy, commit.kind),
+        file_objections(privacy, change),
+        feed_objections(state.feed, change),
     ):
         _refuse(commit.number, objection)
     keep = state.keep_generations if commit.keep_generations is None else commit.keep_generations

@@ -270,6 +270,10 @@ BASE = fold([begin(), commit(2, reading("1", 0, 10))])
         (lambda: commit(3, Change(uncovers=(Interval(9, 11),))), "uncovers what was not covered"),
         (lambda: commit(3, Change(uncovers=(Interval(3, 4),))), "and keeps the file"),
         (lambda: commit(3, Change(removes=("conversations/part-9.parquet",))), "which is not there"),
+        (
+            lambda: commit(3, Change(adds=(data_file("2", 5, 6),), removes=("conversations/part-9.parquet",))),
+            "which is not there",
+        ),
         (lambda: commit(3, reading("1", 10, 12)), "is there already"),
         (lambda: commit(3, Change(adds=(data_file("2", 5, 6),))), "window is not its own"),
         (lambda: commit(3, reading("2", 10, 12, adds=(data_file("2", 10, 13),))), "window is not its own"),
