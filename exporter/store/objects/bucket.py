@@ -119,7 +119,8 @@ class Bucket:
         def work() -> dict[str, int]:
             where = (self._key(prefix) if prefix else self.url.prefix) or None
             listed = obstore.list(self.store, where, offset=self._key(after) if after else None)
-            return {self._path(found["path"]): found["size"] for some in listed for found in some}
+            # A server may ignore where a list is asked to start.
+            return {path: one["size"] for some in listed for one in some if (path := self._path(one["path"])) > after}
 
         return self._asking(self.url / prefix if prefix else self.url, work)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
+import obstore
 import pytest
 import trustme
 from obstore.store import MemoryStore, S3Store
@@ -30,7 +31,7 @@ from exporter.errors import (
     WrongBucketError,
 )
 from exporter.layout import LOCK, RUNS, commit_path
-from exporter.log.commits import CommitLog
+from exporter.log.commits import CommitLog, list_commits
 from exporter.log.state import Author
 from exporter.settings import Request
 from exporter.store.local.scratch import Scratch
@@ -691,3 +692,20 @@ async def test_an_upload_that_is_cancelled_is_taken_back(cloud: S3, bucket: Buck
     assert scope.cancelled_caught
     assert await anyio.to_thread.run_sync(taken_back.wait, 20)
     assert await store.list("conversations") == []
+
+
+async def test_a_list_begins_where_it_is_asked_to_whatever_the_server_makes_of_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url, asked, listed = Url("s3", "memory", "pre"), list[str | None](), obstore.list
+    store = ObjectStore(Bucket(url, MemoryStore()))
+    for number in (1, 2, 3):
+        await store.create(commit_path(number), b"{}")
+
+    def ignoring(place: MemoryStore, where: str | None, offset: str | None = None) -> Any:
+        asked.append(offset)
+        return listed(place, where)
+
+    monkeypatch.setattr(obstore, "list", ignoring)
+    assert await list_commits(store, 2) == [3]
+    assert asked == [f"pre/{commit_path(2)}"]
