@@ -157,6 +157,8 @@ async def _look_at_lines(store: Store, file: QuarantineFile, found: Expired) -> 
 
 async def _no_longer_kept(store: Store, state: State, found: Expired) -> list[str]:
     """Returns the replaced files that hold something that expires. Only the log knows what they held."""
+    if not state.kept:
+        return []
     known: dict[str, ExportFile] = {}
     for commit in await load_commits(store):
         known |= {file.path: file for file in commit.change.files}

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Final
 
-#: The newest page, a closer look at it, and two about a status that may be hidden.
-_OPENING: Final = 4
+#: The newest page, and a closer look at it; two more about a status that may be hidden, if that page shows none of it.
+_OPENING: Final = 2
+_HIDDEN_HIGH: Final = 2
 #: With nothing below the start, the beginning is looked for by seven questions, and seven finer ones.
 _BEGINNING: Final = 14
 #: Each list ends with an empty page, and questions that prove that nothing was left out.
@@ -23,10 +24,8 @@ _WINDOW, _WINDOW_HIGH, _WINDOW_TIED = 0.6, 3.0, 10.0
 _LIST_HIGH: Final = 10
 #: A list of several values is joined out of lists that each worker asks again for where they end.
 _JOINED_HIGH: Final = 4.0
-#: A sync asks for what is new, for what has changed, and for what was not over, though there is none of it.
-_SYNC_LOW, _SYNC, _SYNC_HIGH = 10, 12, 18
-#: Of an export with next to nothing in it, it asks fewer.
-_SYNC_OF_NOTHING: Final = 5
+#: A sync asks for the newest page and two lists of what has changed; if these prove nothing, it walks.
+_SYNC_LOW, _SYNC, _SYNC_HIGH = 3, 3, 18
 #: What has changed lies anywhere, so that each worker may look for it in vain as often as this.
 _CHANGED_HIGH: Final = 8
 
@@ -50,12 +49,12 @@ def export_effort(pages: int, *, workers: int, lists: int, is_open: bool, is_tie
     """
     first = _OPENING + (_BEGINNING if is_open else 0)
     if not pages:
-        return Effort(first - 2, first + 1, first + _LIST_HIGH)
+        return Effort(first, first + 3, first + _HIDDEN_HIGH + _LIST_HIGH)
     windows = min(workers, pages)
     low = first + pages + _LIST_LOW * lists
-    high = first + pages + _LIST_HIGH + round((_WINDOW_TIED if is_tied else _WINDOW_HIGH) * windows)
+    high = first + _HIDDEN_HIGH + pages + _LIST_HIGH + round((_WINDOW_TIED if is_tied else _WINDOW_HIGH) * windows)
     if lists > 1:
-        high = first + pages + round(lists * (_LIST_HIGH + _JOINED_HIGH * workers))
+        high = first + _HIDDEN_HIGH + pages + round(lists * (_LIST_HIGH + _JOINED_HIGH * workers))
     if lists > 1 or is_tied:
         return Effort(low, round(sqrt(low * high)), high)
     likely = first + pages + (_LIST_OF_ONE_PAGE if pages == 1 else round(_LIST + _WINDOW * windows))
@@ -67,7 +66,7 @@ def sync_effort(pages: int, *, workers: int, stored: int, has_changed: bool) -> 
 
     How often it looks where nothing has changed, if something has, cannot be told.
     """
-    low, likely, high = _SYNC_OF_NOTHING if stored < workers else _SYNC_LOW, _SYNC, _SYNC_HIGH
+    low, likely, high = _SYNC_LOW, _SYNC, _SYNC_HIGH
     if has_changed:
         high += _CHANGED_HIGH * workers
         likely = round(sqrt(low * high))

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pyarrow.parquet as pq
 
 from exporter.contract import BEGINNING, Instant, parse_timestamp
-from exporter.log.commits import load_state
-from exporter.log.state import State
+from exporter.layout import checkpoint_number, commit_number
+from exporter.log.commits import StoredCommit, load_state
+from exporter.log.state import Commit, State
 from exporter.privacy import Policy
 from exporter.store.local.store import LocalStore
+from exporter.verification.checkpoints import inspect_checkpoints
 from tests.end_to_end.records import Record, microseconds
 from tests.toolkit.canary_search import OpenParquet
 from tests.toolkit.encrypted import lines_of
@@ -195,6 +198,7 @@ class ExportDirectory:
         sizes = [(self.root / name).stat().st_size for name in changes]
         assert (len(sizes), sum(sizes)) == (said["files"], said["bytes"])
         names -= changes
+        names -= self._check_checkpoints(names)
         commits = {f"_exporter/commits/{number:08d}.json" for number in range(1, self.manifest["generation"] + 1)}
         due = {
             "_manifest.json",
@@ -208,6 +212,17 @@ class ExportDirectory:
             *kept,
         }
         assert names == due, f"surplus: {sorted(names - due)}, missing: {sorted(due - names)}"
+
+    def _check_checkpoints(self, names: Collection[str]) -> set[str]:
+        """Returns the checkpoints of the log, which must be what its commits fold to."""
+        found = {name: number for name in names if (number := checkpoint_number(name)) is not None}
+        commits = sorted(name for name in names if commit_number(name) is not None)
+        texts = [(self.root / name).read_bytes() for name in commits]
+        stored = [StoredCommit(msgspec.json.decode(text, type=Commit), text) for text in texts]
+        assert not inspect_checkpoints(
+            {number: (self.root / name).read_bytes() for name, number in found.items()}, stored
+        )
+        return set(found)
 
 
 def check_left(root: Path, expected: Mapping[str, Record]) -> State:
