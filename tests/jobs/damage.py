@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +68,8 @@ def swap(root: Path, one: str, other: str) -> None:
 
 
 def edit_commits(root: Path, edit: Callable[[Json], None]) -> None:
-    """Rewrites every commit after `edit`."""
+    """Rewrites every commit after `edit`, in a log without checkpoints."""
+    shutil.rmtree(root / "_exporter/checkpoints", ignore_errors=True)
     for path in sorted((root / "_exporter/commits").iterdir()):
         commit = json.loads(path.read_bytes())
         edit(commit)

@@ -66,7 +66,7 @@ def test_media_goes_as_well(export: Path) -> None:
 def test_killed_before_any_step(export: Path, tmp_path: Path) -> None:
     hers = hers_in(export)
     everybody = ids(export)
-    command = [sys.executable, "-m", "tests.jobs.killed_erase", str(export), str(tmp_path), str(size_of(61, 1)), *hers]
+    command = [sys.executable, "-m", "tests.jobs.killed_erase", str(export), str(tmp_path), str(size_of(37, 1)), *hers]
     done = subprocess.run(command, capture_output=True, text=True, timeout=540, check=False)
     assert done.returncode == 0, done.stderr
     roots = [Path(line) for line in done.stdout.splitlines()]

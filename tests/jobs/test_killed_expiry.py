@@ -109,7 +109,7 @@ def test_a_dry_run_says_what_goes_and_changes_nothing(root: Path) -> None:
 
 def test_kills(whole: Path, tmp_path: Path) -> None:
     script = Path(__file__).with_name("killed_expiry.py")
-    command = [sys.executable, str(script), str(whole), str(tmp_path), str(size_of(59, 3))]
+    command = [sys.executable, str(script), str(whole), str(tmp_path), str(size_of(41, 3))]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     assert len(printed) > 5
     for number, path in enumerate(map(Path, printed)):

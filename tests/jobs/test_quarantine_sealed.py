@@ -210,7 +210,7 @@ def test_a_change_of_keys_may_be_killed_before_any_step(mode: EncryptionMode | N
     root = made(tmp_path / "out", mode, served(3, 2))
     (tmp_path / "killed").mkdir()
     script = str(Path(__file__).with_name("killed_rekey.py"))
-    command = [sys.executable, script, str(root), str(tmp_path / "killed"), str(size_of(23, 5))]
+    command = [sys.executable, script, str(root), str(tmp_path / "killed"), str(size_of(11, 5))]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     killed = [Path(line) for line in done.stdout.split()]
     assert len(killed) > 5
