@@ -115,8 +115,9 @@ class CommitLog:
         # Without it, the next run reads more, and no less is safe. The commit is there: its caller must hear of it.
         with suppress(StoreError), anyio.CancelScope(shield=True):
             await self._store.replace(path, data)
-            kept = {path, *(checkpoint_path(number) for number in (head.checkpoint, self._first_checkpoint) if number)}
-            await self._store.delete(*(one for one in await self._store.list(CHECKPOINTS) if one not in kept))
+            kept = (head.number, head.checkpoint, self._first_checkpoint)
+            needless = [number for number in await list_checkpoints(self._store) if number not in kept]
+            await self._store.delete(*map(checkpoint_path, needless))
 
 
 async def load_state(store: Store) -> State:

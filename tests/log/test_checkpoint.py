@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import StoreError
-from exporter.layout import checkpoint_path, commit_path
+from exporter.layout import CHECKPOINTS, checkpoint_path, commit_path
 from exporter.log import head
 from exporter.log.acceptance import Acceptance
 from exporter.log.checkpoint import FORMAT, decode_checkpoint, encode_checkpoint
@@ -145,6 +145,7 @@ async def test_under_way_it_comes_in_proportion_and_the_first_one_stays(
     monkeypatch.setattr(head, "_LEAST_COMMITS", 3)
     monkeypatch.setattr(head, "_LEAST_SHARE", 1)
     await with_checkpoint(tmp_path, after=0)
+    (note := tmp_path / CHECKPOINTS / "note.txt").write_text("somebody else's")
     log, seen = CommitLog(LocalStore(tmp_path), AUTHOR), set[int]()
     await log.load()
     for number in range(13, 60):
@@ -152,6 +153,7 @@ async def test_under_way_it_comes_in_proportion_and_the_first_one_stays(
         seen |= {*await list_checkpoints(log._store)}
     assert 4 < len(seen) < 15
     assert await list_checkpoints(log._store) == [12, *sorted(seen)[-2:]]
+    assert note.exists()
 
 
 async def test_a_commit_whose_checkpoint_is_interrupted_is_made_nevertheless(
