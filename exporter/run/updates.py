@@ -6,8 +6,9 @@ questions than rows: each end of it must be proven. Two lists of ids prove as mu
 - the first holds the *anchors*: rows that the first page of the run has shown, which were updated since the time that
   is asked for. They show that `updated_after` is read as it is meant, at the very time that is asked for
   (source.md, 14), and that the list was not cut above the lowest of them;
-- the second, which begins at the last row of the first and has a lower bound, brings that row back and nothing else:
-  the list ends there, wherever and however it is asked for;
+- the second, which begins in the middle of the first and has a lower bound, brings back what the first has from there
+  on, and nothing else: the list ends there, wherever and however it is asked for. A limit that came into force after
+  the first page would cut the two at different rows, and chance would hardly cut them at the same one;
 - the first page of the run was longer, in rows and in bytes: no limit can have cut either (4).
 
 Otherwise nothing is known, and the list is walked. What is listed is read whole by one page, if that brings all of it.
@@ -24,7 +25,7 @@ from exporter.encode.rows import EncodeRow
 from exporter.errors import RequestRefusedError, UnplacedError
 from exporter.fetch.walk.descent import first_below
 from exporter.fetch.walk.rows import each_row, ids_of
-from exporter.fetch.walk.traits import is_longer, rows_by_time
+from exporter.fetch.walk.traits import is_longer
 from exporter.fetch.walk.window import Settled
 from exporter.model import Page, PageRequest
 from exporter.pipeline.probe import Opening, find_margin
@@ -124,21 +125,23 @@ async def list_updates(reader: Reader, opening: Opening, what: Coverage, since: 
     first = await _list(reader, question)
     if first is None or not anchored <= ids_of(first[0]) or not is_longer(opening.top, first[0]):
         return None
-    last = first[0].rows.created_at[-1]
-    before = last + reader.traits.unit - 1
+    times = first[0].rows.created_at
+    middle, last = times[len(times) // 2], times[-1]
+    before = middle + reader.traits.unit - 1
     below = PageRequest(
         MAX_PAGE_SIZE, min(EPOCH, last), before, before + 1, updated_after=bound, ids_only=True, may_be_refused=True
     )
     second = await _list(reader, below)
-    if second is None or ids_of(second[0]) != rows_by_time(first[0].rows, last):
+    lower = first[0].rows[first_below(times, middle + 1) :]
+    if second is None or ids_of(second[0]) != {row.id for row in lower.rows} or not is_longer(first[0], second[0]):
         return None
     found = [
         (row.id, created_at)
         for row, created_at, updated_at in each_row(first[0].rows)
         if created_at in what and (updated_at is None or updated_at >= since - SECOND)
     ]
-    times = [created_at for _, created_at in found]
-    window = Interval(min(times), max(times) + 1) if times else None
+    created = [created_at for _, created_at in found]
+    window = Interval(min(created), max(created) + 1) if created else None
     return Updates(
         frozenset(identity for identity, _ in found), window, since, bound, len(first[0]), min(first[1], second[1])
     )
