@@ -73,14 +73,19 @@ class Opening:
 
 
 async def open_list(
-    reader: Reader, until: Instant | None, status: str | None, *, looks_closely: bool = True
+    reader: Reader,
+    until: Instant | None,
+    status: str | None,
+    *,
+    looks_closely: bool = True,
+    doubts_empty: bool = False,
 ) -> Opening:
     """Asks the first question, then the others at once, and more if the answers show clocks that differ.
 
     Until something has answered, two questions would only cost what one does twice: a refusal, or a wait.
 
     `until` is the end of the range if it is known beforehand, and `status` one that may be hidden. `looks_closely` does
-    at once what `look_closely` does. Raises `SourceError`.
+    at once what `look_closely` does; `doubts_empty` is as in `is_hidden`. Raises `SourceError`.
     """
     opening = Opening()
 
@@ -105,7 +110,7 @@ async def open_list(
     async def look_for_hidden() -> None:
         # A list that shows one row of the status leaves none out.
         is_shown = any(_status(row) == status for row in rows.rows)
-        opening.is_hidden = status is not None and not is_shown and await is_hidden(reader, status)
+        opening.is_hidden = status is not None and not is_shown and await is_hidden(reader, status, doubts_empty)
 
     await for_each((look, look_for_hidden), lambda ask: ask(), at_once=2)
     while needs_another(reader.told):
@@ -162,13 +167,14 @@ async def find_margin(reader: Reader, updated_at: Mapping[str, Instant]) -> Inst
     return None if updated_at else 0
 
 
-async def is_hidden(reader: Reader, status: str) -> bool:
+async def is_hidden(reader: Reader, status: str, doubts_empty: bool = False) -> bool:
     """Returns whether an unfiltered list leaves out conversations of `status`, judged by one that it should hold
     (source.md, 7).
 
     That one is searched without bounds, which the API may read in another way (14). Returns False if there is none of
     that status, or the API does not know it, and True if this cannot be decided: what is then read twice is kept once.
-    Raises `SourceError`.
+    With `doubts_empty`, an empty answer is asked for once more: no row has to come back that would prove it, and later
+    runs do not read again what was read as if nothing were hidden. Raises `SourceError`.
     """
     # The limit is the highest, because an API may drop rows of other statuses from a page after limiting it.
     request = PageRequest(limit=MAX_PAGE_SIZE, status=status, ids_only=True)
@@ -182,7 +188,10 @@ async def is_hidden(reader: Reader, status: str) -> bool:
         own = page.rows
         samples = [number for number, row in enumerate(own.rows) if _status(row) in (status, None)]
         if not samples:
-            return False
+            if page or not doubts_empty:
+                return False
+            doubts_empty = False
+            continue
         found = await _is_listed(reader, status, own.rows[samples[-1]], own.created_at[samples[-1]])
         if found is not None:
             return not found

@@ -167,7 +167,9 @@ async def ask_first(
     is_known = knows_hidden(known, request)
     status = None if is_known or "status" in request.filters else HIDDEN_STATUS
     try:
-        opening = await open_list(reader, until, status, looks_closely=looks_closely)
+        # The first run alone decides how everything is read; those that follow read what is new.
+        doubts_empty = not known.coverage
+        opening = await open_list(reader, until, status, looks_closely=looks_closely, doubts_empty=doubts_empty)
     except RequestRefusedError as error:
         if error.is_final and request.filters:
             filters = shown(dict(request.filters))

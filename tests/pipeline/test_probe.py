@@ -182,6 +182,25 @@ async def test_a_status_that_nothing_has_is_not_hidden() -> None:
     assert len(source.requests) == 1
 
 
+class EmptyAtFirst(ServerModel):
+    """Answers the first question for a status with an empty page."""
+
+    is_empty = True
+
+    def answer(self, request: PageRequest) -> Page[StoredRow]:
+        page = ServerModel.answer(self, request)
+        if request.status is None or not self.is_empty:
+            return page
+        self.is_empty = False
+        return ServerModel([], self.behaviour).answer(request)
+
+
+async def test_one_empty_answer_does_not_prove_that_nothing_is_hidden() -> None:
+    rows = [StoredRow("c0", T0), StoredRow("c1", T0 - DAY, status="token_created")]
+    source = ModelSource(EmptyAtFirst(rows, Behaviour(hides="token_created")))
+    assert (await open_list(reader_of(source), None, "token_created", doubts_empty=True)).is_hidden
+
+
 @pytest.mark.parametrize("hides", [True, False])
 async def test_a_sample_whose_status_changes_meanwhile_shows_nothing(hides: bool) -> None:
     """The oldest conversation goes on before it is looked for in the list, which holds it from then on."""
