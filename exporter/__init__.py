@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from exporter.jobs.stream import Stream as Stream
     from exporter.jobs.stream import StreamReport as StreamReport
     from exporter.jobs.summary import Summary as Summary
-    from exporter.jobs.sync import SyncResult as SyncResult
+    from exporter.jobs.sync_result import SyncResult as SyncResult
     from exporter.jobs.vacuum import VacuumResult as VacuumResult
     from exporter.jobs.verify import VerifyResult as VerifyResult
     from exporter.options.spec import ExportSpec as ExportSpec
@@ -89,7 +89,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "Stream": "exporter.jobs.stream",
     "StreamReport": "exporter.jobs.stream",
     "Summary": "exporter.jobs.summary",
-    "SyncResult": "exporter.jobs.sync",
+    "SyncResult": "exporter.jobs.sync_result",
     "VacuumResult": "exporter.jobs.vacuum",
     "VerifyResult": "exporter.jobs.verify",
     "__version__": "exporter.version",

@@ -6,7 +6,8 @@ two are the same if their fingerprints are.
 
 import hashlib
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -159,3 +160,4 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
 Retention: TypeAlias = Mapping[Expirable, int]
 #: The instants before which nothing is kept any more, by what expires.
 Floors: TypeAlias = Mapping[Expirable, Instant]
+NO_FLOORS: Final[Floors] = MappingProxyType({})

@@ -37,8 +37,8 @@ from exporter.jobs.status import status as run_status
 from exporter.jobs.stream import Stream
 from exporter.jobs.stream import stream as run_stream
 from exporter.jobs.summary import Summary
-from exporter.jobs.sync import SyncResult
 from exporter.jobs.sync import sync as run_sync
+from exporter.jobs.sync_result import SyncResult
 from exporter.model import CONVERSATIONS, TABLES, TURNS
 from exporter.options.dialect import for_caller
 from exporter.options.parse import choose_fields, parse_share

@@ -12,7 +12,7 @@ from exporter.words import count_of
 if TYPE_CHECKING:
     from exporter.jobs.audit_result import AuditResult
     from exporter.jobs.summary import Summary
-    from exporter.jobs.sync import SyncResult
+    from exporter.jobs.sync_result import SyncResult
     from exporter.log.state import State
     from exporter.run.context import RunContext
     from exporter.sandbox import Row, Sandbox

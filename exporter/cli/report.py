@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from exporter.jobs.reread import RereadResult
     from exporter.jobs.status import Status
     from exporter.jobs.summary import Summary
-    from exporter.jobs.sync import SyncResult
+    from exporter.jobs.sync_result import SyncResult
 
 
 def describe_summary(summary: "Summary") -> Iterator[str]:

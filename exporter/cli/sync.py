@@ -15,7 +15,7 @@ from exporter.options.spec import ExportSpec
 from exporter.store.location import parse_location
 
 if TYPE_CHECKING:
-    from exporter.jobs.sync import SyncResult
+    from exporter.jobs.sync_result import SyncResult
 
 
 @with_options(

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from types import MappingProxyType
 from typing import Any, Final, cast
 
 import pyarrow as pa
@@ -17,9 +16,9 @@ from exporter.encode.rows import EncodeRow, Misfit, ServedRow
 from exporter.encode.schema import TYPES, arrow_schema, asked_fields
 from exporter.encode.texts import text_column
 from exporter.model import Rows
+from exporter.privacy import NO_FLOORS
 
 _ORGANIZATION: Final = "organization_id"
-NO_FLOORS: Final[Mapping[str, Instant]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

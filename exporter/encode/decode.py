@@ -2,7 +2,6 @@
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -11,6 +10,7 @@ from msgspec import Raw
 
 from exporter.contract import FIELD_NAMES, Instant, TimestampStyle
 from exporter.encode.columns import Columns, PageRows, values_of
+from exporter.encode.decoded import DecodedPage
 from exporter.encode.exact import read_page
 from exporter.encode.keys import has_hidden_keys
 from exporter.encode.rows import Agent, EncodeRow, ServedRow, are_learnable, exact_row_class, row_class
@@ -28,14 +28,6 @@ _members_of_object = msgspec.json.Decoder(dict[str, Raw])
 _ALWAYS_TEXT: Final = ("id", "created_at", "updated_at")
 #: The one field that is free text: the others are names, numbers and ids, or JSON, which stays as it was served.
 _FREE_TEXT: Final = "summary"
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedPage:
-    """Holds a page, and how its first row wrote its `created_at` (None: no row)."""
-
-    page: Page[EncodeRow]
-    style: TimestampStyle | None
 
 
 class Decoder:

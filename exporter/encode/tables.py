@@ -8,12 +8,13 @@ import pyarrow as pa
 
 from exporter.contract import Instant
 from exporter.coverage import Interval
-from exporter.encode.batch import NO_FLOORS, Encoder
+from exporter.encode.batch import Encoder
 from exporter.encode.protect.protector import Protector
 from exporter.encode.recordings import recordings_schema
 from exporter.encode.turns import TurnsEncoder
 from exporter.model import CONVERSATIONS, RECORDINGS, TURNS
 from exporter.partitions import Partition, key_of, partition_of
+from exporter.privacy import NO_FLOORS
 from exporter.settings import PartitionBy, Request
 from exporter.zones import load_zone
 

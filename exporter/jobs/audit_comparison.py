@@ -18,8 +18,8 @@ from exporter.layout import SCRATCH
 from exporter.log.state import State
 from exporter.model import Unproven
 from exporter.pipeline.admission import subject_columns
-from exporter.pipeline.committer import check_free_space
 from exporter.pipeline.comparison import Comparison, Differences
+from exporter.pipeline.free_space import check_free_space
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.role import Guard

@@ -7,7 +7,7 @@ from exporter.jobs.check_result import Findings
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import load_state
 from exporter.log.state import State
-from exporter.pipeline.committer import check_free_space
+from exporter.pipeline.free_space import check_free_space
 from exporter.run.encryption import find_cipher
 from exporter.run.finish import check_whole
 from exporter.run.prepared import Prepared

@@ -13,7 +13,6 @@ from typing import Final
 
 from anyio import to_thread
 
-from exporter.encode.tables import Tables
 from exporter.errors import DestinationError, ForeignTableError, StoreError, UsageError
 from exporter.lake.kept import table_names
 from exporter.lake.place import LakePlace
@@ -215,6 +214,9 @@ def open_tables(store: Store, state: State) -> Iterator[Sequence[LakeTable]]:
     if format_ is None or request is None:
         yield ()
         return
+
+    from exporter.encode.tables import Tables
+
     check_place(format_, store.location)
     place = LakePlace.of(store)
     asked = Tables.of(request)

@@ -2,7 +2,6 @@
 
 import msgspec
 
-from exporter.encode.tables import Tables
 from exporter.layout import ICEBERG
 from exporter.log.state import State
 from exporter.model import RECORDINGS, TableKind
@@ -24,6 +23,8 @@ class KeptTables(msgspec.Struct, frozen=True, kw_only=True):
 
 def table_names(state: State) -> list[str]:
     """Returns the names of the tables of an export that has begun."""
+    from exporter.encode.tables import Tables
+
     asked = [] if state.request is None else Tables.of(state.request).schemas
     return [name for name in asked if name != RECORDINGS or state.has_recordings]
 

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from exporter.clock import wall_clock
 from exporter.contract import Instant
-from exporter.errors import StoreError
 from exporter.layout import CONVERSATIONS, RECORDINGS, SUCCESS, partition_text
 from exporter.log.commits import CommitLog, check_not_overtaken
 from exporter.log.journal import has_ended
@@ -20,13 +19,11 @@ from exporter.log.publish import publish, sweep
 from exporter.log.state import CommitKind, State
 from exporter.model import Change, Counters
 from exporter.partitions import Partition
+from exporter.pipeline.free_space import RESERVED_BYTES, check_free_space
 from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.progress import Observer
 from exporter.store.base import Store
-from exporter.words import format_size, told_apart
 
-#: With less free space than this nothing is written, because the log and the manifest must fit on the disk as well.
-RESERVED_BYTES: Final = 64_000_000
 #: While a run commits, this much time passes between two manifests: at least so many seconds, and at least so many
 #: times what the last one took, because its length grows with the export.
 _MANIFEST_SECONDS: Final = 5.0
@@ -36,17 +33,6 @@ _MANIFEST_MULTIPLE: Final = 50
 def pause_after_manifest(took_seconds: float) -> float:
     """Returns for how many seconds a manifest that took this many to write stays as it is while the run commits."""
     return max(_MANIFEST_SECONDS, _MANIFEST_MULTIPLE * took_seconds)
-
-
-async def check_free_space(store: Store, reserved_bytes: int = RESERVED_BYTES) -> None:
-    """Raises `StoreError` if the disk is so full that a commit might fail half-way."""
-    free = await store.free_bytes()
-    if free < reserved_bytes:
-        there, kept = told_apart(format_size, free, reserved_bytes)
-        raise StoreError(
-            f"{store.staged_on}: {there} free on its disk, less than the {kept} that are kept free. Make room, then "
-            "run again"
-        )
 
 
 class Committer:

@@ -19,7 +19,7 @@ from exporter.fetch.media.transfer import POLICY, Again, Dead, End, Status, Step
 from exporter.fetch.pace.retry import RetryPolicy
 from exporter.keys import Key
 from exporter.layout import ENCRYPTED, staged_media_prefix
-from exporter.pipeline.committer import check_free_space
+from exporter.pipeline.free_space import check_free_space
 from exporter.store.base import Store
 
 #: Media hosts may answer 404 for a while after a call.

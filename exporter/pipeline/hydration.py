@@ -13,7 +13,6 @@ import anyio
 from msgspec import UNSET, Raw
 
 from exporter.contract import Instant
-from exporter.encode.batch import NO_FLOORS
 from exporter.encode.rows import EncodeRow, Misfit, ServedRow
 from exporter.errors import TooLargeError
 from exporter.model import Counters, Rows
@@ -21,6 +20,7 @@ from exporter.pipeline.admission import Admission
 from exporter.pipeline.memory import Room, Shares
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.single import Absence
+from exporter.privacy import NO_FLOORS
 from exporter.schedule.hydration import Look, Served, askable, decide, is_over, left_out, piece_end, sample
 from exporter.settings import Request, RunSettings
 from exporter.tasks import for_each

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import count
 from typing import Final, Self
 
 from anyio import CapacityLimiter
@@ -12,14 +11,10 @@ from exporter.encode.tables import Tables
 from exporter.model import RECORDINGS, DataFile
 from exporter.parts.writer import PartWriter
 from exporter.pipeline.memory import Shares
+from exporter.pipeline.part_names import part_names
 from exporter.pipeline.table_parts import StagedPart, TablesWriter
 from exporter.settings import RunSettings
 from exporter.store.base import Store
-
-
-def part_names(run: str) -> Iterator[str]:
-    """Yields the names of the parts of a run, which takes each once."""
-    return (f"{run}-{number:06d}" for number in count(1))
 
 
 class PartStage:

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from exporter.contract import Instant
-from exporter.encode.decode import DecodedPage
+from exporter.encode.decoded import DecodedPage
 from exporter.errors import TooLargeError, UnplacedError
 from exporter.model import PageRequest
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from exporter import trace
 from exporter.clock import wall_clock
 from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
-from exporter.encode.decode import DecodedPage, Decoder
+from exporter.encode.decoded import DecodedPage, PageDecoder
 from exporter.encode.rows import EncodeRow
 from exporter.errors import RequestRefusedError, ThrottledError, TooLargeError, UnplacedError
 from exporter.fetch.pace.page_size import Portions
@@ -48,7 +48,7 @@ class Reader:
     def __init__(
         self,
         source: Source,
-        decoder: Decoder,
+        decoder: PageDecoder,
         observer: Observer,
         budget: ByteBudget,
         *,

@@ -22,7 +22,7 @@ from exporter.media_cipher import Sealer
 from exporter.model import DataFile, ExportFile
 from exporter.parts.integrity import as_written, opened
 from exporter.parts.media import audio_in, is_sealed_with
-from exporter.pipeline.committer import check_free_space
+from exporter.pipeline.free_space import check_free_space
 from exporter.pipeline.part_stage import PartStage
 from exporter.pipeline.recording_parts import publish_recordings, rows_in
 from exporter.store.disk import fsync, open_private, reporting

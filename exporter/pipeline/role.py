@@ -6,15 +6,17 @@ API answers later to an id: the token sees the fields if one conversation comes 
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import msgspec
 
 from exporter.contract import FIELDS, ORGANIZATION_VARIABLE
-from exporter.encode.batch import EncodedBatch
 from exporter.encode.rows import EncodeRow
 from exporter.errors import AccessError, ContradictionError
+
+if TYPE_CHECKING:
+    from exporter.encode.batch import EncodedBatch
 
 _SENSITIVE: Final = frozenset(field.name for field in FIELDS if field.sensitive)
 
@@ -106,7 +108,7 @@ class Guard:
         self._role = role
         self._refuses_withheld = refuses_withheld
 
-    def check(self, served: EncodedBatch) -> None:
+    def check(self, served: "EncodedBatch") -> None:
         """Notes whose rows these are, and whether they came with sensitive fields.
 
         Raises `AccessError` if they belong to another organization than the stored rows, or than was asked for, and

@@ -9,7 +9,7 @@ import anyio
 from anyio import to_thread
 
 from exporter.contract import BEGINNING, Instant
-from exporter.encode.decode import DecodedPage
+from exporter.encode.decoded import DecodedPage
 from exporter.encode.rows import EncodeRow
 from exporter.errors import AccessError, RefusedError, RequestRefusedError, TooLargeError
 from exporter.fetch.wire.answer import Answer, Presence

@@ -1,23 +1,20 @@
 """Claims a destination for a run: takes the lock, and reads the log under it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from anyio import to_thread
 
-from exporter.encode.tables import Tables
 from exporter.errors import ExporterError, OvertakenError, StoreError
 from exporter.lake.follow import check_place
 from exporter.layout import commit_path
 from exporter.log.commits import CommitLog, is_overtaken
-from exporter.log.publish import withdraw
-from exporter.parts.cipher import using
-from exporter.pipeline.committer import check_free_space
-from exporter.pipeline.part_stage import PartStage, part_names
+from exporter.pipeline.free_space import check_free_space
+from exporter.pipeline.part_names import part_names
 from exporter.privacy import Encryption
 from exporter.run.encryption import FindCipher, without_cipher
 from exporter.run.protection import check_settled
@@ -27,6 +24,11 @@ from exporter.settings import FileMode, RunSettings
 from exporter.store.base import Store
 from exporter.store.local.modes import apply_file_mode
 from exporter.tasks import alongside
+
+if TYPE_CHECKING:
+    from exporter.encode.tables import Tables
+    from exporter.parts.cipher import Cipher
+    from exporter.pipeline.part_stage import PartStage
 
 
 async def _nobody() -> None:
@@ -48,8 +50,10 @@ class Claim:
     names: Iterator[str]
     encryption: Encryption | None = None
 
-    def stage(self, tables: Tables, settings: RunSettings, clock: Callable[[], float]) -> PartStage:
+    def stage(self, tables: "Tables", settings: RunSettings, clock: Callable[[], float]) -> "PartStage":
         """Returns a stage for parts of the run. However many stages a run has, no two parts have one name."""
+        from exporter.pipeline.part_stage import PartStage
+
         return PartStage.of(self.store, tables, self.run, settings, clock, self.names)
 
     async def set_file_mode(self, file_mode: FileMode | None) -> FileMode | None:
@@ -88,12 +92,14 @@ async def holding(store: Store, run: Run, find_cipher: FindCipher = without_ciph
             check_place(log.state.table_format, store.location)
             cipher = find_cipher(log.state)
             await claimed.get()()
-            with using(cipher):
+            with _using(cipher):
                 if await may_remain(store, log.state):
                     await take_remains_away(store, log, repairs=run.command == "verify")
                 yield Claim(store, run.name, log, part_names(run.name), None if cipher is None else cipher.encryption)
             await log.end()
     except ExporterError as error:
+        from exporter.log.publish import withdraw
+
         with suppress(StoreError):
             await withdraw(store, run.name)
         if isinstance(error, StoreError) and await is_overtaken(store, log.state, run.name):
@@ -103,3 +109,12 @@ async def holding(store: Store, run: Run, find_cipher: FindCipher = without_ciph
         if log.state.number:
             run.saw(log.state)
         await store.release_lock(clears=not log.state.number)
+
+
+def _using(cipher: "Cipher | None") -> AbstractContextManager[None]:
+    if cipher is None:
+        return nullcontext()
+
+    from exporter.parts.cipher import using
+
+    return using(cipher)

@@ -3,18 +3,18 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from exporter.contract import HIDDEN_STATUS, Instant
-from exporter.encode.decode import Decoder
+from exporter.encode.decoded import LateDecoder
 from exporter.errors import RequestRefusedError, UsageError
 from exporter.fetch.walk.traits import Traits
 from exporter.fetch.wire.client import Client
 from exporter.keys import Keys
 from exporter.log.commits import load_state
 from exporter.log.state import State
-from exporter.pipeline.admission import Admission
 from exporter.pipeline.memory import ByteBudget, Shares
 from exporter.pipeline.probe import Opening, open_list
 from exporter.pipeline.reader import Reader
@@ -22,7 +22,6 @@ from exporter.pipeline.role import sees
 from exporter.run.claim import Claim
 from exporter.run.clocks import settle_time
 from exporter.run.context import RunContext
-from exporter.run.erasure_subject import stored_form
 from exporter.run.filter_trial import try_filters
 from exporter.run.organization import Ownership
 from exporter.run.protection import check_settled, settle_policy
@@ -35,6 +34,9 @@ from exporter.store.base import Store
 from exporter.store.location import shell_word
 from exporter.tasks import alongside
 from exporter.words import count_of
+
+if TYPE_CHECKING:
+    from exporter.pipeline.admission import Admission
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Connection:
     reader: Reader
     opening: Opening
     context: RunContext
-    admission: Admission
+    admission: "Admission"
     organization: str | None = None
 
     @property
@@ -92,7 +94,7 @@ async def open_reader(request: Request, context: RunContext, beside: Reader | No
     ) as client:
         reader = Reader(
             client,
-            Decoder(request.fields),
+            LateDecoder(request.fields),
             context.observer,
             ByteBudget(Shares.of(settings.memory_bytes, settings.concurrency, len(request.tables))),
             concurrency=settings.concurrency,
@@ -133,7 +135,8 @@ async def connected(
     question with filters; and `ProtectionError` before it is asked anything if somebody was erased from the
     destination, and their key is not here.
     """
-    admission = Admission.of(known.privacy, context.keys, stored_form(known.privacy, context.keys))
+    privacy = known.privacy
+    admission = _admission(known, context) if privacy.erasure_key or privacy.policy else None
     async with open_reader(request, context, beside) as reader, alongside(reader.report.repeat):
         reader.report.stored_rows = known.totals.rows
         reader.report.share = (known.covered_share or 0.0) if known.left else 0.0
@@ -154,7 +157,16 @@ async def connected(
         if known.request is None:
             ignored = await try_filters(reader, request, opening.now.end(context.lag))
             request = replace(request, ignored_filters=ignored)
+        admission = admission or _admission(known, context)
         yield Connection(request, known, reader, opening, context, admission, ownership.organization)
+
+
+def _admission(known: State, context: RunContext) -> "Admission":
+    # Only where rows are kept out does this come before the first question, because Arrow is loaded for it.
+    from exporter.pipeline.admission import Admission
+    from exporter.run.erasure_subject import stored_form
+
+    return Admission.of(known.privacy, context.keys, stored_form(known.privacy, context.keys))
 
 
 async def ask_first(

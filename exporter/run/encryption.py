@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
@@ -11,14 +11,16 @@ from exporter.errors import ProtectionError, UsageError
 from exporter.keys import DATA_VARIABLE, NEW_DATA_VARIABLE, Key, Keys, parse_key, read_private, with_check
 from exporter.log.state import State
 from exporter.media_cipher import check_installed
-from exporter.parts.cipher import Cipher
 from exporter.privacy import Encryption, KeyReference
 from exporter.settings import Selection
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of
 
+if TYPE_CHECKING:
+    from exporter.parts.cipher import Cipher
+
 #: Finds the cipher for an export in a state; None if its parts are plain.
-FindCipher: TypeAlias = Callable[[State], Cipher | None]
+FindCipher: TypeAlias = Callable[[State], "Cipher | None"]
 
 
 def settle_encryption(state: State, asked: Selection, destination: Location) -> Encryption | None:
@@ -83,11 +85,13 @@ def find_cipher(keys: Keys, destination: Location, asked: Selection | None = Non
     `ProtectionError` without the key, and while another key is taking its place.
     """
 
-    def find(state: State) -> Cipher | None:
+    def find(state: State) -> "Cipher | None":
         wanted = asked or Selection()
         encryption = settle_encryption(state, wanted, destination)
         if encryption is None:
             return None
+        from exporter.parts.cipher import Cipher
+
         # A row that fits no column may come at any time.
         check_installed()
         # Whoever lacks the key must learn first that the old one, or none, does not do either.
@@ -109,7 +113,7 @@ def check_one_key(state: State, destination: Location) -> None:
         )
 
 
-def without_cipher(state: State) -> Cipher | None:
+def without_cipher(state: State) -> "Cipher | None":
     """Returns None: the cipher of a run that neither reads nor writes parts. The log takes no plain part from it."""
     return None
 
@@ -118,10 +122,13 @@ def find_cipher_if_here(keys: Keys) -> FindCipher:
     """Returns what finds the cipher of a run that goes on without the key. It raises `ProtectionError` for a wrong
     one."""
 
-    def find(state: State) -> Cipher | None:
+    def find(state: State) -> "Cipher | None":
         encryption = state.privacy.encryption
         if encryption is None or not keys.has_data(encryption.key):
             return None
+
+        from exporter.parts.cipher import Cipher
+
         return Cipher(encryption, keys.data(encryption.key))
 
     return find
@@ -133,7 +140,7 @@ class ReaderKeys:
 
     texts: Mapping[str, str] = field(repr=False)
 
-    def cipher(self, destination: Location, name: str, encryption: Encryption | None) -> Cipher:
+    def cipher(self, destination: Location, name: str, encryption: Encryption | None) -> "Cipher":
         """Returns what reads the parts that are encrypted with the key of this name; `encryption` is that of the
         export. Raises `ProtectionError` if no key fits."""
         known = None if encryption is None else encryption.key
@@ -146,6 +153,9 @@ class ReaderKeys:
                 f"{destination}: files are encrypted with the key {name}, and it is not here. Set {DATA_VARIABLE}, or "
                 "give data_key_file"
             )
+
+        from exporter.parts.cipher import Cipher
+
         return Cipher(encryption or Encryption(key=KeyReference(name=name)), fits[0])
 
 

@@ -24,8 +24,8 @@ from exporter.log.expiry import raised_floors, row_floor
 from exporter.log.privacy import PrivacyChange
 from exporter.log.publish import sweep
 from exporter.log.state import State
-from exporter.pipeline.committer import check_free_space
 from exporter.pipeline.expiry import Expired, cut_expired, find_expired
+from exporter.pipeline.free_space import check_free_space
 from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.pipeline.part_stage import PartStage
 from exporter.privacy import Retention

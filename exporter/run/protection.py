@@ -3,24 +3,24 @@ run on. Whatever does not agree is refused before anything is asked or touched."
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from exporter.contract import FILTERS_BY_NAME
-from exporter.encode.batch import NO_FLOORS
-from exporter.encode.entities import protector_of, with_version
-from exporter.encode.tables import Tables
 from exporter.errors import DestinationError, ProtectionError, UsageError
 from exporter.keys import Keys, with_check
 from exporter.layout import RECORDINGS, TURNS
 from exporter.log.state import State
 from exporter.model import DataFile
-from exporter.privacy import Floors, Policy
+from exporter.privacy import NO_FLOORS, Floors, Policy
 from exporter.run.policy_changes import differences, is_inside, obstacles, takes_turns
 from exporter.settings import Filters, Request, Selection
 from exporter.store.location import Location, shell_word
 from exporter.words import count_of
+
+if TYPE_CHECKING:
+    from exporter.encode.tables import Tables
 
 #: What filters are compared with whose name is another one, or that stands in two places.
 _FILTERED: Final[dict[str, tuple[str, ...]]] = {
@@ -106,6 +106,8 @@ def resolved(policy: Policy, keys: Keys, stored: Policy | None = None) -> Policy
     Raises `ProtectionError` without the key, or with another than the one that is `stored` under its name, and as
     `with_version` for both policies.
     """
+    from exporter.encode.entities import with_version
+
     if stored is not None:
         with_version(stored)
     policy = with_version(policy)
@@ -119,12 +121,15 @@ def resolved(policy: Policy, keys: Keys, stored: Policy | None = None) -> Policy
 
 def tables_of(
     request: Request, policy: Policy | None, keys: Keys, *, reads: bool = True, floors: Floors = NO_FLOORS
-) -> Tables:
+) -> "Tables":
     """Returns the tables of a request, which protect what is encoded; `floors` are as in `Tables.of`.
 
     Unless the caller `reads` from the API, it rewrites stored rows, of which only turns are made again; then the key is
     needed for these alone. Raises `ProtectionError` if it is missing, and as `with_version`.
     """
+    from exporter.encode.entities import protector_of
+    from exporter.encode.tables import Tables
+
     if policy is None:
         return Tables.of(request, floors=floors)
     applied = policy if reads else msgspec.structs.replace(policy, rules={}, quarantine="keep")
@@ -132,7 +137,7 @@ def tables_of(
     return replace(Tables.of(request, protector_of(applied, key), floors), policy=policy.fingerprint)
 
 
-def stored_tables(state: State, keys: Keys) -> Tables:
+def stored_tables(state: State, keys: Keys) -> "Tables":
     """Returns the tables of an export for a run that rewrites stored rows. Raises as `tables_of`."""
     return tables_of(state.request or Request(), state.privacy.policy, keys, reads=False)
 

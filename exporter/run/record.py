@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
-import pyarrow as pa
 from anyio import CancelScope
 
 from exporter.clock import wall_clock
@@ -162,5 +162,5 @@ async def _append(
 
 def author_of(run: str) -> Author:
     """Returns this process and its software as the author of commits."""
-    software = {"exporter": __version__, "python": platform.python_version(), "pyarrow": pa.__version__}
+    software = {"exporter": __version__, "python": platform.python_version(), "pyarrow": version("pyarrow")}
     return Author(run=run, host=host_name(), pid=os.getpid(), software=software)

@@ -8,9 +8,7 @@ from exporter.clock import wall_clock
 from exporter.errors import DamagedPartError
 from exporter.log.commits import CommitLog
 from exporter.log.journal import has_ended_well
-from exporter.log.manifest import check_not_behind
 from exporter.log.state import State
-from exporter.run.erasure import take_away
 from exporter.store.base import Store
 
 
@@ -30,6 +28,9 @@ async def take_remains_away(store: Store, log: CommitLog, *, repairs: bool = Fal
     Raises `DamagedLogError` if commits are missing, because what they name may be all that is left, `StoreError`, and
     in any other run `DamagedPartError`.
     """
+    from exporter.log.manifest import check_not_behind
+    from exporter.run.erasure import take_away
+
     await check_not_behind(store, log.state)
     # A run that the lock does not reach can then no longer commit what is swept here.
     await log.append(committed_at=wall_clock(), kind="resume")

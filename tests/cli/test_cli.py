@@ -38,7 +38,7 @@ from exporter.errors import AccessError, DestinationLockedError, InterruptedExpo
 from exporter.jobs.protection_result import Protection
 from exporter.jobs.status import Status
 from exporter.jobs.summary import Summary
-from exporter.jobs.sync import SyncResult
+from exporter.jobs.sync_result import SyncResult
 from exporter.jobs.vacuum import VacuumResult
 from exporter.keys import Keys
 from exporter.lake.kept import KeptTables

@@ -89,8 +89,10 @@ def test_a_completion_loads_the_command_that_it_is_in_and_nothing_heavy(
     assert (requests, (HEAVY - {"rich"}) & loaded) == (0, set())
 
 
-def test_arrow_does_not_load_pandas_because_it_is_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["export", "sync"])
+def test_a_run_asks_before_it_loads_what_reads_and_writes_rows(command: str, tmp_path: Path) -> None:
     assert find_spec("pandas") is not None
-    requests, loaded = loaded_by(tmp_path, "export", str(tmp_path / "out"))
+    requests, loaded = loaded_by(tmp_path, command, str(tmp_path / "out"))
     assert requests >= 1
+    assert {"pyarrow", "numpy", "exporter.parts", "exporter.lake.delta", "exporter.run.session"} & loaded == set()
     assert {"pandas", "pydantic", "tomllib", "rich"} & loaded == set()

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.contract import DAY, HOUR, MINUTE, SECOND, Instant
-from exporter.jobs.sync import SyncResult, sync
+from exporter.jobs.sync import sync
+from exporter.jobs.sync_result import SyncResult
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, serve

@@ -14,7 +14,8 @@ from exporter.jobs.erase import erase
 from exporter.jobs.erase_result import EraseResult
 from exporter.jobs.expire import ExpireResult, expire
 from exporter.jobs.rekey import RekeyResult, rekey
-from exporter.jobs.sync import SyncResult, sync
+from exporter.jobs.sync import sync
+from exporter.jobs.sync_result import SyncResult
 from exporter.jobs.verify import VerifyResult, verify
 from exporter.keys import DATA_VARIABLE, KEY_BYTES, PRIVACY_VARIABLE, Key, Keys
 from exporter.log.commits import load_state

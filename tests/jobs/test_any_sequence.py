@@ -47,7 +47,8 @@ from exporter.jobs.export import export
 from exporter.jobs.protect import protect
 from exporter.jobs.rekey import rekey
 from exporter.jobs.reread import reread
-from exporter.jobs.sync import SyncResult, sync
+from exporter.jobs.sync import sync
+from exporter.jobs.sync_result import SyncResult
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import verify
 from exporter.keys import Key, Keys

@@ -17,7 +17,8 @@ from exporter.jobs.erase import erase
 from exporter.jobs.erase_result import EraseResult
 from exporter.jobs.reread import reread
 from exporter.jobs.status import status
-from exporter.jobs.sync import SyncResult, sync
+from exporter.jobs.sync import sync
+from exporter.jobs.sync_result import SyncResult
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import VerifyResult, verify
 from exporter.keys import Keys

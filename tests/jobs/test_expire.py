@@ -15,7 +15,8 @@ from exporter.jobs.compact import compact
 from exporter.jobs.expire import ExpireResult, expire
 from exporter.jobs.export import export
 from exporter.jobs.summary import Summary
-from exporter.jobs.sync import SyncResult, sync
+from exporter.jobs.sync import sync
+from exporter.jobs.sync_result import SyncResult
 from exporter.jobs.verify import verify
 from exporter.log.commits import load_state
 from exporter.log.state import State

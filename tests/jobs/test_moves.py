@@ -12,7 +12,7 @@ from exporter.jobs.audit import audit
 from exporter.jobs.audit_result import AuditResult
 from exporter.jobs.export import export
 from exporter.jobs.summary import Summary
-from exporter.jobs.sync import SyncResult
+from exporter.jobs.sync_result import SyncResult
 from exporter.jobs.verify import verify
 from exporter.model import TABLES
 from exporter.progress import Quiet

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from exporter.contract import DAY, HOUR, Instant
-from exporter.jobs.sync import SyncResult, sync
+from exporter.jobs.sync import sync
+from exporter.jobs.sync_result import SyncResult
 from exporter.log.commits import load_commits
 from exporter.progress import Quiet
 from exporter.run.context import RunContext

@@ -8,7 +8,8 @@ import pytest
 
 from exporter.contract import DAY, HOUR, MINUTE, SECOND
 from exporter.errors import ContradictionError
-from exporter.jobs.sync import SyncResult, sync
+from exporter.jobs.sync import sync
+from exporter.jobs.sync_result import SyncResult
 from exporter.pipeline import reader as reader_module
 from exporter.progress import Quiet
 from exporter.run.context import RunContext

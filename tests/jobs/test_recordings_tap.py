@@ -14,8 +14,8 @@ from exporter.contract import DAY, HOUR
 from exporter.errors import StoreError
 from exporter.fetch.media.link import link_of
 from exporter.fetch.pace.retry import Patience, RetryPolicy
-from exporter.jobs import export as export_job
-from exporter.jobs import sync as sync_job
+from exporter.jobs import export_steps as export_job
+from exporter.jobs import sync_steps as sync_job
 from exporter.jobs.export import export
 from exporter.jobs.sync import sync
 from exporter.jobs.verify import verify

@@ -28,7 +28,8 @@ from exporter.jobs.expire import ExpireResult, expire
 from exporter.jobs.protect import protect
 from exporter.jobs.rekey import RekeyResult, rekey
 from exporter.jobs.status import status
-from exporter.jobs.sync import SyncResult, sync
+from exporter.jobs.sync import sync
+from exporter.jobs.sync_result import SyncResult
 from exporter.jobs.vacuum import vacuum
 from exporter.jobs.verify import VerifyResult, verify
 from exporter.keys import DATA_VARIABLE, KEY_BYTES, NEW_DATA_VARIABLE, PRIVACY_VARIABLE, Key, Keys

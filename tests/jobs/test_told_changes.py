@@ -12,7 +12,8 @@ from exporter.jobs.erase import erase
 from exporter.jobs.expire import expire
 from exporter.jobs.protect import protect
 from exporter.jobs.rekey import rekey
-from exporter.jobs.sync import SyncResult, sync
+from exporter.jobs.sync import sync
+from exporter.jobs.sync_result import SyncResult
 from exporter.jobs.vacuum import VacuumResult, vacuum
 from exporter.jobs.verify import VerifyResult, verify
 from exporter.keys import Keys

@@ -18,7 +18,7 @@ from exporter.encode.schema import arrow_schema
 from exporter.keys import DATA_VARIABLE, NEW_DATA_VARIABLE, PRIVACY_VARIABLE
 from exporter.layout import RUNS
 from exporter.options.config_place import CONFIG_VARIABLE
-from exporter.pipeline.committer import RESERVED_BYTES
+from exporter.pipeline.free_space import RESERVED_BYTES
 from exporter.run.record import Command
 from exporter.sandbox import (
     FAULTS,

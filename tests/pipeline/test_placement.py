@@ -1,6 +1,7 @@
 import pytest
 
-from exporter.encode.decode import DecodedPage, Decoder
+from exporter.encode.decode import Decoder
+from exporter.encode.decoded import DecodedPage
 from exporter.errors import TooLargeError, UnplacedError
 from exporter.model import PageRequest
 from exporter.pipeline.placement import when

@@ -16,7 +16,8 @@ from exporter.jobs.audit_result import AuditResult
 from exporter.jobs.export import export
 from exporter.jobs.reread import RereadResult, reread
 from exporter.jobs.summary import Summary
-from exporter.jobs.sync import SyncResult, sync
+from exporter.jobs.sync import sync
+from exporter.jobs.sync_result import SyncResult
 from exporter.jobs.verify import verify
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Sandbox
