@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import shutil
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
