@@ -14,7 +14,7 @@ from exporter.run.claim import Claim
 from exporter.run.connect import Connection
 from exporter.run.context import RunContext
 from exporter.run.expiry import check_retention, let_expire, look_for_expired, offline_now
-from exporter.run.finish import check_whole, has_asked_mode, is_in_order, put_in_order, seal
+from exporter.run.finish import check_files, has_asked_mode, is_in_order, put_in_order, seal
 from exporter.run.protection import stored_tables
 from exporter.run.record import Run
 from exporter.run.recording_outcomes import Tally
@@ -29,7 +29,7 @@ async def summarize_idle(store: Store, found: State, asked: Selection, context: 
     """Returns the summary of an export that has everything, if there is nothing to do, and no other run is doing it:
     then not even the lock is written. Otherwise returns None.
 
-    Raises the errors of `check_whole`.
+    Raises the errors of `check_files`.
     """
     if not await _is_idle(store, found, asked, context):
         return None
@@ -110,5 +110,6 @@ async def _is_idle(store: Store, found: State, asked: Selection, context: RunCon
         return False
     if not await is_in_order(store, found):
         return False
-    await check_whole(store, found)
+    # A manifest that is in order rests on the commits that were read, and on no others.
+    await check_files(store, found)
     return True

@@ -143,7 +143,8 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
     )
     change = msgspec.structs.replace(change, refreshes=before.coverage.intervals, settles=True)
     await session.committer.commit(change, session.spent, kind="sync")
-    await session.committer.sweep()  # what was put aside
+    if spool.paths or changed.paths or change.adds or change.removes or change.quarantines:
+        await session.committer.sweep()  # what was put aside
     return outcome
 
 

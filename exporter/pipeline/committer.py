@@ -120,11 +120,12 @@ class Committer:
         began = self._clock()
         await sweep(self._store, state, schemas=self._schemas, removed=self._removed, fetching=fetching)
         self._has_published(state, began)
-        partitions = None if await self._follows_a_killed_run() else list(self._left_by_recordings.values())
-        if state.has_recordings and (partitions is None or partitions):
-            garbage = await find_media_garbage(self._store, state, partitions)
-            await check_not_overtaken(self._store, state)
-            await self._store.delete(*garbage)
+        if state.has_recordings:
+            partitions = None if await self._follows_a_killed_run() else list(self._left_by_recordings.values())
+            if partitions is None or partitions:
+                garbage = await find_media_garbage(self._store, state, partitions)
+                await check_not_overtaken(self._store, state)
+                await self._store.delete(*garbage)
         self._left_by_recordings.clear()
         self._has_swept = True
 

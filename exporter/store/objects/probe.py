@@ -7,7 +7,7 @@ show that it heeds them.
 import re
 import secrets
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from exporter.contract import HOUR, SECOND, Instant
 from exporter.errors import DestinationError, StoreError
@@ -15,12 +15,15 @@ from exporter.layout import CHECKS, PRIVATE
 from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.errors import fault_of, is_passing
 
+if TYPE_CHECKING:
+    from obstore import PutMode, UpdateVersion
+
 _WHY_CONDITIONS: Final = (
     "so two runs at the same time would destroy each other's work.\n"
     "Upgrade it to a version with conditional writes, or choose another destination"
 )
 #: No version of any object is called this.
-_NO_VERSION: Final = f'"{"0" * 32}"'
+_OTHER_VERSION: Final["UpdateVersion"] = {"e_tag": f'"{"0" * 32}"', "version": "1"}
 #: What a check has written names when, in seconds since 1970. No check takes an hour.
 _TRIAL: Final = re.compile(rf"{CHECKS}(\d{{1,12}})-[0-9a-f]{{16}}", re.ASCII)
 _ABANDONED: Final = HOUR
@@ -59,8 +62,23 @@ def check_conditions(bucket: Bucket, path: str) -> None:
 
 
 def _heeds_conditions(bucket: Bucket, path: str) -> bool:
+    return _refuses_both(bucket, path) or _refuses_each(bucket, path)
+
+
+def _refuses_both(bucket: Bucket, path: str) -> bool:
+    """Returns whether an object that was there before is still there after two writes that must be refused; False says
+    nothing, because an answer may have been lost, or there may have been none."""
+    tried = (secrets.token_bytes(8), secrets.token_bytes(8))
+    modes: tuple[PutMode, ...] = ("create", _OTHER_VERSION)
+    if any(bucket.put(path, data, mode) is not None for data, mode in zip(tried, modes, strict=True)):
+        return False
+    found = bucket.get(path)
+    return found is not None and found.data not in tried
+
+
+def _refuses_each(bucket: Bucket, path: str) -> bool:
     heeds_absence = bucket.swap(path, b"1", "create") is None or bucket.swap(path, b"2", "create") is None
-    return heeds_absence and bucket.swap(path, b"3", {"e_tag": _NO_VERSION, "version": "1"}) is None
+    return heeds_absence and bucket.swap(path, b"3", _OTHER_VERSION) is None
 
 
 def check_write(bucket: Bucket, path: str) -> None:

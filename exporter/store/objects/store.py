@@ -61,6 +61,8 @@ class ObjectStore:
         self.bucket: Final = bucket
         self.lock: Final = RemoteLock(bucket, lease_seconds)
         self._scratch: Final = Scratch()
+        #: What lay in the private directory of an export that had begun: commits stay, and so does what they prove.
+        self._begun: Collection[str] = ()
         self._transfers: Final = anyio.Semaphore(_TRANSFERS)
         self._small_transfers: Final = anyio.Semaphore(_SMALL_TRANSFERS)
 
@@ -186,7 +188,7 @@ class ObjectStore:
             given_up.set()
 
     def _prepare(self) -> None:
-        if abandoned := abandoned_trials(self._check(), wall_clock()):
+        if abandoned := abandoned_trials(self._begun or self._check(), wall_clock()):
             with suppress(StoreError):  # they stand in nobody's way
                 self.bucket.delete(abandoned)
 
@@ -200,10 +202,11 @@ class ObjectStore:
             raise DestinationError(str(error)) from error
 
     def _check_what_is_there(self) -> Collection[str]:
-        found = self.bucket.top()
-        private = self.bucket.top(PRIVATE) if PRIVATE in found else set[str]()
+        private = self.bucket.top(PRIVATE)
         if COMMITS in private and self.bucket.has_any(COMMITS):
+            self._begun = private
             return private
+        found = self.bucket.top()
         if found <= {PRIVATE} and all(path in _BEFORE_THE_LOG or path.startswith(CHECKS) for path in private):
             return private
         if MANIFEST in found:
