@@ -16,7 +16,7 @@ from exporter.run.connect import connected, find_stored, mention_withheld
 from exporter.run.context import RunContext
 from exporter.run.encryption import find_cipher
 from exporter.run.expiry import check_retention, let_expire, look_for_expired, offline_now
-from exporter.run.finish import check_whole, has_asked_mode, is_in_order, put_in_order, seal
+from exporter.run.finish import check_files, has_asked_mode, is_in_order, put_in_order, seal
 from exporter.run.protection import settle_policy, stored_tables
 from exporter.run.reconcile import asks_for_more, check_file_mode, in_stored_zone, known_end, settle_request
 from exporter.run.record import Run, recorded
@@ -53,8 +53,10 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
     cipher_of(found)
     if await _is_idle(store, found, asked_there, context):
         idle = summarize(destination, found, found, Counters())
+        if not are_kept(found, asked_there):
+            return idle
         kept = summarize_recordings(found, Tally(), context.settings.recordings, Counters())
-        return replace(idle, recordings=kept) if are_kept(found, asked_there) else idle
+        return replace(idle, recordings=kept)
     async with holding(store, run, cipher_of) as claim:
         log, before = claim.log, claim.log.state
         asked = in_stored_zone(before, asked)
@@ -120,7 +122,7 @@ def _has_all(state: State, asked: Selection) -> bool:
 async def _is_idle(store: Store, found: State, asked: Selection, context: RunContext) -> bool:
     """Returns whether there is nothing to do, and no other run is doing it: then not even the lock is written.
 
-    Raises the errors of `check_whole`.
+    Raises the errors of `check_files`.
     """
     if not _has_all(found, asked) or settle_table_format(found, asked, store.location) != found.table_format:
         return False
@@ -136,5 +138,5 @@ async def _is_idle(store: Store, found: State, asked: Selection, context: RunCon
         return False
     if not await is_in_order(store, found):
         return False
-    await check_whole(store, found)
+    await check_files(store, found)
     return True

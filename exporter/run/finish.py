@@ -46,6 +46,11 @@ async def check_whole(store: Store, state: State) -> None:
     Raises `DamagedLogError` and `DamagedPartError`.
     """
     await check_not_behind(store, state)
+    await check_files(store, state)
+
+
+async def check_files(store: Store, state: State) -> None:
+    """Checks that every file exists at its size; raises `DamagedPartError`."""
     for path, damage in (await missized(store, state.live.values())).items():
         raise DamagedPartError(store.location / path, damage.detail, shell_word(store.location), damage.kind)
 
