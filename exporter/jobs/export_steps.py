@@ -34,8 +34,10 @@ async def summarize_idle(store: Store, found: State, asked: Selection, context: 
     if not await _is_idle(store, found, asked, context):
         return None
     idle = summarize(store.location, found, found, Counters())
+    if not are_kept(found, asked):
+        return idle
     kept = summarize_recordings(found, Tally(), context.settings.recordings, Counters())
-    return replace(idle, recordings=kept) if are_kept(found, asked) else idle
+    return replace(idle, recordings=kept)
 
 
 async def put_right(claim: Claim, run: Run, asked: Selection, context: RunContext) -> Summary:

@@ -13,6 +13,7 @@ from exporter.layout import MANIFEST, RECORDINGS, STAGING, SUCCESS, commit_path
 from exporter.log.acceptance import Acceptance
 from exporter.log.privacy import render_privacy
 from exporter.log.recordings import count_recordings
+from exporter.log.stamp import bears_stamp, stamped, without_stamp
 from exporter.log.state import FORMAT_VERSION, State, state_name
 from exporter.model import DataFile, Unproven
 from exporter.store.base import Store
@@ -94,7 +95,7 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
         },
         "software": dict(state.software),
     }
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    return stamped(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n", state)
 
 
 async def write_manifest(
@@ -123,12 +124,18 @@ async def write_manifest(
 
 
 async def is_sealed(store: Store, state: State, *, schemas: Mapping[str, pa.Schema]) -> bool:
-    """Returns whether `write_manifest` has nothing to do, and no run has left staged files."""
+    """Returns whether the manifest and `_SUCCESS` say what `state` says, and no run has left staged files."""
+    manifest = await store.read(MANIFEST)
     return (
-        await store.read(MANIFEST) == render_manifest(state, schemas=schemas)
+        manifest is not None
+        and (bears_stamp(manifest, state) or _tells(manifest, state, schemas))
         and (await store.read(SUCCESS) is not None) == (state_name(state) == "complete")
         and not await store.list(STAGING)
     )
+
+
+def _tells(manifest: bytes, state: State, schemas: Mapping[str, pa.Schema]) -> bool:
+    return without_stamp(manifest) == without_stamp(render_manifest(state, schemas=schemas))
 
 
 def lost_commits(generation: int, state: State) -> DamagedLogError:

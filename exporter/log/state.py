@@ -4,7 +4,7 @@ An export's progress is its coverage (disjoint half-open intervals of `created_a
 equals range.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, Literal, TypeAlias
@@ -185,15 +185,15 @@ class State:
     def totals(self) -> Totals:
         return Totals.of(self.files.values(), () if self.request is None else self.request.tables)
 
-    @property
-    def conversations(self) -> list[DataFile]:
+    @cached_property
+    def conversations(self) -> Sequence[DataFile]:
         """Returns the live parts of conversations."""
-        return [file for file in self.files.values() if file.table == CONVERSATIONS]
+        return tuple(file for file in self.files.values() if file.table == CONVERSATIONS)
 
-    @property
-    def recordings(self) -> list[DataFile]:
+    @cached_property
+    def recordings(self) -> Sequence[DataFile]:
         """Returns the live parts of recordings."""
-        return [file for file in self.files.values() if file.table == RECORDINGS]
+        return tuple(file for file in self.files.values() if file.table == RECORDINGS)
 
     def turns_beside(self, file: DataFile) -> list[DataFile]:
         """Returns the part of turns beside this part of conversations, or no part if there is no turn."""
@@ -241,7 +241,7 @@ class State:
         """Returns an instant before the earliest page that the live data rests on: a sync must begin there."""
         return min((instant for instant, _ in self.reads), default=None)
 
-    @property
+    @cached_property
     def role_changed(self) -> bool:
         """Returns whether some rows came with sensitive fields and some without: the token or its role has changed."""
         withheld = sum(file.withheld_rows for file in self.files.values())

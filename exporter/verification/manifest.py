@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from exporter.log.stamp import STAMP
+
 
 def differing_keys(manifest: bytes, expected: bytes, *, is_ours: bool) -> list[str] | None:
     """Returns the keys in which two manifests differ; None if `manifest` is not JSON that an exporter wrote.
@@ -16,6 +18,9 @@ def differing_keys(manifest: bytes, expected: bytes, *, is_ours: bool) -> list[s
     if not isinstance(found, dict):
         return None
     truth = json.loads(expected)
+    # A stamp is that of a version, and says nothing of the export.
+    found.pop(STAMP, None)
+    truth.pop(STAMP, None)
     if not is_ours:
         truth = _known_to(found, truth)
     return [key for key in {**truth, **found} if key not in found or key not in truth or found[key] != truth[key]]

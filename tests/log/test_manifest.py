@@ -14,7 +14,8 @@ from exporter.contract import BEGINNING, DAY, FIELDS
 from exporter.coverage import Interval
 from exporter.layout import MANIFEST, SUCCESS, part_path
 from exporter.log.fold import apply, fold
-from exporter.log.manifest import render_manifest, write_manifest
+from exporter.log.manifest import is_sealed, render_manifest, write_manifest
+from exporter.log.stamp import without_stamp
 from exporter.log.state import FORMAT_VERSION, Author, Commit, State
 from exporter.model import Change, Counters, DataFile, QuarantineFile, Unproven
 from exporter.partitions import partition_of
@@ -88,7 +89,8 @@ def test_it_has_the_names_of_the_design() -> None:
     change = whole(organization="org_1", hidden_status="token_created")
     manifest = manifest_of(state_of(change, request=request))
     range_ = {"start": "2026-02-10T00:00:00Z", "end": "2026-02-12T00:00:00Z"}
-    tables = manifest.pop("tables")
+    tables, stamp = manifest.pop("tables"), manifest.pop("stamp")
+    assert len(stamp) == 64
     assert manifest == {
         "format_version": 1,
         "export_id": "abc",
@@ -256,3 +258,40 @@ async def test_success_is_there_only_while_complete(tmp_path: Path) -> None:
         await write_manifest(store, wider, schemas=SCHEMAS)
         await write_manifest(store, complete, schemas=SCHEMAS)
     assert order == ["delete _SUCCESS", "replace _manifest.json", "replace _manifest.json", "create _SUCCESS"]
+
+
+@pytest.mark.anyio
+async def test_a_manifest_is_rendered_again_unless_it_is_as_this_software_wrote_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore(tmp_path)
+    await store.prepare()
+    state = state_of(whole())
+    await write_manifest(store, state, schemas=SCHEMAS)
+    written = await store.read(MANIFEST) or b""
+    rendered: list[State] = []
+
+    def render(state: State, **options: Any) -> bytes:
+        rendered.append(state)
+        return render_manifest(state, **options)
+
+    async def looks(manifest: bytes, of: State = state) -> tuple[bool, bool]:
+        """Returns whether the manifest is taken for that of a state, and whether it was rendered for that."""
+        rendered.clear()
+        await store.replace(MANIFEST, manifest)
+        return await is_sealed(store, of, schemas=SCHEMAS), bool(rendered)
+
+    monkeypatch.setattr("exporter.log.manifest.render_manifest", render)
+    assert await looks(written) == (True, False)
+    assert await looks(without_stamp(written) + b"\n}\n") == (True, True), "of an exporter that knew no stamp"
+    assert await looks(written.replace(b'"rows": 10', b'"rows": 11')) == (False, True), "changed"
+    assert await looks(written.replace(b'"rows": 20', b'"rows": 21')[:-70]) == (False, True), "changed and cut short"
+    assert await looks(b"") == (False, True)
+
+    author = Author(run="r2", host="here", pid=1, software=dict(state.software))
+    fork = fold([commit(1, kind="begin", request=Request(), range=state.range), commit(2, author=author)])
+    assert await looks(written, fork) == (False, True), "of a copy that another run has continued"
+    assert await looks(written, apply(state, commit(3, kind="resume"))) == (False, True), "of an earlier commit"
+
+    monkeypatch.setattr("exporter.log.stamp.__version__", "0.0.0")
+    assert await looks(written) == (True, True), "stamped by another version, which renders alike"
