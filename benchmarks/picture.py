@@ -113,7 +113,7 @@ def _reading(result: reading.Result) -> _Panel:
     return _panel(
         bars + text + rule,
         "Reading, by how the rows lie in time",
-        f"over HTTP: {first.pages} pages, {first.in_flight} in flight, {first.latency_seconds * 1000:.0f} ms a page",
+        f"over HTTP: {first.in_flight} in flight, {first.latency_seconds * 1000:.0f} ms a page",
     )
 
 
@@ -130,8 +130,10 @@ def _memory(result: memory.Result) -> _Panel:
 
 
 def _simulated(result: simulated.Result) -> _Panel:
-    densities = list(dict.fromkeys(case.density for case in result.cases))
-    rows = [{"x": case.workers, "who": case.density, **_middle(case.slowdowns)} for case in result.cases]
+    pages = min(case.pages for case in result.cases)
+    cases = [case for case in result.cases if case.pages == pages]
+    densities = list(dict.fromkeys(case.density for case in cases))
+    rows = [{"x": case.workers, "who": case.density, **_middle(case.slowdowns)} for case in cases]
     x = alt.X("x:Q", title="workers", scale=alt.Scale(type="log", base=2), axis=_at(result, "workers"))
     y = alt.Y(
         "value:Q",
@@ -142,7 +144,7 @@ def _simulated(result: simulated.Result) -> _Panel:
     return _panel(
         _lines(rows, x, y, densities),
         "Sharing the work, simulated",
-        f"{result.pages} pages, which is little for the most workers",
+        f"{pages} pages, which is little for the most workers",
     )
 
 

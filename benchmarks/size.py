@@ -9,12 +9,13 @@ class Size:
     """Holds the rows, rounds and latencies of each part. `memory_points` are pairs of rows and requests in flight.
 
     `recordings_…` are numbers of files, large, small, and fetched at the limit of this many bytes a second.
-    `privacy_…` are numbers of ids to hash and of transcripts to redact.
+    `privacy_…` are numbers of ids to hash and of transcripts to redact. Of `reading_pages` and `simulated_pages`, all
+    cases are measured with the first number, and only those that have a target with others.
     """
 
     rounds: int
     cost_rows: int
-    reading_pages: int
+    reading_pages: tuple[int, ...]
     reading_in_flight: int
     reading_latency_seconds: float
     flight_levels: tuple[int, ...]
@@ -30,7 +31,7 @@ class Size:
     recordings_limit: int
     privacy_hashes: int
     privacy_transcripts: int
-    simulated_pages: int
+    simulated_pages: tuple[int, ...]
     simulated_workers: tuple[int, ...]
     growth_commits: int
     growth_parts: int
@@ -41,7 +42,7 @@ SIZES: Final = {
     "full": Size(
         rounds=3,
         cost_rows=60_000,
-        reading_pages=600,
+        reading_pages=(600, 60),
         reading_in_flight=16,
         reading_latency_seconds=0.3,
         flight_levels=(1, 2, 4, 8, 16, 32, 64),
@@ -57,7 +58,7 @@ SIZES: Final = {
         recordings_limit=20_000_000,
         privacy_hashes=1_000_000,
         privacy_transcripts=20_000,
-        simulated_pages=600,
+        simulated_pages=(600, 6_000),
         simulated_workers=(4, 8, 16, 32, 64, 128, 256),
         growth_commits=10_000,
         growth_parts=100_000,
@@ -66,7 +67,7 @@ SIZES: Final = {
     "quick": Size(
         rounds=1,
         cost_rows=6_000,
-        reading_pages=64,
+        reading_pages=(64,),
         reading_in_flight=8,
         reading_latency_seconds=0.2,
         flight_levels=(1, 4, 16),
@@ -82,7 +83,7 @@ SIZES: Final = {
         recordings_limit=20_000_000,
         privacy_hashes=200_000,
         privacy_transcripts=2_000,
-        simulated_pages=60,
+        simulated_pages=(60, 600),
         simulated_workers=(4, 16, 64),
         growth_commits=500,
         growth_parts=5_000,
@@ -91,7 +92,7 @@ SIZES: Final = {
     "tiny": Size(
         rounds=1,
         cost_rows=300,
-        reading_pages=2,
+        reading_pages=(3, 2),
         reading_in_flight=2,
         reading_latency_seconds=0.01,
         flight_levels=(1, 2),
@@ -107,7 +108,7 @@ SIZES: Final = {
         recordings_limit=40_000_000,
         privacy_hashes=1_000,
         privacy_transcripts=100,
-        simulated_pages=10,
+        simulated_pages=(10, 20),
         simulated_workers=(4, 16),
         growth_commits=20,
         growth_parts=100,

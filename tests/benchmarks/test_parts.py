@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import convert, cost, encryption, flight, growth, recordings
+from benchmarks import convert, cost, encryption, flight, growth, reading, recordings, simulated, start
 from benchmarks.__main__ import main
 from benchmarks.exports import check, environment
 from benchmarks.measurement import Cost, ratios, run, spread
@@ -273,3 +274,27 @@ def test_each_path_has_a_recording_of_its_own() -> None:
         assert bodies[0] != bodies[1]
         assert bodies[0][64:] == bodies[1][64:]
         assert 0 < media.take_served().seconds < 10
+
+
+def test_a_shell_waits_for_an_answer_that_names_an_option() -> None:
+    """What is timed is a completion: a shell that is told nothing, or something else, ends the measurement."""
+    start.check_completion({**os.environ, **start.COMPLETION})
+    with pytest.raises(RuntimeError, match="should name --since"):
+        start.check_completion({**os.environ, **start.COMPLETION, "COMP_WORDS": "exporter export --u"})
+
+
+def test_limits_depend_on_the_pages() -> None:
+    run_ = reading.Run(reading_seconds=1.0, wall_seconds=1.0, cpu_seconds=1.0, requests=66, windows=3)
+    few, many = (reading.Case("office", False, pages, 16, 0.3, [run_]) for pages in (60, 600))
+    assert [target.limit for target in targets(Results("full", reading=reading.Result([few])))] == [1.8, 1.2]
+    assert [target.limit for target in targets(Results("full", reading=reading.Result([many])))] == [1.1, 1.0]
+    assert few.overheads == [1.1] and few.allowances == [66 / (1.05 * 60 + 3)]
+    points = [
+        (6_000, "flat", 64),
+        (600, "one burst", 64),
+        (600, "one burst", 32),
+        (600, "one hour", 64),
+        (60, "flat", 64),
+    ]
+    cases = [simulated.Case(pages, density, workers, [1.0], [1.0]) for pages, density, workers in points]
+    assert [target.limit for target in targets(Results("full", simulated=simulated.Result(cases)))] == [1.3, 1.8]
