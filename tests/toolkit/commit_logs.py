@@ -152,7 +152,7 @@ class _Maker:
         }
         return {"change": Change(**change, **more), "keep_generations": self.chance.choice((None, None, 1, 3))}
 
-    def replaced(self, files: list[DataFile], **fields: Any) -> dict[str, Any]:
+    def replaced(self, files: Sequence[DataFile], **fields: Any) -> dict[str, Any]:
         news = tuple(self.part(one.window.start, one.window.end, one.table, **fields) for one in files)
         return {"adds": news, "removes": tuple(one.path for one in files)}
 
