@@ -1,7 +1,7 @@
 """Makes logs at random: commits of every kind, each of which fits what came before."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, get_args
 
 from exporter.contract import BEGINNING
