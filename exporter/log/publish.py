@@ -18,7 +18,16 @@ from contextlib import suppress
 import pyarrow as pa
 
 from exporter.errors import OvertakenError, StoreError
-from exporter.layout import DROPPED, FILE_KINDS, STAGING, dropped_path, is_export_file, is_of_run, staged_media_prefix
+from exporter.layout import (
+    DROPPED,
+    FILE_KINDS,
+    MANIFEST,
+    STAGING,
+    dropped_path,
+    is_export_file,
+    is_of_run,
+    staged_media_prefix,
+)
 from exporter.log.commits import check_not_overtaken, load_state
 from exporter.log.erasures import find_unnamed
 from exporter.log.expiry import is_expired_leftover
@@ -114,9 +123,12 @@ async def _find_expired_leftovers(store: Store, state: State) -> list[str]:
 
 
 async def withdraw(store: Store, run: str) -> None:
-    """Deletes the files of `run` that no commit names; `run` must write nothing more."""
+    """Deletes the files of `run` that neither a commit nor the manifest names; `run` must write nothing more."""
     # The log is read again: it may have continued, and a commit whose writing failed may exist nevertheless.
-    for path in await find_garbage(store, await load_state(store)):
-        if is_of_run(path, run):
+    garbage = await find_garbage(store, await load_state(store))
+    # A run that ends between a commit and its manifest may have replaced parts of its own that readers still find.
+    manifest = await store.read(MANIFEST) or b""
+    for path in garbage:
+        if is_of_run(path, run) and path.encode() not in manifest:
             with suppress(StoreError):  # the next run sweeps
                 await store.delete(path)
