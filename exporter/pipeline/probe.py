@@ -25,6 +25,8 @@ _MARGINS: Final = (0, MILLISECOND, SECOND, MINUTE, DAY, 30 * DAY)
 _NEAR: Final = 100
 #: The number of tries for a sample whose status does not change meanwhile.
 _LOOKS: Final = 3
+#: This many rows hardly ever come newest first by chance, from an API that keeps no order.
+_ORDERED: Final = 8
 #: This many rows can be expected to include one with a sensitive field.
 _FEW: Final = 3
 
@@ -65,7 +67,7 @@ class Opening:
         that was asked for up to an end shows nothing of this, nor does one whose rows show no order.
         """
         times = self.top.rows.created_at if self.top is not None else ()
-        shows_order = len(times) > 1 and times[0] > times[-1] and list(times) == sorted(times, reverse=True)
+        shows_order = len(set(times)) >= _ORDERED and list(times) == sorted(times, reverse=True)
         if self.top_since is None or not shows_order:
             return Coverage()
         start, end = times[0] + 1, self.top_since - lag

@@ -61,6 +61,9 @@ async def read_updates(session: Session, since: Instant, spool: Spool) -> bool:
     what = session.before.coverage
     if not session.reads_one_list or session.reader.traits.is_filtered or len(what.intervals) > 1:
         return False
+    top = session.opening.top
+    if top is None or len(top) < min(top.limit, session.before.totals.rows):
+        return False  # an API that cuts pages short, by chance or by a limit, may cut two lists alike
     updates = await list_updates(session.reader, session.opening, what, since)
     if updates is None or not (updates.window is None or await _take(session, updates, updates.window, spool)):
         return False
