@@ -205,7 +205,7 @@ async def test_no_task_waits_for_the_commit_of_another(tmp_path: Path) -> None:
             await anyio.wait_all_tasks_blocked()
             for number in range(5, 23):
                 await run.add(f"c{number}", T0 + number)
-            assert run.state.recordings == []
+            assert not run.state.recordings
             store.gate.set()
         await run.rows.finish()
     assert len(statuses_of(tmp_path, run.state)) == 23
