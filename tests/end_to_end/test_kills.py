@@ -106,7 +106,8 @@ def live(server: Sandbox, spawn: Spawn, *arguments: str | Path) -> Life:
 
 
 def at_stake(exported: ExportDirectory) -> int:
-    """Returns the most rows that a kill may lose: of each worker its open file, and the pages it has just read."""
+    """Returns the most rows that a kill may lose: of each worker the file that it writes or commits, the page that it
+    has written last, the one that waits, and the one that has just come."""
     most: int = max(file["rows"] for file in exported.files)
     return CONCURRENCY * (most + 3 * PAGE_SIZE)
 

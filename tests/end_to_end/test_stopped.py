@@ -90,11 +90,12 @@ def stop_at(
 
 
 def at_stake(exported: ExportDirectory) -> int:
-    """Returns the most rows that a process may lose: of each worker its open file, and the pages it has just read."""
+    """Returns the most rows that a process may lose: of each worker the file that it writes or commits, the page that
+    it has written last, the one that waits, and the one that has just come."""
     day: Counter[str] = Counter()
     for file in exported.files:
         day[file["partition"]["created_date"]] += file["rows"]
-    return CONCURRENCY * (max(day.values()) + 2 * PAGE_SIZE)
+    return CONCURRENCY * (max(day.values()) + 3 * PAGE_SIZE)
 
 
 @pytest.mark.parametrize("seed", range(size_of(1, 2)))
