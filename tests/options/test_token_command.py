@@ -9,6 +9,7 @@ import pytest
 
 from exporter.errors import UsageError
 from exporter.options.token_command import split_command, token_printed_by
+from tests.toolkit.processes import ends
 
 TOKEN = "ak_51c0ffee.7d1f0c93e2b84a65"
 ADVICE = ". Run it by hand: it must print the token, alone"
@@ -92,15 +93,7 @@ def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
             shell(f"sleep 600 & echo $! >{numbers}; echo $$ >>{numbers}; wait", limit_seconds)
         lines = numbers.read_text().split() if numbers.exists() else []
         limit_seconds *= 2
-    assert not any(_lives(int(number)) for number in lines)
-
-
-def _lives(number: int) -> bool:
-    """Returns whether a process is there; a child of nobody that has ended may await its burial."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except FileNotFoundError:
-        return False
+    assert all(ends(int(number)) for number in lines)
 
 
 def test_a_run_that_is_stopped_does_not_wait_for_the_command() -> None:
