@@ -20,8 +20,7 @@ T0 = 1_770_000_000 * SECOND
     [
         ({}, 100),
         ({"channel": "telephone"}, 150),
-        # About 270; more where answers come late, because more is given away meanwhile.
-        ({"status": ("completed", "failed")}, 600),
+        ({"status": ("completed", "failed")}, 400),
     ],
 )
 async def test_a_filter_costs_no_search_of_each_window_below_the_data(
