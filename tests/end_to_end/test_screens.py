@@ -100,6 +100,8 @@ def test_a_picture_follows_the_size_of_its_terminal(slow: Sandbox, tmp_path: Pat
 
 
 def test_a_terminal_without_a_cursor_gets_lines(slow: Sandbox, tmp_path: Path) -> None:
+    # The first line comes after five seconds, in which a fast machine would be done.
+    slow.behaviour = Behaviour(latency=1.0)
     with terminal(*export_to(tmp_path), columns=80, variables=variables(slow, TERM="dumb")) as screen:
         seen = screen.wait_for(lambda lines: any("rows/s" in line for line in lines))
         hurry(slow)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from anyio import to_thread
 from exporter.contract import DAY, parse_timestamp
 from exporter.sandbox import TOKEN, Behaviour, make_conversations, serve
 from tests.fleet import driver
+from tests.toolkit.processes import ends
 
 pytestmark = pytest.mark.anyio
 UNTIL = parse_timestamp("2026-02-10T00:00:00Z")
@@ -63,24 +63,12 @@ async def endings(process: subprocess.Popen[str]) -> dict[object, object]:
     return {name: ending for name, ending, _ in map(json.loads, told.splitlines())}
 
 
-def is_gone(number: int) -> bool:
-    """Waits until a process has ended, and returns whether it has."""
-    try:
-        descriptor = os.pidfd_open(number)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([descriptor], [], [], 60.0)[0])
-    finally:
-        os.close(descriptor)
-
-
 async def test_a_signal_ends_all_in_good_order_and_starts_no_more(tmp_path: Path) -> None:
     async with fleet(tmp_path, 3) as (process, children):
         process.send_signal(signal.SIGINT)
         assert await endings(process) == {"e0": "interrupted", "e1": "interrupted", "e2": "not started"}
         assert process.returncode == 0
-        assert all(map(is_gone, children.values()))
+        assert all(map(ends, children.values()))
 
 
 async def test_a_second_signal_ends_all_at_once(tmp_path: Path) -> None:
@@ -91,11 +79,11 @@ async def test_a_second_signal_ends_all_at_once(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGINT)
         assert await endings(process) == {"e0": "interrupted", "e1": "interrupted"}
-        assert all(map(is_gone, children.values()))
+        assert all(map(ends, children.values()))
 
 
 async def test_no_child_outlives_a_fleet_that_is_killed(tmp_path: Path) -> None:
     async with fleet(tmp_path, 2) as (process, children):
         process.kill()
-        gone = [await to_thread.run_sync(is_gone, child) for child in children.values()]
+        gone = [await to_thread.run_sync(ends, child) for child in children.values()]
         assert gone == [True, True]
