@@ -154,6 +154,7 @@ class Turns(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     grain: Grain
+    periods: tuple[str, ...]
     items: int
     messages: int
     interrupted: int

@@ -335,6 +335,7 @@ def _turns(rows: int) -> Turns:
     counts = tuple(4 * count for count in _TOTAL)
     return Turns(
         grain="day",
+        periods=_PERIODS,
         items=rows * 9,
         messages=rows * 4,
         interrupted=rows // 2,
