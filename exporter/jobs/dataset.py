@@ -52,9 +52,9 @@ def open_dataset(
     """
     if generation is not None and not isinstance(generation, int):
         raise UsageError(f"generation: must be int, not {type(generation).__name__}")
-    location = parse_location(str(destination))
+    location, keys = parse_location(str(destination)), reader_keys(data_key_file, os.environ)
     with start_blocking_portal() as portal:
-        return portal.call(_open, location, table, generation, reader_keys(data_key_file, os.environ))
+        return portal.call(load_datasets, location, keys, generation, (table,))[1][table]
 
 
 def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
@@ -63,22 +63,31 @@ def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
     return schema if key is None else schema.append(partition_field(key))
 
 
-async def _open(location: Location, table: str, generation: int | None, keys: ReaderKeys) -> ds.FileSystemDataset:
+async def load_datasets(
+    location: Location, keys: ReaderKeys, generation: int | None = None, tables: tuple[str, ...] = ()
+) -> tuple[Manifest, dict[str, ds.FileSystemDataset]]:
+    """Returns the manifest of an export and the datasets of its `tables`, or of all, as `open_dataset` does, by one
+    reading of the manifest. Raises its errors."""
     async with open_store(location) as store:
-        manifest, shown = await load_table(store, table)
-        files = shown.files
+        manifest = await load_manifest(store)
+        shown = {table: table_of(manifest, table) for table in tables or manifest.tables}
+        files = {table: each.files for table, each in shown.items()}
         if generation is not None and generation != manifest.generation:
-            files = await _files_then(store, table, generation)
+            files = await _files_then(store, (*shown,), generation)
         filesystem, prefix = open_filesystem(store)
-    schema = table_schema(schema_of(shown), manifest.request.partition_by)
-    formats = _formats(location, manifest, {file.key for file in files}, keys)
-    fragments = [
-        formats[file.key].make_fragment(
-            f"{prefix}{file.path}", filesystem, partition_expression=_expression(file.partition, schema)
-        )
-        for file in files
-    ]
-    return ds.FileSystemDataset(fragments, schema, ds.ParquetFileFormat(), filesystem)
+    formats = _formats(location, manifest, {file.key for each in files.values() for file in each}, keys)
+
+    def dataset_of(table: str) -> ds.FileSystemDataset:
+        schema = table_schema(schema_of(shown[table]), manifest.request.partition_by)
+        fragments = [
+            formats[file.key].make_fragment(
+                f"{prefix}{file.path}", filesystem, partition_expression=_expression(file.partition, schema)
+            )
+            for file in files[table]
+        ]
+        return ds.FileSystemDataset(fragments, schema, ds.ParquetFileFormat(), filesystem)
+
+    return manifest, {table: dataset_of(table) for table in shown}
 
 
 def _formats(
@@ -95,26 +104,41 @@ def _formats(
 
 async def load_table(store: Store, table: str) -> tuple[Manifest, ManifestTable]:
     """Returns the manifest of an export, and what it says of a table. Raises the errors of `open_dataset`."""
+    manifest = await load_manifest(store)
+    return manifest, table_of(manifest, table)
+
+
+async def load_manifest(store: Store) -> Manifest:
+    """Returns the manifest of an export. Raises `DestinationError` without one, and for one of a newer exporter."""
     data = await store.read(MANIFEST)
     if data is None:
         raise DestinationError(f"{store.location}: no export here, or none with a manifest yet")
-    manifest = read_manifest(data, store.location / MANIFEST)
+    return read_manifest(data, store.location / MANIFEST)
+
+
+def table_of(manifest: Manifest, table: str) -> ManifestTable:
+    """Returns what a manifest says of a table. Raises `UsageError` if it has none of this name."""
     if table not in manifest.tables:
         raise UsageError(f"no table {table!r} here; the tables are {', '.join(manifest.tables)}")
-    return manifest, manifest.tables[table]
+    return manifest.tables[table]
 
 
-async def _files_then(store: Store, table: str, generation: int) -> list[ManifestFile]:
+async def _files_then(store: Store, tables: tuple[str, ...], generation: int) -> dict[str, list[ManifestFile]]:
+    """Returns the files of tables that were live at a generation. Raises the errors of `open_dataset`."""
     last = (await load_state(store)).number
     if not 1 <= generation <= last:
         raise UsageError(f"generation {generation}: the generations are 1 to {last}")
     then = (await load_states(store, (generation,)))[generation]
     live = sorted(then.files.values(), key=lambda file: (file.window, file.path))
-    wanted = [ManifestFile(file.path, file.partition, file.key) for file in live if file.table == table]
-    gone = {file.path for file in wanted} - set(await store.list(table))
-    if gone:
+    wanted: dict[str, list[ManifestFile]] = {table: [] for table in tables}
+    for file in live:
+        if file.table in wanted:
+            wanted[file.table].append(ManifestFile(file.path, file.partition, file.key))
+    there = {path for table in tables for path in await store.list(table)}
+    paths = [file.path for files in wanted.values() for file in files]
+    if gone := set(paths) - there:
         raise DestinationError(
-            f"{store.location}: {len(gone):,} of the {len(wanted):,} files of generation {generation} were replaced "
+            f"{store.location}: {len(gone):,} of the {len(paths):,} files of generation {generation} were replaced "
             "since, and are not kept. A sync with --keep-generations keeps those of earlier runs"
         )
     return wanted

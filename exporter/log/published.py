@@ -3,7 +3,7 @@
 import msgspec
 
 from exporter.errors import DestinationError
-from exporter.log.state import FORMAT_VERSION
+from exporter.log.state import FORMAT_VERSION, StateName
 from exporter.model import TableFormat
 from exporter.privacy import Encryption, EncryptionMode, KeyReference
 from exporter.settings import PartitionBy
@@ -65,6 +65,7 @@ class Manifest(msgspec.Struct):
     protection: _Protection = msgspec.field(default_factory=_Protection)
     range: _Range | None = None
     table_format: TableFormat | None = None
+    state: StateName = "complete"
 
     @property
     def encryption(self) -> Encryption | None:
