@@ -6,7 +6,6 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from exporter.report import texts
 from exporter.report.model import Absent, Day, Group, Report
-from exporter.store.location import quoted
 
 Tone: TypeAlias = Literal["good", "doubt", "bad", "plain"]
 
@@ -27,23 +26,19 @@ class Answer(NamedTuple):
 
 def is_it_complete(report: Report) -> Answer:
     """Says whether all conversations of the export's range are there, how far that is proven, or what to do."""
-    trust, where = report.trust, quoted(report.destination)
+    trust = report.trust
     start = "the first" if trust.range_start is None else texts.instant(trust.range_start)
     span = f"from {start} to {texts.instant(trust.range_end)}"
     held = texts.counted(trust.rows, "conversation")
     if damaged := _damaged(report):
-        return Answer("bad", damaged, _why(report), (("To see what is damaged", f"exporter verify {where}"),))
+        return Answer("bad", damaged, _why(report), (("To see what is damaged", "exporter verify DEST"),))
     if trust.state == "incomplete":
         read = trust.coverage.covered_share
         part = "" if read is None else f": {texts.share(read)} of the time {span} has been read"
-        return Answer(
-            "bad", f"Incomplete{part}.", _why(report), (("To read what is missing", f"exporter export {where}"),)
-        )
+        return Answer("bad", f"Incomplete{part}.", _why(report), (("To read what is missing", "exporter export DEST"),))
     if trust.verdict:
         lines = _why(report)
-        return Answer(
-            "doubt", f"In doubt: {held} {span} were read, and not all is proven.", lines, _remedies(report, where)
-        )
+        return Answer("doubt", f"In doubt: {held} {span} were read, and not all is proven.", lines, _remedies(report))
     if not trust.rows:
         return Answer("good", f"Complete, and empty: there is no conversation {span}.", _checked(report))
     every = "the only conversation" if trust.rows == 1 else f"all {held}"
@@ -116,14 +111,14 @@ def _why(report: Report) -> tuple[str, ...]:
     return (texts.sentence(report.trust.verdict),) if report.trust.verdict else ()
 
 
-def _remedies(report: Report, where: str) -> tuple[tuple[str, str], ...]:
+def _remedies(report: Report) -> tuple[tuple[str, str], ...]:
     trust = report.trust
     commands = []
     if trust.partly_withheld:
         commands.append(("To read what was withheld again", f"exporter reread {where} --withheld"))
     if trust.unproven_count:
-        commands.append(("To read what is in doubt again", f"exporter reread {where}"))
-    return (*commands, ("To see every doubt", f"exporter status {where}"))
+        commands.append(("To read what is in doubt again", "exporter reread DEST"))
+    return (*commands, ("To see every doubt", "exporter status DEST"))
 
 
 def _checked(report: Report) -> tuple[str, ...]:

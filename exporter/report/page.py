@@ -32,7 +32,7 @@ _SIGNS: Final = {"good": "✔ ", "doubt": "? ", "bad": "✘ ", "plain": ""}
 def draw_page(report: Report) -> bytes:
     """Returns the page, in UTF-8. The same report gives the same bytes.
 
-    Raises `UsageError` if the package that draws is not installed.
+    The package that draws must be installed.
     """
     style = files("exporter.report").joinpath("page.css").read_text(encoding="utf-8")
     title = f"Export report: {report.destination}"
@@ -93,7 +93,10 @@ def _answers(report: Report) -> Markup:
 
 
 def _card(question: str, answer: Answer, kind: str = "", subject: Markup | None = None) -> Markup:
-    commands = [element("p", f"{purpose}: ", element("code", command)) for purpose, command in answer.commands]
+    commands = [
+        element("p", f"{purpose}, where DEST is this export: ", element("code", command))
+        for purpose, command in answer.commands
+    ]
     return element(
         "div",
         element("h2", question),

@@ -1,6 +1,7 @@
 """Turns a specification of Vega-Lite into an SVG that stands in a page."""
 
 import re
+from importlib.util import find_spec
 from typing import Final
 
 from exporter.errors import UsageError
@@ -20,15 +21,19 @@ _SHAPE: Final = re.compile(r' (?:d|transform)="[^"]*"')
 _LONG_NUMBER: Final = re.compile(r"\d+\.\d{3,}(?:e-\d+)?")
 
 
+def check_installed() -> None:
+    """Raises `UsageError` if the package that draws is not installed."""
+    if find_spec("vl_convert") is None:
+        raise UsageError(f"a report needs vl-convert: {install_command('vl-convert-python')}")
+
+
 def draw(spec: Spec, description: str) -> Markup:
     """Returns a chart, as wide as its place. `description` says what it shows, for those who do not see it.
 
-    Raises `UsageError` if the package that draws is not installed.
+    The package that draws must be installed.
     """
-    try:
-        import vl_convert
-    except ModuleNotFoundError as error:
-        raise UsageError(f"a report needs vl-convert: {install_command('vl-convert-python')}") from error
+    import vl_convert
+
     drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
     inner = _TAG.sub(_plain, drawn[drawn.index(">") + 1 : drawn.rindex("</svg>")])
     while (less := _EMPTY_GROUP.sub("", inner)) != inner:

@@ -76,8 +76,9 @@ def _by_version(report: Report) -> Markup:
         ]
         for each in timed
     ]
+    alone = len({each.name for each in shown}) == len(shown)
     spec = charts.ranges(
-        [version_text(each) for each in shown],
+        [(each.name or "?") if alone else version_text(each) for each in shown],
         [each.latency_p50 for each in shown],
         [each.latency_p95 for each in shown],
         axes.SECONDS,

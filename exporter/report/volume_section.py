@@ -38,12 +38,12 @@ class _Measure(NamedTuple):
 
 #: What is known of a group besides its conversations; a column that all lack is left out.
 _GROUP_COLUMNS: Final = (
-    _Measure("duration, median", texts.seconds, lambda group: group.duration_p50),
-    _Measure("95 % at most", texts.seconds, lambda group: group.duration_p95),
-    _Measure("messages of users, median", texts.quantity, lambda group: group.user_turns_p50),
-    _Measure("95 % at most", texts.quantity, lambda group: group.user_turns_p95),
-    _Measure("latency, median", texts.seconds, lambda group: group.latency_p50),
-    _Measure("95 % at most", texts.seconds, lambda group: group.latency_p95),
+    _Measure("duration: median", texts.seconds, lambda group: group.duration_p50),
+    _Measure("duration: 95 %", texts.seconds, lambda group: group.duration_p95),
+    _Measure("messages of users: median", texts.quantity, lambda group: group.user_turns_p50),
+    _Measure("messages of users: 95 %", texts.quantity, lambda group: group.user_turns_p95),
+    _Measure("latency: median", texts.seconds, lambda group: group.latency_p50),
+    _Measure("latency: 95 %", texts.seconds, lambda group: group.latency_p95),
     _Measure("interrupted", texts.share, lambda group: group.interruption_rate),
 )
 _BY_WORDS: Final = {"agent_id": "agent", "agent_version": "version"}
@@ -66,6 +66,7 @@ def draw_volume(report: Report) -> tuple[Markup, ...]:
             draw_distribution("Messages of users", report.user_turns, "conversation", texts.quantity),
         ),
         _statuses(report),
+        element("p", "95 %: so many of the values are no larger.", class_="unit"),
         _groups(by, report.groups),
         _groups("version of agents", report.versions, of_versions=True),
     )
@@ -164,7 +165,7 @@ def _groups(label: str, groups: tuple[Group, ...] | Absent, *, of_versions: bool
         return without(title, groups)
     shown = [column for column in _GROUP_COLUMNS if any(column.of(each) is not None for each in groups)]
     names = (Column("agent", False), Column("version", False)) if of_versions else (Column(label, False),)
-    columns = [*names, Column("conversations"), Column("share"), Column("", False)]
+    columns = [*names, Column("conversations"), Column("share")]
     columns += [Column(column.label) for column in shown]
     rows = [
         [
@@ -172,7 +173,6 @@ def _groups(label: str, groups: tuple[Group, ...] | Absent, *, of_versions: bool
             texts.NONE if of_versions and each.is_rest else _name(each.name, each.is_rest),
             texts.number(each.conversations),
             texts.share(each.share),
-            bar(each.share),
             *(column.write(column.of(each)) for column in shown),
         ]
         for each in groups
