@@ -208,37 +208,15 @@ class App {
 
 /** @param {any} about */
 function tell(about) {
-  the("destination").textContent = about.destination;
+  the("destination").textContent = about.name ?? about.destination;
+  the("destination").title = about.destination;
   const zone = about.timezone || "UTC";
   const range = about.since || about.until ? `${moment(about.since, zone) || "the beginning"} to ${moment(about.until, zone)}` : "";
   const facts = [typeof about.rows === "number" && counted(about.rows, "conversation"), range, about.state];
   the("export-facts").textContent = facts.filter(Boolean).join(" · ");
-  const notes = notesOn(about);
-  the("notes").replaceChildren(...notes.map((note) => make("p", {}, ...prose(note))));
+  const notes = about.notes ?? [];
+  the("notes").replaceChildren(...notes.map((/** @type {string} */ note) => make("p", {}, ...prose(note))));
   the("notes").hidden = !notes.length;
-}
-
-/**
- * Returns what a reader of this export has to know: what may be missing, and why.
- *
- * @param {any} about
- * @returns {string[]}
- */
-function notesOn(about) {
-  const notes = [];
-  if (about.state === "incomplete") {
-    notes.push("This export is incomplete: conversations are missing. `exporter export` goes on; `exporter status` says how far it is.");
-  } else if (about.state && about.state !== "complete") {
-    notes.push(`This export is ${about.state}: conversations may be missing. \`exporter status\` says which.`);
-  }
-  if (about.is_running) {
-    const who = typeof about.is_running === "string" ? `: ${about.is_running}` : "";
-    notes.push(`A run is writing to this export${who}. Load this page again for what is new.`);
-  }
-  if (about.withheld?.length) {
-    notes.push(`The token of this export could not see ${about.withheld.join(", ")}: these fields are empty.`);
-  }
-  return [...notes, ...(about.notes ?? [])];
 }
 
 async function start() {

@@ -62,6 +62,7 @@ export class Search {
   async offerChoices() {
     try {
       const facets = await ask("facets");
+      this.form.querySelectorAll("select").forEach((select) => (select.title = facets.note ?? ""));
       this.offer("agent_id", facets.agents ?? [], (/** @type {any} */ agent) => [agent.id, agent.name || agent.id]);
       this.offer("channel", facets.channels ?? [], (/** @type {any} */ channel) => [valueOf(channel), valueOf(channel)]);
       this.offer("status", facets.statuses ?? [], (/** @type {any} */ status) => [valueOf(status), words(valueOf(status))]);
@@ -135,7 +136,7 @@ export class Search {
       this.list.append(...answer.rows.map((/** @type {any} */ row) => this.row(row)));
       this.shown += answer.rows.length;
       this.cursor = answer.cursor;
-      this.tell(answer.note, answer.is_complete === false);
+      this.tell(answer.note);
     } catch (error) {
       if (signal?.aborted) return;
       the("found").textContent = "";
@@ -148,13 +149,10 @@ export class Search {
     }
   }
 
-  /**
-   * @param {string | null} note
-   * @param {boolean} isCut whether the server stopped before it had a page of results
-   */
-  tell(note, isCut) {
+  /** @param {string | null} note why the server has stopped before it had a page of results */
+  tell(note) {
     the("more").hidden = this.cursor === null;
-    the("more").textContent = isCut ? "Search on" : "Show more";
+    the("more").textContent = note ? "Search on" : "Show more";
     const count = counted(this.shown, "conversation");
     the("found").replaceChildren(...prose(this.summary(count, note)));
     document.title = `${count} – exporter view`;
@@ -166,7 +164,7 @@ export class Search {
    */
   summary(count, note) {
     const isFiltered = Object.keys(this.filters ?? {}).length > 0;
-    if (note) return `${count} so far. ${note}`;
+    if (note) return `${count} so far. ${note}.`;
     if (this.cursor !== null) return `${count} shown, and there are more.`;
     if (this.shown) return isFiltered ? `${count} found.` : `${count}: all.`;
     if (isFiltered) return "Nothing matches. Take a wider range of time, fewer filters, or Clear.";

@@ -168,9 +168,8 @@ export class Transcript {
         const answer = await ask("turns", { id: this.id, ...where, limit: PAGE_ITEMS }, signal);
         if (signal?.aborted) return;
         this.total = answer.total;
-        const from = where.from ?? pageOf(answer.turns[0]?.index ?? 0);
         const elements = answer.turns.map((/** @type {any} */ turn) => makeTurn(turn, answer.total));
-        show({ from, turns: answer.turns, elements });
+        show({ from: answer.from, turns: answer.turns, elements });
         the("clock-note").textContent = answer.clock?.note ?? "";
         this.tell(answer.note);
       } catch (error) {

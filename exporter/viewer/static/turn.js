@@ -65,11 +65,24 @@ export function makeTurn(turn, total) {
       "aria-posinset": turn.index + 1,
     },
     make("div", { class: "said-by" }, time(turn), make("strong", {}, isolated(speaker(turn))), ...marks(turn)),
-    turn.text ? block("p", turn.text) : !calls.length && make("p", { class: "muted" }, "Nothing was said."),
+    turn.text ? block("p", turn.text) : !calls.length && wordless(turn),
     ...calls.map(toolCall),
     turn.shortened && make("p", { class: "muted" }, "Only the beginning is shown: `exporter sql` has the whole."),
-    fold("Raw JSON", () => block("pre", shown(turn.raw ?? turn))),
+    fold("Raw JSON", () => block("pre", raw(turn))),
   );
+}
+
+/** @param {Turn} turn */
+const wordless = (turn) =>
+  turn.raw ? block("pre", shown(turn.raw)) : make("p", { class: "muted" }, turn.type === "message" ? "Nothing was said." : "");
+
+/**
+ * Returns all that is known of an item; below it what no column holds, as it was served.
+ *
+ * @param {Turn} turn
+ */
+function raw({ raw: rest, ...known }) {
+  return rest ? `${shown(known)}\n\n${shown(rest)}` : shown(known);
 }
 
 /** @param {Turn} turn */
