@@ -115,7 +115,7 @@ def _remedies(report: Report) -> tuple[tuple[str, str], ...]:
     trust = report.trust
     commands = []
     if trust.partly_withheld:
-        commands.append(("To read what was withheld again", f"exporter reread {where} --withheld"))
+        commands.append(("To read what was withheld again", "exporter reread DEST --withheld"))
     if trust.unproven_count:
         commands.append(("To read what is in doubt again", "exporter reread DEST"))
     return (*commands, ("To see every doubt", "exporter status DEST"))
