@@ -77,7 +77,8 @@ def slowest_version(report: Report) -> tuple[Group | None, Answer]:
     else:
         lines.append("It is the only version that can be compared.")
     if left := len(timed) - len(enough):
-        lines.append(f"{texts.counted(left, 'version')} with fewer than {LEAST_LATENCIES} answers not compared.")
+        have = "has" if left == 1 else "have"
+        lines.append(f"{texts.counted(left, 'version')} {have} too few answers to compare.")
     return slowest, Answer("plain", f"{texts.seconds(slowest.latency_p50)}", tuple(lines))
 
 
