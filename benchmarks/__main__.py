@@ -33,6 +33,7 @@ from benchmarks import (
     stages,
     start,
 )
+from benchmarks.measurement import compile_sources
 from benchmarks.results import load, save, this_session
 from benchmarks.size import SIZES, Size
 from benchmarks.targets import table
@@ -100,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = set(chain.from_iterable(options.only or [PARTS]))
     chosen = () if options.draw else [name for name in PARTS if name in wanted]
     results = load(output / "results.json", options.size)
+    compile_sources()
     for name in chosen:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="benchmarks-") as work:

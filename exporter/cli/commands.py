@@ -15,7 +15,7 @@ from exporter.errors import UsageError
 from exporter.words import did_you_mean
 
 #: The modules, each with a function of its name, of commands that cannot lend them their own.
-_MODULES: Final = {"help": "manual"}
+_MODULES: Final = {"help": "manual", "report": "html_report"}
 HELP_NAMES: Final = {"help_option_names": ["--help", "-h"]}
 #: Makes up what it exports, which belongs to no entry of a config file.
 _TAKES_NO_NAME: Final = ("demo",)

@@ -169,6 +169,14 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         6: _DAMAGE,
         130: "interrupted: nothing was written, except to stdout; run again to start over",
     },
+    "report": {
+        0: "written, whole; what is missing or in doubt, the page says",
+        1: "DEST cannot be read, the page cannot be written, or another run replaced what was read: run again",
+        2: "the command line or the key is wrong, DEST holds no export, something else has the name of the page, or a "
+        "package is missing",
+        6: _DAMAGE,
+        130: "interrupted: no file was written; run again",
+    },
     "view": {
         0: "shown until Ctrl-C",
         1: "DEST cannot be read, or the port cannot be listened on",

@@ -1,10 +1,10 @@
 """Opens the parts of a table as a dataset: exactly those that the manifest names, or that an older generation had."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -54,7 +54,12 @@ def open_dataset(
         raise UsageError(f"generation: must be int, not {type(generation).__name__}")
     location, keys = parse_location(str(destination)), reader_keys(data_key_file, os.environ)
     with start_blocking_portal() as portal:
-        return portal.call(load_datasets, location, keys, generation, (table,))[1][table]
+        return portal.call(_open, location, table, generation, keys)
+
+
+async def _open(location: Location, table: str, generation: int | None, keys: ReaderKeys) -> ds.FileSystemDataset:
+    async with open_store(location) as store:
+        return make_datasets(store, *await find_files(store, generation, (table,)), keys)[table]
 
 
 def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
@@ -63,31 +68,47 @@ def table_schema(schema: pa.Schema, partition_by: PartitionBy) -> pa.Schema:
     return schema if key is None else schema.append(partition_field(key))
 
 
-async def load_datasets(
-    location: Location, keys: ReaderKeys, generation: int | None = None, tables: tuple[str, ...] = ()
-) -> tuple[Manifest, dict[str, ds.FileSystemDataset]]:
-    """Returns the manifest of an export and the datasets of its `tables`, or of all, as `open_dataset` does, by one
-    reading of the manifest. Raises its errors."""
-    async with open_store(location) as store:
-        manifest = await load_manifest(store)
-        shown = {table: table_of(manifest, table) for table in tables or manifest.tables}
-        files = {table: each.files for table, each in shown.items()}
-        if generation is not None and generation != manifest.generation:
-            files = await _files_then(store, (*shown,), generation)
-        filesystem, prefix = open_filesystem(store)
-    formats = _formats(location, manifest, {file.key for each in files.values() for file in each}, keys)
+class TableFiles(NamedTuple):
+    """Holds the files of a table, from old to new, and its columns with the key of the partitions at the end."""
 
-    def dataset_of(table: str) -> ds.FileSystemDataset:
-        schema = table_schema(schema_of(shown[table]), manifest.request.partition_by)
+    schema: pa.Schema
+    files: list[ManifestFile]
+
+
+async def find_files(
+    store: Store, generation: int | None, tables: tuple[str, ...] = ()
+) -> tuple[Manifest, dict[str, TableFiles]]:
+    """Returns the manifest of an export and the files of `tables`, or of all, by one reading of the manifest.
+
+    Raises the errors of `open_dataset`.
+    """
+    manifest = await load_manifest(store)
+    shown = {table: table_of(manifest, table) for table in tables or manifest.tables}
+    files = {table: each.files for table, each in shown.items()}
+    if generation is not None and generation != manifest.generation:
+        files = await _files_then(store, (*shown,), generation)
+    by = manifest.request.partition_by
+    return manifest, {table: TableFiles(table_schema(schema_of(shown[table]), by), files[table]) for table in shown}
+
+
+def make_datasets(
+    store: Store, manifest: Manifest, tables: Mapping[str, TableFiles], keys: ReaderKeys
+) -> dict[str, ds.FileSystemDataset]:
+    """Returns tables as datasets, which work on when `store` is closed. Raises `ProtectionError` as `open_dataset`."""
+    filesystem, prefix = open_filesystem(store)
+    names = {file.key for _, files in tables.values() for file in files}
+    formats = _formats(store.location, manifest, names, keys)
+
+    def dataset_of(schema: pa.Schema, files: list[ManifestFile]) -> ds.FileSystemDataset:
         fragments = [
             formats[file.key].make_fragment(
                 f"{prefix}{file.path}", filesystem, partition_expression=_expression(file.partition, schema)
             )
-            for file in files[table]
+            for file in files
         ]
         return ds.FileSystemDataset(fragments, schema, ds.ParquetFileFormat(), filesystem)
 
-    return manifest, {table: dataset_of(table) for table in shown}
+    return {table: dataset_of(*each) for table, each in tables.items()}
 
 
 def _formats(

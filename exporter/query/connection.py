@@ -1,7 +1,7 @@
 """Opens an export for SQL: a view of each table over exactly the files that its manifest names, and nothing else.
 
-DuckDB reads the files through Arrow, as `open_dataset` does. So it needs no access to files or to the network itself
-and has none: what a query cannot do is not a matter of what it says.
+DuckDB reads them by `ExportFiles` or, if they are encrypted, through Arrow. It needs no access to files or to a network
+itself, and has none: what a query cannot do is not a matter of what it says.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,20 +10,24 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 from anyio import to_thread
 
 from exporter.errors import UsageError
-from exporter.jobs.dataset import load_datasets
+from exporter.jobs.dataset import find_files, make_datasets
 from exporter.log.published import Manifest
 from exporter.query.failure import translated
 from exporter.query.statement import parse_query
+from exporter.query.views import PREFIX, FrugalDataset, is_for_arrow, view_of
 from exporter.run.encryption import ReaderKeys
 from exporter.store.location import Location
+from exporter.store.open import open_store
+from exporter.store.ranges import open_ranges
 from exporter.words import install_command
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+    from exporter.query.files import ExportFiles
 
 #: The values of `?` or of `$name` in a query.
 Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
@@ -36,7 +40,13 @@ _CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
     # What does not fit into memory fails: on a disk, it would be personal data that nothing protects.
     "temp_directory": "",
 }
-_LOCKS: Final = ("SET TimeZone = 'UTC'", "SET enable_external_access = false", "SET lock_configuration = true")
+_SETTINGS: Final = (
+    "SET TimeZone = 'UTC'",
+    f"SET allowed_directories = ['{PREFIX}']",
+    "SET enable_external_access = false",
+    "SET disabled_filesystems = 'LocalFileSystem'",
+)
+_LOCK: Final = "SET lock_configuration = true"
 #: The rows of a batch, as DuckDB gives them; wide ones are a few MB.
 _BATCH_ROWS: Final = 2048
 
@@ -53,24 +63,30 @@ class Query:
     """Answers SQL over the tables of one generation of an export. Its calls block; each of its cursors may be in a
     thread of its own.
 
-    `manifest` is the one that the views rest on, and `tables` are their names.
+    `manifest` is the one that the views rest on, and `schemas` are the columns of each, the key of the partitions last.
     """
 
     def __init__(
         self,
         manifest: Manifest,
-        datasets: Mapping[str, ds.FileSystemDataset],
+        schemas: Mapping[str, pa.Schema],
+        sources: Mapping[str, Any],
+        files: "ExportFiles",
         connection: "DuckDBPyConnection",
         location: Location,
     ) -> None:
         self.manifest: Final = manifest
-        self.tables: Final = tuple(datasets)
-        self.schemas: Final = {table: dataset.schema for table, dataset in datasets.items()}
-        self._datasets = datasets
+        self.schemas: Final = schemas
+        self._sources, self._files = sources, files
         self._connection = connection
         self._location = location
-        for table, dataset in datasets.items():
-            connection.register(table, dataset)
+        # They belong to a connection; views belong to all.
+        for table, source in sources.items():
+            connection.register(table, source)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return tuple(self.schemas)
 
     def stream(self, sql: str, parameters: Parameters = ()) -> Answer:
         """Answers one query; its rows are read on as they are taken, in flat memory unless the query itself needs more.
@@ -91,7 +107,8 @@ class Query:
 
     def cursor(self) -> "Query":
         """Returns another connection to the same files, for another thread."""
-        return Query(self.manifest, self._datasets, self._connection.cursor(), self._location)
+        connection = self._connection.cursor()
+        return Query(self.manifest, self.schemas, self._sources, self._files, connection, self._location)
 
     def interrupt(self) -> None:
         """Ends the query that runs, from another thread or a signal."""
@@ -114,7 +131,7 @@ class Query:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        with translated(self._location, self.tables):
+        with translated(self._location, self.schemas, self._files):
             yield
 
 
@@ -123,28 +140,39 @@ async def open_query(
 ) -> Query:
     """Opens an export as its manifest says now, or as it was at a `generation` whose files are kept.
 
-    `memory_bytes` bounds what DuckDB takes; Arrow's reading is on top. Close the query in the end. Raises `UsageError`
-    without the package duckdb, and the errors of `open_dataset`.
+    `memory_bytes` bounds what DuckDB takes. Close the query in the end. Raises `UsageError` without the packages that
+    it needs, and the errors of `open_dataset`.
     """
     try:
         import duckdb
+
+        from exporter.query.files import ExportFiles
     except ImportError as error:
         raise UsageError(
-            f"SQL needs a package that is not installed. To install it:\n{install_command('duckdb')}"
+            f"SQL needs packages that are not installed. To install them:\n{install_command('duckdb', 'fsspec')}"
         ) from error
-    manifest, datasets = await load_datasets(location, keys, generation)
-    return await to_thread.run_sync(_connected, duckdb, manifest, datasets, location, memory_bytes)
+    async with open_store(location) as store:
+        manifest, tables = await find_files(store, generation)
+        through_arrow = {table: found for table, found in tables.items() if is_for_arrow(found)}
+        sources: dict[str, Any] = {
+            table: FrugalDataset.of(dataset)
+            for table, dataset in make_datasets(store, manifest, through_arrow, keys).items()
+        }
+        files = ExportFiles(
+            open_ranges(store),
+            {table: [file.path for file in found.files] for table, found in tables.items() if table not in sources},
+        )
+    sources |= {table: found.schema.empty_table() for table, found in tables.items() if not found.files}
+    views = [view_of(table, found.schema) for table, found in tables.items() if table not in sources]
 
+    def connect() -> Query:
+        config = _CONFIG if memory_bytes is None else _CONFIG | {"memory_limit": f"{memory_bytes}B"}
+        connection = duckdb.connect(":memory:", config=config)
+        connection.register_filesystem(files)
+        with translated(location, tables, files):
+            for statement in (*_SETTINGS, *views, _LOCK):
+                connection.execute(statement)
+        schemas = {table: found.schema for table, found in tables.items()}
+        return Query(manifest, schemas, sources, files, connection, location)
 
-def _connected(
-    duckdb: Any,
-    manifest: Manifest,
-    datasets: Mapping[str, ds.FileSystemDataset],
-    location: Location,
-    memory_bytes: int | None,
-) -> Query:
-    config = _CONFIG if memory_bytes is None else _CONFIG | {"memory_limit": f"{memory_bytes}B"}
-    connection = duckdb.connect(":memory:", config=config)
-    for lock in _LOCKS:
-        connection.execute(lock)
-    return Query(manifest, datasets, connection, location)
+    return await to_thread.run_sync(connect)

@@ -26,9 +26,9 @@ NAME_CHARACTERS: Final = 100
 #: The hours of a week, from Monday, 0 o'clock.
 WEEK_HOURS: Final = 168
 
-Grain: TypeAlias = Literal["day", "week", "month"]
+Grain: TypeAlias = Literal["day", "week", "month", "year"]
 #: A day is `whole` if all of it is covered and nothing in it is in doubt; it is `cut` if the range begins or ends in it
-#: and all else is well; `doubtful` if rows in it are unproven, in quarantine or without withheld fields; and it has a
+#: and all else is well; `doubtful` if rows in it are unproven or in quarantine; and it has a
 #: `hole` if some of it has not been read. What has `expired` was taken away because of its age.
 DayState: TypeAlias = Literal["whole", "cut", "doubtful", "hole", "expired"]
 
@@ -63,7 +63,7 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
 class Volume(msgspec.Struct, frozen=True, kw_only=True):
     """Counts conversations by period and by `by`, from the most to the fewest. `periods` are the first days of days,
-    weeks or months, without a gap. `total` has the sum of all for each period."""
+    weeks, months or years, without a gap. `total` has the sum of all for each period."""
 
     grain: Grain
     by: str
@@ -149,11 +149,13 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 class Turns(msgspec.Struct, frozen=True, kw_only=True):
     """Describes what transcripts say. `messages` are those of agents; `interruptions` counts the interrupted ones.
 
-    `latency` is from the end of the user's turn to the beginning of the agent's. `confidence` is that of the
+    `periods` are those of the values by period. `latency` is from the end of the user's turn to the beginning of the
+    agent's. `confidence` is that of the
     transcription of what users said, from 0 to 1.
     """
 
     grain: Grain
+    periods: tuple[str, ...]
     items: int
     messages: int
     interrupted: int

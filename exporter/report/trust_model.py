@@ -4,6 +4,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from exporter.log.journal import CheckCommand
 from exporter.log.state import StateName
 
 #: How a piece of the range stands. Of what lies in one place, the last of these is shown.
@@ -74,13 +75,15 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """Says when a `command` that checks an export last ended, and how: `ended_at` is None if no time is recorded.
 
-    `generation` is the one that it has looked at. `is_latest` says that nothing was committed since.
+    `generation` is the one that it has looked at, and it `is_whole` if it was to look at all of it, not at a sample or
+    at some of the range. `is_latest` says that nothing was committed since.
     """
 
-    command: Literal["verify", "audit", "reconcile"]
+    command: CheckCommand
     ended_at: str | None
     exit_status: int | None = None
     generation: int | None = None
+    is_whole: bool = False
     is_latest: bool = False
 
 

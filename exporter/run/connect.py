@@ -104,12 +104,15 @@ async def open_reader(request: Request, context: RunContext, beside: Reader | No
             beside=beside,
             turns=context.turns,
         )
+        if beside:
+            reader.traits.shown = beside.traits.shown
         reader.traits.is_filtered = bool(request.filters)
         reader.traits.filter_order.filters = tuple(request.common_filters.items())
         if request.has_several_values:
             reader.lists = {values: Traits.of_a_part() for values in request.lists}
             for values, traits in reader.lists.items():
                 traits.filter_order.filters = (*request.common_filters.items(), *values)
+                traits.shown = reader.traits.shown
         yield reader
 
 
@@ -144,6 +147,8 @@ async def connected(
             earlier = run.spent
             run.spent = lambda: earlier() + reader.counters
         reader.now = now
+        if known.totals.rows > 1:
+            reader.traits.shown.expect_several()
         ownership = Ownership(reader, known, context.credentials)
         opening = await ask_first(reader, known, request, until, looks_closely=looks_closely)
         if reader.now is None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from importlib.util import cache_from_source
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -35,7 +36,11 @@ def test_one_command_says_keeps_and_draws(tmp_path: Path, capsys: pytest.Capture
     assert min(seconds.values()) >= 0 and seconds["decode"] > 0 and seconds["write"] > 0
     assert "makespan ÷ ideal" not in capsys.readouterr().out
 
+    # What is measured starts from bytecode, as an installation does.
+    bytecode = Path(cache_from_source(simulated.__file__))
+    bytecode.unlink(missing_ok=True)
     main(["--size", "tiny", "--only", "simulated", "--output", str(tmp_path)])
+    assert bytecode.exists()
     both = load(tmp_path / "results.json", "tiny")
     assert both.simulated is not None and both.stages == kept.stages
     assert set(both.sessions) == {"stages", "simulated"}

@@ -258,7 +258,9 @@ def _trust(rows: int) -> Trust:
             unfinished_erasures=0,
         ),
         checks=(
-            Check(command="verify", ended_at=instant(14, 3), exit_status=0, generation=42, is_latest=True),
+            Check(
+                command="verify", ended_at=instant(14, 3), exit_status=0, generation=42, is_whole=True, is_latest=True
+            ),
             Check(command="audit", ended_at=instant(10, 3), exit_status=6, generation=37),
             Check(command="reconcile", ended_at=None),
         ),
@@ -335,6 +337,7 @@ def _turns(rows: int) -> Turns:
     counts = tuple(4 * count for count in _TOTAL)
     return Turns(
         grain="day",
+        periods=_PERIODS,
         items=rows * 9,
         messages=rows * 4,
         interrupted=rows // 2,
