@@ -26,6 +26,7 @@ from exporter.run.clocks import is_ahead, updates_since
 from exporter.run.connect import Connection, open_reader
 from exporter.run.context import RunContext
 from exporter.run.finish import seal
+from exporter.run.overlooked import read_overlooked
 from exporter.run.reconcile import (
     stored_export,
 )
@@ -68,6 +69,7 @@ async def read(
         expires=True,
     )
     async with tapped(session) as tap:
+        await read_overlooked(session)
         await session.read_what_is_left()
         if tap is not None:
             await tap.hold()

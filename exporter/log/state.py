@@ -108,14 +108,16 @@ class Hydrated(msgspec.Struct, frozen=True, kw_only=True):
 class State:
     """Holds what the first `number` commits fold to; `number`, 0 before the first, is the generation of the manifest.
 
-    `live` are the live files by path. `reads` says from which instant on changes to each interval may be unknown: by
-    the clock that the run trusted, or by its machine's when it `began`, whichever is earlier. `replaced` is what the
-    latest runs have replaced, at most `keep_generations` of them; with a table format, what all runs have replaced,
-    except what they had written themselves. `dropped` is what each repair has taken out. `unsettled` is where rows lie
-    that may also be elsewhere, which no run has checked yet. `acceptances` name those of the doubts that somebody has
-    accepted. `data_start` is roughly where the data of the range begins, if a run has found that out.
-    `hydrated_fields` came by id because the list lacked them. `first_start` is the earliest start that the range has
-    ever had. `author` wrote the last commit, and the first one of its run at `run_began`.
+    `live` are the live files by path. `reads` says from which instant on changes to each interval may be unknown:
+    by the clock that the run trusted, or by its machine's when it `began`, whichever is earlier. `replaced` is what
+    the latest runs have replaced, at most `keep_generations` of them; with a table format, what all runs have
+    replaced, except what they had written themselves. `dropped` is what each repair has taken out. `unsettled` is
+    where rows lie that may also be elsewhere, which no run has checked yet. An export that `overlooks_hidden` was
+    read in part before it was known that the API hides a status, and that status has not been read there since.
+    `acceptances` name those of the doubts that somebody has accepted. `data_start` is roughly where the data of the
+    range begins, if a run has found that out. `hydrated_fields` came by id because the list lacked them.
+    `first_start` is the earliest start that the range has ever had. `author` wrote the last commit, and the first
+    one of its run at `run_began`.
 
     An export `has_recordings` once a run has kept some or was asked to. By partition, as `layout.partition_text` names
     it, `changed_at` is the last commit that added conversations, unless it only merged them, and `looked_at` is the
@@ -132,6 +134,7 @@ class State:
     unproven: tuple[Unproven, ...] = ()
     organization: str | None = None
     hidden_statuses: tuple[str, ...] = ()
+    overlooks_hidden: bool = False
     reads: tuple[tuple[Instant, Coverage], ...] = ()
     counters: Counters = field(default_factory=Counters)
     runs: tuple[str, ...] = ()
@@ -233,8 +236,8 @@ class State:
 
     @property
     def is_whole(self) -> bool:
-        """Returns whether all of the range is covered and each row is known to be in one place only."""
-        return self.range is not None and not self.left and not self.unsettled
+        """Returns whether all of the range is covered, by lists that hide nothing, and no row is in two places."""
+        return self.range is not None and not self.left and not self.unsettled and not self.overlooks_hidden
 
     @property
     def read_since(self) -> Instant | None:

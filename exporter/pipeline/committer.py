@@ -189,6 +189,7 @@ def _merged(changes: Sequence[Change]) -> Change:
         read_since=min((change.read_since for change in changes if change.read_since is not None), default=None),
         organization=next((change.organization for change in changes if change.organization), None),
         hidden_status=changes[0].hidden_status,
+        shows_hidden=any(change.shows_hidden for change in changes),
         arrives=any(change.arrives for change in changes),
         settles=all(change.settles for change in changes),
         looked_at=reduce(or_, (change.looked_at for change in changes)),
