@@ -4,10 +4,10 @@ An export's progress is its coverage (disjoint half-open intervals of `created_a
 equals range.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
 
@@ -16,7 +16,8 @@ from exporter.coverage import Coverage, Interval
 from exporter.layout import CONVERSATIONS, RECORDINGS, turns_path
 from exporter.log.acceptance import Acceptance, Doubts, new_doubts, withheld_rows
 from exporter.log.dropped import DroppedFiles
-from exporter.log.feed import Feed, live_changes
+from exporter.log.feed import Feed
+from exporter.log.files import Files, TableParts
 from exporter.log.live import Totals
 from exporter.log.privacy import Privacy, PrivacyChange
 from exporter.log.replaced import Replacement
@@ -160,19 +161,24 @@ class State:
     feed: Feed = field(default_factory=Feed)
 
     @cached_property
+    def by_path(self) -> Files:
+        """Returns the live files, which tell sums and attributes of parts without an object for each."""
+        return self.live if isinstance(self.live, Files) else Files(self.live)
+
+    @cached_property
     def files(self) -> Mapping[str, DataFile]:
         """Returns the live parts, by path."""
-        return {path: file for path, file in self.live.items() if isinstance(file, DataFile)}
+        return cast("Mapping[str, DataFile]", self.by_path.only(DataFile))
 
     @cached_property
     def quarantine(self) -> Mapping[str, QuarantineFile]:
         """Returns the live quarantine files, by path."""
-        return {path: file for path, file in self.live.items() if isinstance(file, QuarantineFile)}
+        return {path: file for path, file in self.by_path.added.items() if isinstance(file, QuarantineFile)}
 
     @cached_property
     def changes(self) -> Mapping[str, ChangesFile]:
         """Returns the live files of changes, by path; `feed` says of which commit each speaks."""
-        return live_changes(self.live)
+        return {path: file for path, file in self.by_path.added.items() if isinstance(file, ChangesFile)}
 
     @property
     def software(self) -> Mapping[str, str]:
@@ -186,17 +192,17 @@ class State:
 
     @cached_property
     def totals(self) -> Totals:
-        return Totals.of(self.files.values(), () if self.request is None else self.request.tables)
+        return Totals.of(self.by_path, () if self.request is None else self.request.tables)
 
     @cached_property
-    def conversations(self) -> Sequence[DataFile]:
+    def conversations(self) -> TableParts:
         """Returns the live parts of conversations."""
-        return tuple(file for file in self.files.values() if file.table == CONVERSATIONS)
+        return TableParts(self.by_path, CONVERSATIONS)
 
     @cached_property
-    def recordings(self) -> Sequence[DataFile]:
+    def recordings(self) -> TableParts:
         """Returns the live parts of recordings."""
-        return tuple(file for file in self.files.values() if file.table == RECORDINGS)
+        return TableParts(self.by_path, RECORDINGS)
 
     def turns_beside(self, file: DataFile) -> list[DataFile]:
         """Returns the part of turns beside this part of conversations, or no part if there is no turn."""
@@ -210,7 +216,8 @@ class State:
     @property
     def oldest_row(self) -> Instant | None:
         """Returns when the oldest row was created, or the end of the range if there is no row."""
-        return min((file.created_at_min for file in self.conversations), default=self.range.end if self.range else None)
+        oldest = (first for (first,) in self.conversations.each("created_at_min"))
+        return min(oldest, default=self.range.end if self.range else None)
 
     @property
     def covered_share(self) -> float | None:
@@ -229,7 +236,7 @@ class State:
         elif start == self.range.start and self.range.open_below:
             return None
         # The guess may be too late, and there may be no data at all.
-        start = min(start, self.range.end - 1, *(file.created_at_min for file in self.conversations))
+        start = min(start, self.range.end - 1, *(first for (first,) in self.conversations.each("created_at_min")))
         from_start = Coverage([Interval(start, self.range.end)])
         covered = (self.coverage & from_start).length
         return covered / (covered + max(1, (left & from_start).length))
@@ -247,8 +254,13 @@ class State:
     @cached_property
     def role_changed(self) -> bool:
         """Returns whether some rows came with sensitive fields and some without: the token or its role has changed."""
-        withheld = sum(file.withheld_rows for file in self.files.values())
-        return 0 < withheld < sum(file.rows for file in self.conversations)
+        withheld: int = sum(count for (count,) in self.by_path.each("withheld_rows"))
+        return 0 < withheld < self.totals.rows
+
+    @cached_property
+    def absent(self) -> Mapping[str, int]:
+        """Returns how many conversations came without each field."""
+        return self.by_path.absent(CONVERSATIONS)
 
     @cached_property
     def doubts(self) -> Doubts:

@@ -106,7 +106,7 @@ class Session:
         await check_whole(store, before)
         await declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy)
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
-        await committer.sweep()
+        await committer.sweep(may_wait=True)
         if expires:
             stage = claim.stage(tables, context.settings, context.clock)
             now = connection.opening.now.instant
