@@ -132,7 +132,7 @@ class App {
       const answer = await ask("conversation", { id }, signal);
       if (signal.aborted) return;
       this.showHead(answer);
-      await this.transcript.open(id, item ?? 0);
+      await this.transcript.open(id, item ?? 0, this.player.isOpen);
       if (item !== null && !signal.aborted) await this.transcript.reveal(item);
     } catch (error) {
       if (signal.aborted) return;
@@ -226,6 +226,7 @@ async function start() {
     tell(about);
     new App(about).show();
   } catch (error) {
+    the("results").removeAttribute("aria-busy");
     showProblem(the("search-problem"), error, start);
   }
 }
