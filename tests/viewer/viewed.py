@@ -1,11 +1,10 @@
 """Makes small exports to look at, and asks the viewer about them as a browser does."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -67,7 +66,7 @@ def as_text(row: Row) -> Row:
 
 
 async def make(
-    root: Path, rows: Sequence[Row], *, media: MediaBehaviour | None = None, keys: Keys | None = None, **asked: Any
+    root: Location, rows: Sequence[Row], *, media: MediaBehaviour | None = None, keys: Keys | None = None, **asked: Any
 ) -> None:
     """Exports the rows, with their recordings if there is `media`."""
     async with serve(rows, media=media) as sandbox:
@@ -87,7 +86,7 @@ def many(count: int) -> list[Row]:
 @dataclass
 class Answer:
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes
 
     @property
@@ -106,7 +105,7 @@ class Viewer:
 
     async def ask(self, path: str, method: str = "GET", **options: Any) -> Answer:
         async with self.session.request(method, f"{self.origin}{path}", allow_redirects=False, **options) as answer:
-            return Answer(answer.status, dict(answer.headers), await answer.read())
+            return Answer(answer.status, answer.headers, await answer.read())
 
     async def get(
         self, what: str, method: str = "GET", headers: dict[str, str] | None = None, **asked: object
