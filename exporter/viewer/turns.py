@@ -32,6 +32,7 @@ class Items:
 
     def __init__(self, table: pa.Table, created_at: float) -> None:
         self._table = table
+        self.size_bytes: Final[int] = table.nbytes
         self._indexes = pc.cast(table["item_index"], pa.int64())
         began = pc.divide(pc.cast(pc.cast(table["item_created_at"], pa.int64()), pa.float64()), float(SECOND))
         self._created_at = created_at

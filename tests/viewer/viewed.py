@@ -52,6 +52,7 @@ def conversation(identity: str, created_at: int, *texts: str, **fields: object) 
             "user_id": f"User_{identity}",
             "duration": 60,
             "user_turn_count": len(texts),
+            **dict.fromkeys(("summary", "initial_context", "custom_metadata")),
             "conversation": {"items": items},
             "recording_details": details,
             **fields,
@@ -73,7 +74,7 @@ async def make(
         kept = RecordingSettings(networks=(ip_network("127.0.0.0/8"),), wait_seconds=0)
         settings = RunSettings(base_url=sandbox.url, lag_seconds=0, recordings=kept)
         context = RunContext(settings, Credentials(TOKEN), Quiet(), keys=keys or Keys())
-        await export(root, Selection(since=SINCE, until=UNTIL, **asked), context)
+        await export(root, Selection(**{"since": SINCE, "until": UNTIL, **asked}), context)
         if media is not None:
             await recordings(root, Selection(), context, retried=RETRIED_BY_DEFAULT)
 
@@ -107,9 +108,7 @@ class Viewer:
         async with self.session.request(method, f"{self.origin}{path}", allow_redirects=False, **options) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 
-    async def get(
-        self, what: str, method: str = "GET", headers: dict[str, str] | None = None, **asked: object
-    ) -> Answer:
+    async def get(self, what: str, method: Any = "GET", headers: Any = None, **asked: object) -> Answer:
         given = {name.rstrip("_"): str(value) for name, value in asked.items()}
         return await self.ask(f"/{SECRET}/{what}", method, params=given, headers=headers)
 
