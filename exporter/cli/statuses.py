@@ -169,6 +169,13 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         6: _DAMAGE,
         130: "interrupted: nothing was written, except to stdout; run again to start over",
     },
+    "sql": {
+        0: "answered; a warning on stderr says if the export is not complete",
+        1: "DEST cannot be read, the output cannot be written, or another run replaced what was read: ask again",
+        2: "the query, the command line or the key is wrong, DEST holds no export, or the output is there already",
+        6: "the log is damaged",
+        130: "interrupted: nothing was written, except to stdout",
+    },
     "report": {
         0: "written, whole; what is missing or in doubt, the page says",
         1: "DEST cannot be read, the page cannot be written, or another run replaced what was read: run again",

@@ -77,7 +77,8 @@ def slowest_version(report: Report) -> tuple[Group | None, Answer]:
     else:
         lines.append("It is the only version that can be compared.")
     if left := len(timed) - len(enough):
-        lines.append(f"{texts.counted(left, 'version')} with fewer than {LEAST_LATENCIES} answers not compared.")
+        have = "has" if left == 1 else "have"
+        lines.append(f"{texts.counted(left, 'version')} {have} too few answers to compare.")
     return slowest, Answer("plain", f"{texts.seconds(slowest.latency_p50)}", tuple(lines))
 
 
@@ -115,7 +116,7 @@ def _remedies(report: Report) -> tuple[tuple[str, str], ...]:
     trust = report.trust
     commands = []
     if trust.partly_withheld:
-        commands.append(("To read what was withheld again", f"exporter reread {where} --withheld"))
+        commands.append(("To read what was withheld again", "exporter reread DEST --withheld"))
     if trust.unproven_count:
         commands.append(("To read what is in doubt again", "exporter reread DEST"))
     return (*commands, ("To see every doubt", "exporter status DEST"))

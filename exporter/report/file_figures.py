@@ -13,7 +13,7 @@ from exporter.report.groups import evenly
 from exporter.report.model import Absent, Files, Growth, PartitionFiles, TableFiles
 
 #: A file with fewer bytes is small, if its partition has another one of its table to be joined with.
-SMALL_BYTES: Final = 32_000_000
+SMALL_BYTES: Final = 16 * 1024 * 1024
 _MOST_PARTITIONS: Final = 60
 _MOST_POINTS: Final = 200
 

@@ -65,7 +65,7 @@ def _policy(style: str) -> str:
 
 
 def _header(report: Report) -> Markup:
-    of = [] if report.trust.organization is None else [f"organization {report.trust.organization}"]
+    of = [] if report.trust.organization is None else [f"organization {texts.isolated(report.trust.organization, '')}"]
     about = " · ".join([*of, f"generation {report.generation:,}", f"times in {report.timezone}"])
     start = "the first" if report.since is None else texts.instant(report.since)
     narrowed = f"The counts and charts are about conversations from {start} to {texts.instant(report.until)} alone."

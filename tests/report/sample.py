@@ -174,7 +174,7 @@ def empty_report() -> Report:
         turns=Absent("this export has no table turns"),
         recordings=Absent("this export keeps no recordings"),
         files=Files(
-            small_bytes=32_000_000, tables=(), partitions=(), partitions_count=0, growth=Absent("no run is recorded")
+            small_bytes=16_777_216, tables=(), partitions=(), partitions_count=0, growth=Absent("no run is recorded")
         ),
     )
 
@@ -362,7 +362,7 @@ def _turns(rows: int) -> Turns:
 
 def _files(rows: int) -> Files:
     return Files(
-        small_bytes=32_000_000,
+        small_bytes=16_777_216,
         tables=(
             TableFiles(table="conversations", files=31, rows=rows, bytes=41_000_000, small_files=9, partitions=_DAYS),
             TableFiles(table="turns", files=31, rows=9 * rows, bytes=63_000_000, small_files=9, partitions=_DAYS),
