@@ -136,6 +136,7 @@ def test_the_keyboard_leads_from_a_search_to_a_turn_that_plays_and_back(page: "P
     assert page.evaluate("audio.paused")
     page.keyboard.press("ArrowRight")
     page.wait_for_selector("#turn-4[aria-current=true]")
+    page.wait_for_url("**item=3")
     assert page.locator("[aria-current]").count() == 1
     assert parse_qs(urlsplit(page.url).fragment) == {"text": ["sentence 3 of"], "id": ["played"], "item": ["3"]}
     link = page.url
