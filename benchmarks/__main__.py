@@ -29,10 +29,12 @@ from benchmarks import (
     privacy,
     reading,
     recordings,
+    report,
     simulated,
     stages,
     start,
 )
+from benchmarks.measurement import compile_sources
 from benchmarks.results import load, save, this_session
 from benchmarks.size import SIZES, Size
 from benchmarks.targets import table
@@ -63,6 +65,7 @@ PARTS: Final = {
     "lake": _Part("Tables in an object store", lake.measure, lake.describe),
     "growth": _Part("Growth: many nights beside a young export", growth.measure, growth.describe),
     "convert": _Part("CSV and JSON Lines", convert.measure, convert.describe),
+    "report": _Part("A report to look at", report.measure, report.describe),
     "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
 }
 
@@ -100,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = set(chain.from_iterable(options.only or [PARTS]))
     chosen = () if options.draw else [name for name in PARTS if name in wanted]
     results = load(output / "results.json", options.size)
+    compile_sources()
     for name in chosen:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="benchmarks-") as work:

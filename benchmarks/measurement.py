@@ -1,5 +1,6 @@
 """Measures what one process takes, and what is typical of many runs."""
 
+import compileall
 import os
 import subprocess
 import threading
@@ -9,6 +10,9 @@ from pathlib import Path
 from statistics import median
 
 import msgspec
+
+import benchmarks
+import exporter
 
 _PROCESS_SECONDS = 900.0
 
@@ -20,6 +24,16 @@ class Cost(msgspec.Struct, frozen=True):
     wall_seconds: float
     cpu_seconds: float
     peak_bytes: int
+
+
+def compile_sources() -> None:
+    """Writes the bytecode of the packages, as an installer does.
+
+    A checkout may have none, or that of another version, and where the environment keeps Python from writing it
+    (`PYTHONDONTWRITEBYTECODE`), each process that is measured would compile the source again.
+    """
+    for package in (exporter, benchmarks):
+        compileall.compile_dir(Path(str(package.__file__)).parent, quiet=1)
 
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str] = os.environ) -> Cost:

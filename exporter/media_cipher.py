@@ -16,8 +16,8 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO, Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from exporter.errors import DamagedPartError, UnreadablePartError, UsageError
 from exporter.keys import KEY_BYTES, Key
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES: Final = 64 * 1024
 TAG_BYTES: Final = 16
 SALT_BYTES: Final = 32
+_SEALED_BYTES: Final = CHUNK_BYTES + TAG_BYTES
 _NUMBER_BYTES: Final = 11
 _BEGINNING: Final = b"exporter media 1 "
 _MOST_LINE_BYTES: Final = 512
@@ -86,6 +87,62 @@ def unseal(file: BinaryIO, where: object, destination: str, *keys: Key) -> Itera
     Raises `UnreadablePartError` if it was encrypted with another key, and `DamagedPartError` if it was cut or changed,
     which may be known at the end alone. Both say `where`; `destination` is as in the latter.
     """
+    opened = _open(file, where, destination, keys)
+    number, chunk = 0, file.read(_SEALED_BYTES)
+    while True:
+        following = file.read(_SEALED_BYTES)
+        yield opened.open(number, chunk, is_last=not following)
+        if not following:
+            return
+        number, chunk = number + 1, following
+
+
+class Unsealer:
+    """Gives any part of the audio of a file of `file_bytes`, which was encrypted with one of the data keys.
+
+    `audio_bytes` is the size of the audio. Raises as `unseal`: of what is not read, nothing is known.
+    """
+
+    def __init__(self, file: BinaryIO, file_bytes: int, where: object, destination: str, *keys: Key) -> None:
+        file.seek(0)
+        self._opened = _open(file, where, destination, keys)
+        self._file = file
+        self._start = file.tell()
+        sealed = file_bytes - self._start
+        self._chunks = max(1, -(-sealed // _SEALED_BYTES))
+        self.audio_bytes: Final = sealed - self._chunks * TAG_BYTES
+        if self.audio_bytes < 0:
+            raise DamagedPartError(where, "ends before its audio begins", destination)
+
+    def read(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yields the bytes of `[start, stop)`, each chunk once it is known to be authentic."""
+        for number in range(start // CHUNK_BYTES, -(-stop // CHUNK_BYTES)):
+            self._file.seek(self._start + number * _SEALED_BYTES)
+            sealed = self._file.read(_SEALED_BYTES)
+            audio = self._opened.open(number, sealed, is_last=number == self._chunks - 1)
+            offset = number * CHUNK_BYTES
+            yield audio[max(0, start - offset) : stop - offset]
+
+
+class _Opened(NamedTuple):
+    """Decrypts the chunks of one file."""
+
+    cipher: "AESGCM"
+    where: object
+    destination: str
+
+    def open(self, number: int, chunk: bytes, *, is_last: bool) -> bytes:
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            return self.cipher.decrypt(_nonce(number, is_last=is_last), chunk, None)
+        except (InvalidTag, ValueError) as error:
+            what = f"its chunk {number + 1:,} was cut or changed, or was encrypted with another key of that name"
+            raise DamagedPartError(self.where, what, self.destination) from error
+
+
+def _open(file: BinaryIO, where: object, destination: str, keys: Sequence[Key]) -> _Opened:
+    """Reads what stands before the chunks of a file. Raises as `unseal`."""
     name = key_name_of(file)
     if name is None:
         raise DamagedPartError(where, "does not begin as encrypted media does", destination)
@@ -93,21 +150,7 @@ def unseal(file: BinaryIO, where: object, destination: str, *keys: Key) -> Itera
     if key is None:
         given = f"; the one given is {keys[0].name}" if keys else ""
         raise UnreadablePartError(where, f"encrypted with the key {name}{given}")
-    cipher = _cipher(key, _first_line(key.name), file.read(SALT_BYTES))
-    from cryptography.exceptions import InvalidTag
-
-    number, chunk = 0, file.read(CHUNK_BYTES + TAG_BYTES)
-    while True:
-        following = file.read(CHUNK_BYTES + TAG_BYTES)
-        try:
-            audio = cipher.decrypt(_nonce(number, is_last=not following), chunk, None)
-        except (InvalidTag, ValueError) as error:
-            what = f"its chunk {number + 1:,} was cut or changed, or was encrypted with another key of that name"
-            raise DamagedPartError(where, what, destination) from error
-        yield audio
-        if not following:
-            return
-        number, chunk = number + 1, following
+    return _Opened(_cipher(key, _first_line(key.name), file.read(SALT_BYTES)), where, destination)
 
 
 def check_installed() -> None:

@@ -42,7 +42,7 @@ def partition_of(instant: Instant, by: PartitionBy, zone: str = UTC_NAME) -> tup
         case "none":
             return {}, None
         case "hour":
-            offset = _offset(instant, zone)
+            offset = offset_of(instant, zone)
             value, interval = _hour(_nearest((instant + offset) // HOUR, _HOURS), offset, zone)
         case _:
             value, interval = _days(_unit_of(local_day(instant, zone), by), by, zone)
@@ -51,7 +51,7 @@ def partition_of(instant: Instant, by: PartitionBy, zone: str = UTC_NAME) -> tup
 
 def local_day(instant: Instant, zone: str = UTC_NAME) -> int:
     """Returns the local day that `instant` falls into, as a number of days since 1970: that of its partition."""
-    day = (instant + _offset(instant, zone)) // DAY
+    day = (instant + offset_of(instant, zone)) // DAY
     while zone != UTC_NAME and _beginning(day, zone) > instant:
         day -= 1
     return _nearest(day, _DAYS)
@@ -81,8 +81,8 @@ def _hour(hour: int, offset: int, zone: str) -> tuple[str, Interval]:
         return text, Interval(start, end)
     seconds = range(start // SECOND, end // SECOND)
     # The offset changes at most once in an hour.
-    is_first = _offset(start, zone) == offset
-    change = bisect_left(seconds, True, key=lambda each: (_offset(each * SECOND, zone) == offset) != is_first)
+    is_first = offset_of(start, zone) == offset
+    change = bisect_left(seconds, True, key=lambda each: (offset_of(each * SECOND, zone) == offset) != is_first)
     turn = start + change * SECOND
     return text + _offset_text(offset), Interval(start, turn) if is_first else Interval(turn, end)
 
@@ -144,14 +144,14 @@ def _beginning(day: int, zone: str) -> Instant:
         return max(BEGINNING, min(midnight, END_OF_TIME))
     # No offset is as long as a day, and a change takes clocks back by a day at most.
     end = midnight + 2 * DAY
-    while end - HOUR + _offset(end - HOUR, zone) >= midnight:
+    while end - HOUR + offset_of(end - HOUR, zone) >= midnight:
         end -= HOUR
     hour = range((end - HOUR) // SECOND, end // SECOND)
-    passed = bisect_left(hour, True, key=lambda each: each * SECOND + _offset(each * SECOND, zone) >= midnight)
+    passed = bisect_left(hour, True, key=lambda each: each * SECOND + offset_of(each * SECOND, zone) >= midnight)
     return max(BEGINNING, min((hour.start + passed) * SECOND, END_OF_TIME))
 
 
-def _offset(instant: Instant, zone: str) -> int:
+def offset_of(instant: Instant, zone: str) -> int:
     """Returns how far clocks of `zone` are ahead of UTC, in microseconds."""
     if zone == UTC_NAME:
         return 0

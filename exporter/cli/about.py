@@ -85,6 +85,15 @@ ABOUT: Final[dict[str, About]] = {
             ),
         ),
     ),
+    "report": About(
+        line="Draw DEST as one page for a browser: whether it is complete, and what its conversations show.",
+        section=Section.CHECK,
+        topic="report",
+        examples=(
+            ("The whole export, to report.html", "exporter report calls"),
+            ("Last month, by agent", "exporter report calls --since last-month --until this-month --by agent_id"),
+        ),
+    ),
     "check": About(
         line="Say whether a run at DEST would have all that it needs: token, API, rights, room, keys. Leaves "
         "nothing behind.",

@@ -154,6 +154,15 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
             ),
         ),
     ),
+    "view": About(
+        line="Show the conversations at DEST in a browser on this machine until Ctrl-C: find, read and hear them.",
+        section=Section.MORE,
+        topic="view",
+        examples=(
+            ("Look at an export in the browser", "exporter view calls"),
+            ("On a machine without a browser: print the address", "exporter view calls --no-browser --port 8123"),
+        ),
+    ),
     "sandbox": About(
         line="Serve made-up conversations on loopback until Ctrl-C, to try exports against.",
         section=Section.MORE,

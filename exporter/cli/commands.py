@@ -15,7 +15,7 @@ from exporter.errors import UsageError
 from exporter.words import did_you_mean
 
 #: The modules, each with a function of its name, of commands that cannot lend them their own.
-_MODULES: Final = {"help": "manual"}
+_MODULES: Final = {"help": "manual", "report": "html_report"}
 HELP_NAMES: Final = {"help_option_names": ["--help", "-h"]}
 #: Makes up what it exports, which belongs to no entry of a config file.
 _TAKES_NO_NAME: Final = ("demo",)
@@ -23,11 +23,16 @@ _TAKES_NO_NAME: Final = ("demo",)
 
 def load_command(name: str) -> TyperCommand:
     """Imports a command, and returns it as typer takes it."""
-    word = _MODULES.get(name, name.replace(" ", "_"))
+    word = module_of(name)
     command = getattr(import_module(f"exporter.cli.{word}"), word)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     alone.command(name, cls=HelpedCommand, context_settings=HELP_NAMES)(_on_a_line(name, command))
     return typer.main.get_command(alone)  # type: ignore[return-value]
+
+
+def module_of(name: str) -> str:
+    """Returns the name of the module of a command, and of the function in it."""
+    return _MODULES.get(name, name.replace(" ", "_"))
 
 
 def _on_a_line(name: str, command: Callable[..., None]) -> Callable[..., None]:

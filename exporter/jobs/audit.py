@@ -23,7 +23,7 @@ from exporter.run.context import RunContext
 from exporter.run.encryption import find_cipher
 from exporter.run.protection import settle_policy
 from exporter.run.reconcile import changing_filters, stored_export
-from exporter.run.record import Run, recorded
+from exporter.run.record import Run, note_checked, recorded
 from exporter.settings import Selection
 from exporter.store.location import Location
 from exporter.store.open import open_store
@@ -61,15 +61,19 @@ async def audit(
             async with holding(store, run, cipher_of) as claim:
                 return await _audit(plan(claim.log.state), run, context, claim, delete=delete)
 
-        if repair:
-            return await recorded(store, "audit", repair_what_differs)
         try:
-            with using(cipher_of(state)):
-                return await _audit(plan(state), Run("audit"), context)
+            if repair:
+                found = await recorded(store, "audit", repair_what_differs)
+            else:
+                with using(cipher_of(state)):
+                    found = await _audit(plan(state), Run("audit"), context)
         except StoreError as error:
-            if (await load_state(store)).number == state.number:
+            if repair or (await load_state(store)).number == state.number:
                 raise
             raise StoreError(f"{destination}: another run has changed this export meanwhile; run again") from error
+        is_whole = not found.sampled and asked.since is None and asked.until is None
+        await note_checked(store, "audit", found, found.generation, is_whole=is_whole)
+        return found
 
 
 async def _audit(

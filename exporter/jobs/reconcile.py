@@ -1,7 +1,7 @@
 """`exporter reconcile` compares the platform's own totals, which it bills by, with the conversations that are stored.
 
 The summary is asked for first, a request for each 364 days, so that a token that lacks the right reads no file. Nothing
-is changed, and no lock is taken.
+is changed, and no lock is taken; only the journal says that there was one.
 """
 
 from collections.abc import Iterator
@@ -30,6 +30,7 @@ from exporter.run.connect import open_reader
 from exporter.run.context import RunContext
 from exporter.run.encryption import find_cipher_if_here
 from exporter.run.reconcile import between, in_stored_zone, missed_by, settle_request, shown, stored_export
+from exporter.run.record import note_checked
 from exporter.run.usage import UsageSummary, merged, read_earlier_usage, read_usage
 from exporter.settings import Request, Selection
 from exporter.store.base import Store
@@ -95,20 +96,23 @@ async def reconcile(
             if (await load_state(store)).number == state.number:
                 raise
             raise StoreError(f"{destination}: another run has changed this export meanwhile; run again") from error
-    by = comparable_by(stored.tally.readable, _heeded(request))
-    found = await to_thread.run_sync(compare, _question(state, days, summaries, stored, by, now))
-    return ReconcileResult(
-        state=state_name(state),
-        generation=state.number,
-        start=days.period.start,
-        end=days.period.end,
-        counted_as=CountedAs.of(found),
-        days=found.days,
-        comparable=not by.partial,
-        limits=(*_limits(state, request, stored, by, summaries),),
-        requests=spent.requests,
-        seconds=round(context.clock() - began, 3),
-    )
+        by = comparable_by(stored.tally.readable, _heeded(request))
+        found = await to_thread.run_sync(compare, _question(state, days, summaries, stored, by, now))
+        result = ReconcileResult(
+            state=state_name(state),
+            generation=state.number,
+            start=days.period.start,
+            end=days.period.end,
+            counted_as=CountedAs.of(found),
+            days=found.days,
+            comparable=not by.partial,
+            limits=(*_limits(state, request, stored, by, summaries),),
+            requests=spent.requests,
+            seconds=round(context.clock() - began, 3),
+        )
+        is_whole = asked.since is None and asked.until is None
+        await note_checked(store, "reconcile", result, state.number, is_whole=is_whole)
+        return result
 
 
 def _days_asked(state: State, asked: Selection, destination: Location, now: Instant) -> Interval:

@@ -1,8 +1,8 @@
 """`exporter verify` checks that a destination holds what its log says. It asks the API nothing.
 
-Without a repair it takes no lock, and changes nothing. A repair takes out of the export what cannot be trusted, by a
-commit, in the order that `log.publish` prescribes, and moves it aside; the next export reads it again. While anything
-cannot be read, nothing is repaired, because the reader may then be what is wrong.
+Without a repair it takes no lock, and changes nothing; the journal alone says that there was one. A repair takes out of
+the export what cannot be trusted, by a commit, in the order that `log.publish` prescribes, and moves it aside; the next
+export reads it again. While anything cannot be read, nothing is repaired, because the reader may then be what is wrong.
 """
 
 import time
@@ -26,7 +26,7 @@ from exporter.model import Change
 from exporter.parts.cipher import using
 from exporter.run.claim import holding
 from exporter.run.encryption import find_cipher, find_cipher_if_here
-from exporter.run.record import Run, recorded
+from exporter.run.record import Run, note_checked, recorded
 from exporter.settings import Request, RunSettings
 from exporter.store.base import Store
 from exporter.store.location import Location
@@ -143,16 +143,22 @@ async def verify(
     async with open_store(destination) as store:
         try:
             known = await load_findings(store)  # before the lock, which would be made even if there is no export
-            if not repair:
+            if repair:
+                found = await recorded(
+                    store, "verify", lambda run: _repair(store, run, sample, now, announce, media, keys)
+                )
+            else:
                 with using(None if bytes_only else find_cipher_if_here(keys)(known.state)):
                     findings = await inspect(store, sample, alone=False, reads_media=media, decodes=not bytes_only)
                 loss = find_loss(findings) if _is_for_repair(findings) else None
                 drops = (*loss.files, *loss.quarantine, *recording_loss(findings).drops) if loss else ()
-                return msgspec.structs.replace(_verified(findings, drops), bytes_only=bytes_only)
-            return await recorded(store, "verify", lambda run: _repair(store, run, sample, now, announce, media, keys))
+                found = msgspec.structs.replace(_verified(findings, drops), bytes_only=bytes_only)
         except DamagedLogError as error:
             what = str(error).removeprefix(f"{error.path}: ")
-            return VerifyResult(state=None, problems=(Problem(error.path, "log", what),))
+            found = VerifyResult(state=None, problems=(Problem(error.path, "log", what),))
+        is_whole = share >= 1 and not (found.bytes_only or found.closed)
+        await note_checked(store, "verify", found, found.generation or None, is_whole=is_whole)
+        return found
 
 
 async def _repair(

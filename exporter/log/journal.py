@@ -2,13 +2,13 @@
 whether a run was killed, and may have left something to sweep.
 
 A run that is killed leaves no line, or half a line, which does not spoil the next one. Who has told somebody of it adds
-a line that says so, which names the run and is no record of it.
+a line that says so, which names the run and is no record of it. Neither is the line that a check adds.
 """
 
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import datetime
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -20,6 +20,8 @@ from exporter.store.base import Store
 
 #: An error's message is cut here, because what it quotes may be long.
 _MESSAGE_CHARACTERS: Final = 1000
+CheckCommand: TypeAlias = Literal["verify", "audit", "reconcile"]
+CHECKS: Final[tuple[CheckCommand, ...]] = get_args(CheckCommand)
 _Time: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -53,6 +55,17 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     exporter: str
 
 
+class CheckRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Says when a command ended that has `checked` an export at a `generation`, None if its log is damaged, and with
+    which exit status. It `is_whole` if it was to look at all of the export."""
+
+    checked: CheckCommand
+    ended_at: _Time
+    exit_status: int
+    generation: int | None
+    is_whole: bool
+
+
 class _Told(msgspec.Struct, frozen=True):
     """Names a run that was killed, of which somebody has been told."""
 
@@ -83,6 +96,25 @@ async def read_last_success(store: Store, commands: Collection[str]) -> RunRecor
 async def note_told(store: Store, run: str) -> None:
     """Notes, durably, that somebody has been told that `run` was killed. Raises `StoreError`."""
     await store.append(RUNS, msgspec.json.encode(_Told(run)) + b"\n")
+
+
+async def note_check(store: Store, record: CheckRecord) -> None:
+    """Adds a line that says how a check has ended, if there is a journal and it can be written: a check also serves
+    people who may only read."""
+    line = msgspec.json.encode({**msgspec.structs.asdict(record), "ended_at": format_datetime(record.ended_at)})
+    with suppress(StoreError):
+        if await store.read(RUNS) is not None:
+            await store.append(RUNS, line + b"\n")
+
+
+async def read_checks(store: Store) -> dict[CheckCommand, CheckRecord]:
+    """Returns the last record of each command that checks, if there is one. Raises `StoreError`."""
+    found: dict[CheckCommand, CheckRecord] = {}
+    for line in (await store.read(RUNS) or b"").splitlines():
+        with suppress(msgspec.MsgspecError, ValueError):
+            record = msgspec.json.decode(line, type=CheckRecord)
+            found[record.checked] = record
+    return found
 
 
 async def is_told(store: Store, run: str) -> bool:

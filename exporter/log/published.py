@@ -18,12 +18,21 @@ class ManifestColumn(msgspec.Struct):
     nullable: bool
 
 
+class ManifestSpan(msgspec.Struct):
+    """Holds the first and the last time of rows, in ISO 8601."""
+
+    min: str
+    max: str
+
+
 class ManifestFile(msgspec.Struct):
     """Describes a part, which is encrypted with the `key` of this name, if with any."""
 
     path: str
     partition: dict[str, str]
     key: str = ""
+    rows: int = 0
+    created_at: ManifestSpan | None = None
 
 
 class ManifestTable(msgspec.Struct):
@@ -40,6 +49,7 @@ class _Request(msgspec.Struct):
 
 class _Range(msgspec.Struct):
     start: str | None
+    end: str | None = None
 
 
 class _Key(msgspec.Struct):
@@ -54,6 +64,12 @@ class _Encryption(msgspec.Struct):
 
 class _Protection(msgspec.Struct):
     encryption: _Encryption | None = None
+    rules: dict[str, str] = {}
+    turns: dict[str, str] = {}
+
+
+class _Fields(msgspec.Struct):
+    withheld: list[str] = []
 
 
 class Manifest(msgspec.Struct):
@@ -66,6 +82,8 @@ class Manifest(msgspec.Struct):
     range: _Range | None = None
     table_format: TableFormat | None = None
     state: StateName = "complete"
+    covered_share: float | None = None
+    fields: _Fields = msgspec.field(default_factory=_Fields)
 
     @property
     def encryption(self) -> Encryption | None:

@@ -115,8 +115,7 @@ class Reader:
         """Reads a page as `read` does, before anything is committed, and releases its room at once."""
         with self._attempts.advising():
             reading = await self.read(request, self.portions(), believes=believes)
-        if request.is_plain:
-            self.traits.note_lowest(reading.page)
+        self.traits.note_shown(request, reading.page)
         reading.room.release()
         return reading
 

@@ -104,12 +104,15 @@ async def open_reader(request: Request, context: RunContext, beside: Reader | No
             beside=beside,
             turns=context.turns,
         )
+        if beside:
+            reader.traits.shown = beside.traits.shown
         reader.traits.is_filtered = bool(request.filters)
         reader.traits.filter_order.filters = tuple(request.common_filters.items())
         if request.has_several_values:
             reader.lists = {values: Traits.of_a_part() for values in request.lists}
             for values, traits in reader.lists.items():
                 traits.filter_order.filters = (*request.common_filters.items(), *values)
+                traits.shown = reader.traits.shown
         yield reader
 
 
@@ -144,6 +147,8 @@ async def connected(
             earlier = run.spent
             run.spent = lambda: earlier() + reader.counters
         reader.now = now
+        if known.totals.rows > 1:
+            reader.traits.shown.expect_several()
         ownership = Ownership(reader, known, context.credentials)
         opening = await ask_first(reader, known, request, until, looks_closely=looks_closely)
         if reader.now is None:
@@ -203,7 +208,7 @@ def knows_hidden(state: State, request: Request) -> bool:
 
 async def mention_withheld(claim: Claim, connection: Connection) -> None:
     """Warns if rows came without sensitive fields that this token sees. Raises `SourceError`."""
-    rows = sum(file.withheld_rows for file in claim.log.state.conversations)
+    rows = sum(count for (count,) in claim.log.state.conversations.each("withheld_rows"))
     if rows and await sees(connection.reader.fields_of, connection.opening.newest_ids):
         connection.context.observer.warn(
             f"this token sees sensitive fields that {count_of(rows, 'row')} here came without; "

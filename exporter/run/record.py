@@ -16,7 +16,7 @@ from anyio import CancelScope
 from exporter.clock import wall_clock
 from exporter.contract import Instant, to_datetime
 from exporter.errors import DestinationLockedError, ExporterError, InterruptedExportError, StoreError, UsageError
-from exporter.log.journal import RunRecord, append_run
+from exporter.log.journal import CheckCommand, CheckRecord, RunRecord, append_run, note_check
 from exporter.log.recordings import count_recordings
 from exporter.log.state import Author, State, state_name
 from exporter.model import Counters
@@ -103,6 +103,20 @@ async def recorded(store: Store, command: Command, work: Callable[[Run], Awaitab
         describe(exit_status=outcome.exit_status)
     await _append(store, run, started_at, outcome.exit_status)
     return outcome
+
+
+async def note_checked(
+    store: Store, command: CheckCommand, outcome: CommandResult, generation: int | None, *, is_whole: bool
+) -> None:
+    """Notes in the journal, if there is one, how a check of the export at `store` has ended."""
+    record = CheckRecord(
+        checked=command,
+        ended_at=to_datetime(wall_clock()),
+        exit_status=outcome.exit_status,
+        generation=generation,
+        is_whole=is_whole,
+    )
+    await note_check(store, record)
 
 
 def _say_what_is_kept(error: InterruptedExportError, state: State) -> None:

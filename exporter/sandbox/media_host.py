@@ -14,9 +14,10 @@ import msgspec
 from aiohttp import web
 
 from exporter.contract import ORGANIZATION_HEADER, SECOND, TOKEN_PREFIXES, Instant, format_instant
+from exporter.loopback import HOST, listen
 from exporter.sandbox.clock import system_clock
 from exporter.sandbox.links import Signer
-from exporter.sandbox.loopback import HOST, listen, reset
+from exporter.sandbox.loopback import reset
 from exporter.sandbox.media import MediaBehaviour, MediaFault
 from exporter.sandbox.media_delivery import Delivery, refused
 from exporter.sandbox.media_faults import deliver

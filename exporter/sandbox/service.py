@@ -8,9 +8,9 @@ from types import MappingProxyType
 from aiohttp import web
 
 from exporter.contract import CONVERSATIONS_PATH, SCOPES_PATH, USAGE_PATH, Instant
+from exporter.loopback import HOST, listen
 from exporter.sandbox.behaviour import Behaviour
 from exporter.sandbox.clock import system_clock
-from exporter.sandbox.loopback import HOST, listen
 from exporter.sandbox.media import MediaBehaviour
 from exporter.sandbox.media_host import MediaHost
 from exporter.sandbox.rows import Row

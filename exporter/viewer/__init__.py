@@ -1,1 +1,1 @@
-"""Shows the conversations of an export in a browser on this machine: finds them, and plays what was said."""
+"""Shows the conversations of an export in a browser on the same machine: a server on loopback, which only reads."""

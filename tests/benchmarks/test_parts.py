@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from importlib.util import cache_from_source
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import convert, cost, encryption, flight, growth, reading, recordings, simulated, start
+from benchmarks import convert, cost, encryption, flight, growth, reading, recordings, report, simulated, start
 from benchmarks.__main__ import main
 from benchmarks.exports import check, environment
 from benchmarks.measurement import Cost, ratios, run, spread
@@ -35,7 +36,11 @@ def test_one_command_says_keeps_and_draws(tmp_path: Path, capsys: pytest.Capture
     assert min(seconds.values()) >= 0 and seconds["decode"] > 0 and seconds["write"] > 0
     assert "makespan ÷ ideal" not in capsys.readouterr().out
 
+    # What is measured starts from bytecode, as an installation does.
+    bytecode = Path(cache_from_source(simulated.__file__))
+    bytecode.unlink(missing_ok=True)
     main(["--size", "tiny", "--only", "simulated", "--output", str(tmp_path)])
+    assert bytecode.exists()
     both = load(tmp_path / "results.json", "tiny")
     assert both.simulated is not None and both.stages == kept.stages
     assert set(both.sessions) == {"stages", "simulated"}
@@ -66,6 +71,17 @@ def test_conversions_are_measured_beside_duckdb(tmp_path: Path) -> None:
     ]
     assert all(case.rows > 0 and len(case.ours) == len(case.theirs) == 1 for case in kept.cases)
     assert len(convert.describe(kept)) == 5
+
+
+@pytest.mark.thorough
+def test_a_report(tmp_path: Path) -> None:
+    main(["--size", "tiny", "--only", "report", "--output", str(tmp_path)])
+    kept = load(tmp_path / "results.json", "tiny").report
+    assert kept is not None
+    assert (kept.rows, len(kept.costs)) == (300, 1)
+    assert kept.turns > kept.rows
+    assert kept.page_bytes > 10_000
+    assert len(report.describe(kept)) == 2
 
 
 @pytest.mark.thorough

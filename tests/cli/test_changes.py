@@ -15,6 +15,7 @@ from exporter.errors import UnreadableFileError
 from exporter.jobs import change_feed
 from exporter.sandbox import make_conversations
 from tests.jobs.made import SINCE, UNTIL, make_export
+from tests.toolkit.processes import started
 from tests.toolkit.recorded import state_of
 
 
@@ -86,7 +87,7 @@ def test_what_fails_leaves_no_file(
 @pytest.mark.parametrize("as_", ["jsonl", "arrow"])
 def test_what_its_reader_does_not_take_is_no_success(as_: str, made: Path) -> None:
     command = [sys.executable, "-m", "exporter", "changes", str(made), "--from-generation", "0", "--json"]
-    with subprocess.Popen([*command, "--format", as_], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with started([*command, "--format", as_], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout and process.stderr
         process.stdout.close()
         said = process.stderr.read().splitlines()

@@ -48,6 +48,7 @@ from exporter.progress import Observer, Snapshot
 from exporter.run.context import RunContext
 from exporter.settings import Credentials, Request, RunSettings, Selection
 from tests.toolkit.dated import are_dated, undated
+from tests.toolkit.processes import started
 
 TOKEN = "ak_a-secret-of-the-tests"
 
@@ -972,7 +973,7 @@ def test_a_reader_who_leaves_early_causes_no_traceback_and_no_failure() -> None:
 
 def test_the_sandbox_says_how_to_reach_it_and_ends_with_ctrl_c() -> None:
     command = [sys.executable, "-m", "exporter", "sandbox", "--port", "0", "--rows", "10", "--behaviour", "page_cap=3"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         words = process.stdout.readline().split()
         process.send_signal(signal.SIGINT)
@@ -987,7 +988,7 @@ def test_the_sandbox_says_how_to_reach_it_and_ends_with_ctrl_c() -> None:
 
 def test_the_commands_that_the_sandbox_announces_work_when_they_are_copied(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "exporter", "sandbox", "--port", "0", "--rows", "10"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
         environment = dict(word.split("=", 1) for word in process.stdout.readline().split()[1:])
         announced = "".join(process.stderr.readline() for _ in range(3))
@@ -1013,7 +1014,7 @@ def test_a_sandbox_that_lives_says_what_it_served_and_what_changed(tmp_path: Pat
     command = [sys.executable, "-m", "exporter", "sandbox", "--port", "0", "--rows", "10", "--live", "90/s", "--log"]
     log = tmp_path / "log"
     # A pipe that nobody reads is full after some 300 requests, and would stop the sandbox.
-    with log.open("w") as told, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True) as process:
+    with log.open("w") as told, started(command, stdout=subprocess.PIPE, stderr=told, text=True) as process:
         assert process.stdout is not None
         environment = dict(word.split("=", 1) for word in process.stdout.readline().split()[1:])
         runs: list[dict[str, int]] = []
@@ -1042,9 +1043,7 @@ def test_a_sandbox_that_lives_says_what_it_served_and_what_changed(tmp_path: Pat
 
 def test_a_sandbox_of_several_organizations_names_their_tokens_and_lets_each_live(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "exporter", "sandbox", "--port", "0", "--rows", "5", "--organizations", "3"]
-    with subprocess.Popen(
-        [*command, "--live", "90/s"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with started([*command, "--live", "90/s"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
         environment = dict(word.split("=", 1) for word in process.stdout.readline().split()[1:])
         told = [process.stderr.readline() for _ in range(5)]

@@ -96,3 +96,10 @@ def test_a_run_asks_before_it_loads_what_reads_and_writes_rows(command: str, tmp
     assert requests >= 1
     assert {"pyarrow", "numpy", "exporter.parts", "exporter.lake.delta", "exporter.run.session"} & loaded == set()
     assert {"pandas", "pydantic", "tomllib", "rich"} & loaded == set()
+
+
+def test_a_whole_run_loads_neither_numpy_nor_pandas(tmp_path: Path) -> None:
+    assert find_spec("numpy") is not None and find_spec("pandas") is not None
+    _, loaded = loaded_by(tmp_path, "demo", str(tmp_path / "out"), "--rows", "20")
+    assert {"pyarrow.parquet", "exporter.parts.writer"} <= loaded
+    assert {"numpy", "pandas"} & loaded == set()

@@ -15,6 +15,7 @@ from anyio import to_thread
 
 from exporter.contract import DAY, parse_timestamp
 from exporter.sandbox import TOKEN, Sandbox, ServedRequest, make_conversations, serve
+from tests.toolkit.processes import started
 
 pytestmark = pytest.mark.anyio
 UNTIL = parse_timestamp("2026-02-10T00:00:00Z")
@@ -97,7 +98,7 @@ def test_a_stop_while_the_token_is_read_ends_the_command_that_prints_it(
         "[exports.acme]\ndestination = 'out'\ntoken_command = ['sh', '-c', 'echo $$$$ >told; exec sleep 600']\n"
     )
     stopped = [sys.executable, "-m", "exporter", *arguments]
-    with subprocess.Popen(stopped, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with started(stopped, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         reader = int((tmp_path / "told").read_text())
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate()

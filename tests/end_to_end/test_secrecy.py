@@ -33,6 +33,7 @@ from tests.end_to_end.test_disk import failing
 from tests.end_to_end.test_faults import LASTING, PASSING, hurry
 from tests.toolkit.disclosure import everything_said
 from tests.toolkit.peer import Peer, Script, http, http_json, self_signed
+from tests.toolkit.processes import started
 from tests.toolkit.sizes import some_of
 
 pytestmark = pytest.mark.usefixtures("hasty")
@@ -314,7 +315,7 @@ def test_a_crash_leaves_no_core(crash: signal.Signals, world: World) -> None:
         "ANYREACH_BASE_URL": server.url,
         "PYTHONPATH": str(Path(exporter.__file__).parent.parent),
     }
-    with subprocess.Popen(
+    with started(
         [sys.executable, "-c", code, "export", world.out, *OPTIONS],
         env=os.environ | variables,
         cwd=world.root,

@@ -17,6 +17,7 @@ from tests.end_to_end.conftest import Serving
 from tests.end_to_end.export_directory import ExportDirectory
 from tests.end_to_end.records import records
 from tests.toolkit.every_command import WORD_OF_A_DEFECT, every_command, run_each
+from tests.toolkit.processes import started
 from tests.toolkit.sizes import size_of
 
 START = parse_timestamp("2026-01-10")
@@ -125,7 +126,7 @@ def test_a_stream_that_does_not_wait_gets_everything(tmp_path: Path) -> None:
     os.set_blocking(write, False)
     # This is more than a pipe holds.
     code = "from exporter.streams import open_streams; open_streams(); print('x' * 300_000)"
-    with os.fdopen(read, "rb") as reader, subprocess.Popen([sys.executable, "-c", code], stdout=write) as process:
+    with os.fdopen(read, "rb") as reader, started([sys.executable, "-c", code], stdout=write) as process:
         os.close(write)
         assert len(reader.read()) == 300_001
     assert process.returncode == 0

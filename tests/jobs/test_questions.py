@@ -10,11 +10,14 @@ from exporter.contract import DAY, HOUR, MINUTE, SECOND
 from exporter.errors import ContradictionError
 from exporter.jobs.sync import sync
 from exporter.jobs.sync_result import SyncResult
+from exporter.log.commits import load_state
 from exporter.pipeline import reader as reader_module
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour
 from exporter.settings import Credentials, Selection
+from exporter.store.local.store import LocalStore
+from tests.end_to_end.export_directory import ExportDirectory
 from tests.jobs.moving import Source, check, moving_source, settings_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
@@ -113,3 +116,17 @@ async def test_a_page_that_does_not_begin_with_the_newest_row_shows_no_window_to
         source.sandbox.behaviour = Behaviour()
         assert (await run(tmp_path, source)).inserted == 1
         check(tmp_path, source)
+
+
+async def test_one_row_a_page_is_not_taken_for_the_only_row_where_others_are_stored(tmp_path: Path) -> None:
+    """Bounds are read hours off, so that the row below a new one comes as little as the others beside it."""
+    async with synced_source(tmp_path, rows=3) as source:
+        source.now += DAY
+        for number in range(3):
+            source.insert(source.now - HOUR + number)
+        source.sandbox.behaviour = Behaviour(reads=("+8h",), page_cap=1)
+        await run(tmp_path, source)
+        doubts = [doubt.interval for doubt in (await load_state(LocalStore(tmp_path))).unproven]
+        stored = ExportDirectory(tmp_path).records()
+        for identity, row in source.rows.items():
+            assert identity in stored or any(row.created_at in doubt for doubt in doubts)

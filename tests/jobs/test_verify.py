@@ -17,6 +17,7 @@ from exporter.cli.upkeep_report import describe_verified
 from exporter.contract import DAY
 from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError
 from exporter.jobs.verify import VerifyResult, verify
+from exporter.layout import RUNS
 from exporter.log.commits import CommitLog
 from exporter.log.manifest import render_manifest
 from exporter.log.state import State
@@ -385,12 +386,23 @@ def snapshot(root: Path) -> dict[Path, tuple[int, int]]:
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in root.rglob("*")}
 
 
-def test_without_repair_nothing_is_written(complete: Path) -> None:
+def test_without_repair_nothing_is_written_but_a_line_of_the_journal(complete: Path) -> None:
     flip(complete, parts(complete)[0])
     leave(complete, ORPHAN)
-    before = snapshot(complete)
+    journal = complete / RUNS
+    before, runs = snapshot(complete), journal.read_bytes()
     check(complete)
-    assert snapshot(complete) == before
+    after = snapshot(complete)
+    assert {path for path in before | after if before.get(path) != after.get(path)} == {journal}
+    assert journal.read_bytes().startswith(runs)
+    line = json.loads(journal.read_bytes().removeprefix(runs))
+    assert (line["checked"], line["exit_status"], line["is_whole"]) == ("verify", 6, True)
+
+
+def test_a_check_needs_no_journal(complete: Path) -> None:
+    (complete / RUNS).unlink()
+    assert check(complete).exit_status == 0
+    assert not (complete / RUNS).exists()
 
 
 def test_a_repair_of_what_is_sound_commits_nothing(complete: Path) -> None:

@@ -1,7 +1,6 @@
 """The commands and the queries of the page on SQL do what it says."""
 
 import json
-import re
 import shlex
 import shutil
 from pathlib import Path
@@ -38,7 +37,7 @@ def test_the_commands(
 
 
 def test_the_useful_queries(demo: Path) -> None:
-    queries = re.findall(r"```sql\n(.*?)```", PAGE.section("Useful queries"), re.DOTALL)
+    queries = PAGE.in_language("sql")
     assert len(queries) == 8
     with anyio.run(open_query, demo / "demo-export", reader_keys(None, {})) as query:
         rows = {text: query.count(text) for text in queries}
@@ -49,7 +48,7 @@ def test_the_useful_queries(demo: Path) -> None:
 
 
 def test_from_python(demo: Path) -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", PAGE.section("From Python"), re.DOTALL)
+    (program,) = PAGE.in_language("python")
     done = run_shell(f"ln -s demo-export calls; python - <<'END'\n{program}\nEND", demo)
     assert done.returncode == 0, done.stderr
     assert "assistant" in done.stdout

@@ -11,6 +11,7 @@ from exporter.contract import BEGINNING, DAY, END_OF_TIME, HIDDEN_STATUS, Instan
 from exporter.coverage import Interval
 from exporter.encode.batch import Encoder
 from exporter.encode.decode import Decoder
+from exporter.fetch.walk.rows import Outline
 from exporter.model import Page, PageRequest, Rows
 from exporter.pipeline.batch_sink import BatchSink
 from exporter.pipeline.memory import ByteBudget, Shares
@@ -48,10 +49,10 @@ async def test_where_a_list_ends_is_known_for_as_long_as_the_same_one_is_read() 
     source, budget = ModelSource(ServerModel([], Behaviour())), ByteBudget(Shares.of(1 << 29, 1))
     reader = Reader(source, Decoder(None), Quiet(), budget, concurrency=1, max_rps=None)
     traits, below = reader.traits, Interval(0, DAY)
-    shown: Page[Any] = Page(Rows([None], [DAY], [None]), 1)
+    shown: Page[Any] = Page(Rows([Outline("c0")], [DAY], [None]), 1)
 
     def learn() -> None:
-        traits.note_lowest(shown)
+        traits.note_shown(PageRequest(1), shown)
         traits.proven_end = DAY
         traits.end(below)
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -12,9 +13,13 @@ def find_program(name: str, install: str, *directories: str) -> str:
     If it is missing, the test is skipped, or fails if `CI` is true; the reason names the command `install`.
     """
     found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *directories]))
-    if found is not None:
-        return found
-    reason = f"{name} is not installed: {install}"
+    if found is None:
+        do_without(f"{name} is not installed: {install}")
+    return found
+
+
+def do_without(reason: str) -> NoReturn:
+    """Skips the test, whose `reason` says what is missing and how to install it; if `CI` is true, fails it."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

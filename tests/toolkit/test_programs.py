@@ -50,6 +50,7 @@ NEEDY = {
     "tests/store/test_conformance.py::test_publish_never_overwrites[azure]": "npm install --prefix .* azurite",
     "tests/store/test_location.py::test_a_shell_takes_a_destination_for_one_word_on_one_line": "apt-get install bash",
     "tests/manual/test_schedule.py::test_the_units": "apt-get install systemd",
+    "tests/toolkit/test_browser.py::test_each_wrong_of_a_page_is_told": "apt-get install chromium",
 }
 
 

@@ -34,6 +34,27 @@ class Outline:
         """Does nothing: there is nothing to let go of."""
 
 
+class ShownRows:
+    """Tells whether there have been two rows or more, of each status that was asked for, and of all (None)."""
+
+    def __init__(self) -> None:
+        self._first: dict[str | None, str] = {}
+        self._several: set[str | None] = set()
+
+    def note(self, request: PageRequest, page: Page[Any]) -> None:
+        """Takes the rows that have answered `request`."""
+        for row in page.rows.rows[:2]:
+            if self._first.setdefault(request.status, row.id) != row.id:
+                self._several.add(request.status)
+
+    def expect_several(self) -> None:
+        """Takes it that there are two rows or more, because they are stored."""
+        self._several.add(None)
+
+    def are_several(self, status: str | None) -> bool:
+        return not self._several.isdisjoint((None, status))
+
+
 def outline(page: Page[Any]) -> Page[Outline]:
     """Returns the page without the texts of its rows, so that it can be kept for another look."""
     rows = Rows([Outline(row.id) for row in page.rows.rows], page.rows.created_at, page.rows.updated_at)

@@ -15,6 +15,7 @@ from exporter.contract import (
 from exporter.coverage import Interval
 from exporter.fetch.walk.approach import UNBOUNDED, Approach, nearest, shows_close_bound
 from exporter.fetch.walk.filter_order import FilterOrder
+from exporter.fetch.walk.rows import ShownRows
 from exporter.fetch.walk.zone import LEAST_ZONE_SHIFT, MOST_ZONE_SHIFT, Unshifted
 from exporter.model import Page, PageRequest, Rows, RowT
 
@@ -42,6 +43,7 @@ class Traits:
       would have left out; `reads_exactly`, the same for seconds and milliseconds.
     - `is_filtered` means that rows are left out of the list, `filter_order` when.
     - `cuts_at_random` means that the server has cut a page, and then delivered a longer one.
+    - `shown` tells whether the rows of all lists are more than one.
     """
 
     def __init__(self, newest: Instant | None = None) -> None:
@@ -61,6 +63,7 @@ class Traits:
         self.cuts_at_random = False
         self.updated_at_missing = False
         self.fields_ignored = False
+        self.shown = ShownRows()
         # The longest stretch of time that was asked for by bounds of which the upper one was read closely.
         self._close_span: Instant = 0
         # Taken as read because bounds were read closely, until one is not.
@@ -109,8 +112,7 @@ class Traits:
             self.unshifted.note(before, times[0])
         self.unit = math.gcd(self.unit, *times)
         is_plain = request.is_plain
-        if is_plain:
-            self.note_lowest(page)
+        self.note_shown(request, page)
         self.updated_at_missing = self.updated_at_missing or None in page.rows.updated_at
         alike = [one for one in self._largest if one.bounds == page.bounds]
         if not any(len(one) >= len(page) and one.size_bytes >= page.size_bytes for one in alike):
@@ -152,9 +154,10 @@ class Traits:
             return END_OF_TIME
         return min(self.oldest.values()) if None in self.oldest else BEGINNING
 
-    def note_lowest(self, page: Page[Any]) -> None:
-        """Remembers the lowest row that any answer of the unfiltered list has shown."""
-        if page.rows.created_at:
+    def note_shown(self, request: PageRequest, page: Page[Any]) -> None:
+        """Remembers the lowest row that any answer of the unfiltered list has shown, and whether several were shown."""
+        self.shown.note(request, page)
+        if request.is_plain and page.rows.created_at:
             self.lowest = min(self.lowest, page.rows.created_at[-1])
 
     def has_read_closely(self, request: PageRequest) -> bool:

@@ -18,7 +18,8 @@ def shown_uncut(listing: Page[RowT], traits: Traits, status: str | None) -> Aski
 
     The page is asked for with bounds where `listing` was, which lie above all, and with the `status` that `listing` was
     asked for only if nothing is listed without it. The only row of an organization is taken for all of them, though no
-    longer page exists: a page of ids is trusted to hold two rows.
+    longer page exists: a page of ids is trusted to hold two rows, unless there have been two. Then the limit may have
+    fallen since.
     """
     if len(listing) >= listing.limit:
         return False
@@ -40,7 +41,7 @@ def shown_uncut(listing: Page[RowT], traits: Traits, status: str | None) -> Aski
     if len(newest) > len(listing):
         # A few more ids weigh little: whole rows weigh enough.
         return is_longer((yield replace(longest, ids_only=False, entire=True)), listing)
-    if len(newest) != 1 or len(listing) != 1 or not newest.is_narrow:
+    if len(newest) != 1 or len(listing) != 1 or not newest.is_narrow or traits.shown.are_several(status):
         return False
     time = newest.rows.created_at[0]
     for before in (time - 1, time - traits.unit // 2 - 1):

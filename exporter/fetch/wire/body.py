@@ -4,7 +4,6 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from io import BytesIO
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
@@ -106,17 +105,19 @@ class Body:
         self._unpackers.reverse()
         charset = _CHARSET.search(content_type)
         self._charset = charset[1] if charset else None
-        # Its content is not copied again to become `bytes`.
-        self._content = BytesIO()
+        # They are joined once: a buffer that grows as they come is copied many times over.
+        self._pieces: list[bytes] = []
+        self._size_bytes = 0
         self._padding_bytes = 0
 
     def take(self, data: bytes) -> Iterator[int]:
         """Adds `data`. Yields how large the body is about to be, before it grows. Raises `zlib.error`."""
         for piece in self._unpacked(data):
-            fresh = piece if self._content.tell() else piece.lstrip(_SPACE).removeprefix(_BYTE_ORDER_MARK)
+            fresh = piece if self._size_bytes else piece.lstrip(_SPACE).removeprefix(_BYTE_ORDER_MARK)
             self._padding_bytes += len(piece) - len(fresh)
-            yield self._content.tell() + len(fresh)
-            self._content.write(fresh)
+            yield self._size_bytes + len(fresh)
+            self._size_bytes += len(fresh)
+            self._pieces.append(fresh)
 
     @property
     def is_padded(self) -> bool:
@@ -134,7 +135,9 @@ class Body:
 
     def text(self) -> bytes:
         """Returns the body, in UTF-8 where it is text of a known charset."""
-        content = self._content.getvalue()
+        content = b"".join(self._pieces)
+        # Only one body at a time is there twice.
+        self._pieces = [content]
         encoding: str = json.detect_encoding(content[:4])
         if encoding == "utf-8" and self._charset and not (content.isascii() or _is_utf8(content)):
             encoding = self._charset

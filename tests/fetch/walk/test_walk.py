@@ -690,6 +690,23 @@ def test_a_hidden_row_is_not_taken_for_the_only_one_where_a_page_shows_one_row()
     assert len(reader.rows) == len(rows) or reader.unproven
 
 
+@pytest.mark.parametrize("hides", [None, "token_created"])
+@pytest.mark.parametrize("apart", [0, 1, HOUR])
+@pytest.mark.parametrize("at", range(2, 8))
+def test_a_row_is_not_taken_for_the_only_one_once_others_were_shown(at: int, apart: int, hides: str | None) -> None:
+    """The cap falls to one row a page, and bounds are read hours off, so that the row below comes as little as ever."""
+    rows = [StoredRow(f"c{number}", T0 + number * apart, T0) for number in range(4)]
+    rows += [StoredRow(f"h{number}", T0 + number * apart, T0, status="token_created") for number in range(2)]
+    behaviour = Behaviour(before="hours_more", cursor_reads="hours_more", cap_after=(at, 1), hides=hides)
+    server = ServerModel(rows, behaviour)
+    reader = Reader(server)
+    newest = PageRequest(100, ids_only=True)
+    reader.traits.observe(newest, server.answer(newest))
+    window = Interval(T0 - DAY, T0 + DAY)
+    reader.read(window)
+    check(reader, window)
+
+
 def test_a_hidden_row_below_the_window_is_no_gap_below_the_lowest_listed_row() -> None:
     listed = [StoredRow(f"c{number}", T0 + number * SECOND, T0) for number in range(6)]
     server = ServerModel(

@@ -1,0 +1,80 @@
+"""Lays out the axes of charts: which times and amounts they show, and how these are written."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, NamedTuple, TypeAlias
+
+Spec: TypeAlias = dict[str, Any]
+
+#: More than these have no room on a telephone.
+MOST_TICKS: Final = 5
+#: From this many days on, ticks name months, and not days.
+_MANY_DAYS: Final = 250
+#: From this many days on, ticks name years.
+_MOST_DAYS: Final = 4000
+DAY_SECONDS: Final = 86400
+#: Up to this many days, ticks name hours.
+_FEW_DAYS: Final = 2
+
+
+class Form(NamedTuple):
+    """Says how the values of an axis are written: the format of their numbers, and what follows each."""
+
+    numbers: str
+    unit: str = ""
+    least_step: float = 0
+
+
+COUNTS: Final = Form("~s", least_step=1)
+SECONDS: Final = Form("~r", " s")
+SHARES: Final = Form("~%")
+BYTES: Final = Form("~s", "B", least_step=1)
+
+
+def midnight(day: str) -> float:
+    """Returns the beginning of a day in milliseconds, as if its time zone were UTC: a chart knows no other."""
+    return datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000
+
+
+def end_of(day: str, grain: str) -> float:
+    """Returns the end of the period that begins with a day, in milliseconds."""
+    first = date.fromisoformat(day)
+    if grain == "year":
+        last = first.replace(year=first.year + 1)
+    elif grain == "month":
+        last = (first.replace(day=1) + timedelta(days=31)).replace(day=1)
+    else:
+        last = first + timedelta(days=7 if grain == "week" else 1)
+    return midnight(last.isoformat())
+
+
+def time_axis(field: str, periods: Sequence[str], grain: str) -> Spec:
+    """Returns the axis of periods, at least one, with ticks where some of them begin."""
+    step = -(-len(periods) // MOST_TICKS) or 1
+    ticks = [midnight(each) for each in periods[::step]]
+    return axis_of_time(field, midnight(periods[0]), end_of(periods[-1], grain), ticks)
+
+
+def axis_of_time(field: str, start: float, end: float, ticks: list[float] | None) -> Spec:
+    """Returns the axis of times in milliseconds; where there are no `ticks`, they are evenly chosen."""
+    days = (end - start) / DAY_SECONDS / 1000
+    axis: Spec = {"format": "%Y" if days > _MOST_DAYS else "%b %Y" if days > _MANY_DAYS else "%-d %b", "grid": False}
+    if ticks is not None:
+        axis["values"] = ticks
+    elif days < _FEW_DAYS:
+        axis |= {"format": "%H:%M", "tickCount": 4}
+    else:
+        axis["tickCount"] = {"interval": "day", "step": max(1, round(days / (MOST_TICKS - 1)))}
+    scale = {"type": "utc", "domain": [start, end], "nice": False}
+    return {"field": field, "type": "temporal", "scale": scale, "axis": axis}
+
+
+def amount_axis(field: str, form: Form) -> Spec:
+    """Returns the axis of amounts, which begins with 0."""
+    return {"field": field, "type": "quantitative", "scale": {"zero": True, "nice": 4}, "axis": _axis(form)}
+
+
+def _axis(form: Form) -> Spec:
+    text = f"(datum.value ? datum.label : '0') + '{form.unit}'"
+    axis = {"format": form.numbers, "labelExpr": text, "tickCount": 4, "domain": False, "ticks": False}
+    return axis | ({"tickMinStep": form.least_step} if form.least_step else {})
