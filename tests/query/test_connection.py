@@ -100,6 +100,14 @@ def test_an_encrypted_export_needs_its_key(
     file.chmod(0o600)
     assert_same(opened(root, text_of(KEY)), root, file)
     assert len(scans) == len(TABLES), "DuckDB lets Arrow read ahead as far as that likes"
+    query = opened(root, text_of(KEY))
+    part = max(root.rglob("turns/*/*.parquet"))
+    part.write_bytes(part.read_bytes()[:200] + bytes(part.stat().st_size - 200))
+    with pytest.raises(StoreError, match="cannot be read as Parquet"):
+        query.fetch("FROM turns")
+    part.unlink()
+    with pytest.raises(StoreError, match="a file is not there any more"):
+        query.fetch("FROM turns")
 
 
 def test_columns_that_were_added_later_are_null_in_older_files(
@@ -190,6 +198,9 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path, opened: Open) -> Non
         opened(root).fetch("SELECT count(*) FROM Turns")
     with pytest.raises(UsageError, match="Table with name calls does not exist"):
         opened(root).fetch("FROM calls")
+    # What a query quotes is not what has happened.
+    with pytest.raises(UsageError, match="idd"):
+        opened(root).fetch("SELECT idd FROM conversations WHERE id = 'IOError: No such file or directory INTERRUPT'")
     with pytest.raises(DestinationError, match="no export here"):
         opened(tmp_path)
 
