@@ -59,7 +59,8 @@ def _translate(error: Exception, location: Location, tables: Collection[str]) ->
     import duckdb
 
     text = str(error)[:_MOST_CHARACTERS].rstrip()
-    if isinstance(error, duckdb.InterruptException):
+    # While rows are read, it comes through Arrow.
+    if isinstance(error, duckdb.InterruptException) or text.startswith("INTERRUPT Error"):
         return InterruptedExportError("stopped: the query was interrupted")
     if _GONE.search(text):
         return _gone(location)

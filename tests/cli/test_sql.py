@@ -130,6 +130,23 @@ def test_ctrl_c_ends_a_query(calls: Path) -> None:
     assert "stopped; what was written is not whole" in said
 
 
+def test_ctrl_c_leaves_no_file(calls: Path, tmp_path: Path) -> None:
+    text = "SELECT i, 'x' || i AS text FROM range(1000000000) t(i)"
+    with subprocess.Popen(
+        [sys.executable, "-m", "exporter", "sql", str(calls), text, "-o", str(tmp_path / "x.csv")],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        while not any(each.stat().st_size for each in tmp_path.iterdir()):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == InterruptedExportError.exit_status
+    assert said.endswith("exporter: stopped; no file is left\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_reader_that_leaves(calls: Path) -> None:
     text = "SELECT i FROM range(10000000) t(i)"
     script = f'{sys.executable} -m exporter sql {calls} "{text}" | head -2; echo "${{PIPESTATUS[0]}}"'

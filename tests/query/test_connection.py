@@ -263,6 +263,11 @@ def test_a_query_ends_when_it_is_interrupted(calls: Path, opened: Open) -> None:
         with pytest.raises(InterruptedExportError):
             answer.result()
     assert query.count("FROM conversations") == len(ROWS)
+    _, batches = query.stream("SELECT i, 'x' || i AS text FROM range(1000000000) t(i)")
+    next(batches)
+    query.interrupt()
+    with pytest.raises(InterruptedExportError):
+        list(batches)
 
 
 def test_cursors_ask_at_once(calls: Path, opened: Open) -> None:
