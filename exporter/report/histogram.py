@@ -30,7 +30,7 @@ def bucket_sql(value: str) -> str:
     )
     last = _BITS - _EXACT_BITS
     widest = f"({value} >> {last}) << {last}"
-    return f"CASE WHEN {value} < 0 THEN NULL WHEN {value} < {_EXACT} THEN {value} {wider} ELSE {widest} END"
+    return f"CASE WHEN {value} IS NULL OR {value} < 0 THEN NULL WHEN {value} < {_EXACT} THEN {value} {wider} ELSE {widest} END"
 
 
 def bucket_of(value: int) -> int | None:
