@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
@@ -143,17 +143,18 @@ def rows() -> list[Row]:
 
 async def make_export(root: Path) -> None:
     """Exports all rows with their turns, and the recordings of one agent, one of which is then lost from the disk."""
-    media = MediaBehaviour(bytes_each=_MINUTE_OF_AUDIO)
-    async with serve(rows(), media=media) as sandbox:
-        of_one = {"agent_id": RECORDED_AGENT}
-        kept = RecordingSettings(filters=of_one, networks=(ip_network("127.0.0.0/8"),), wait_seconds=0)
+    await export_rows(root, rows(), {"agent_id": RECORDED_AGENT})
+    (root / outcomes(root)["lost"]["path"]).unlink()
+
+
+async def export_rows(root: Path, served: list[Row], recorded: Mapping[str, str]) -> None:
+    """Exports rows of these three days, and a minute of notes for each call that these filters find."""
+    async with serve(served, media=MediaBehaviour(bytes_each=_MINUTE_OF_AUDIO)) as sandbox:
+        kept = RecordingSettings(filters=recorded, networks=(ip_network("127.0.0.0/8"),), wait_seconds=0)
         settings = RunSettings(base_url=sandbox.url, lag_seconds=0, recordings=kept)
         context = RunContext(settings, Credentials(TOKEN), Quiet())
-        asked = Selection(tables=("conversations", "turns"), since=SINCE, until=UNTIL)
-        await export(root, asked, context)
+        await export(root, Selection(tables=("conversations", "turns"), since=SINCE, until=UNTIL), context)
         await recordings(root, Selection(), context, retried=RETRIED_BY_DEFAULT, oldest_first=False)
-    [lost] = [row["path"] for name, row in outcomes(root).items() if name == "lost"]
-    (root / lost).unlink()
 
 
 @contextmanager

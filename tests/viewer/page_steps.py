@@ -1,9 +1,11 @@
 """Takes the steps on the viewer's page that several tests begin with."""
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 WIDE = {"width": 1280, "height": 800}
 
@@ -23,3 +25,15 @@ def open_conversation(page: "Page", identity: str, item: int | None = None) -> N
     page.wait_for_selector(
         "#turns li, #transcript-state:not(:empty):not(:has-text('is being read')), #conversation-problem .error"
     )
+
+
+def change(page: "Page", what: str, changed: Callable[[dict[str, Any]], None]) -> None:
+    """Changes the server's answers to one question."""
+
+    def answer(route: "Route") -> None:
+        given = route.fetch()
+        found = given.json()
+        changed(found)
+        route.fulfill(response=given, json=found)
+
+    page.route(re.compile(rf"/{what}(\?.*)?$"), answer)

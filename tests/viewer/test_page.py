@@ -129,6 +129,7 @@ def test_the_keyboard_leads_from_a_search_to_a_turn_that_plays_and_back(page: "P
         page.keyboard.press(key)
     assert page.evaluate("document.activeElement.id") == "turn-3"
     page.keyboard.press("Enter")
+    assert page.evaluate("audio.currentTime") >= 12
     page.wait_for_selector("#turn-3[aria-current=true]")
     assert 12 <= page.evaluate(REACHES, 12.2) < 17
     assert "Sentence 2 of the call" in page.inner_text("[aria-current]")
@@ -136,6 +137,7 @@ def test_the_keyboard_leads_from_a_search_to_a_turn_that_plays_and_back(page: "P
     assert page.evaluate("audio.paused")
     page.keyboard.press("ArrowRight")
     page.wait_for_selector("#turn-4[aria-current=true]")
+    page.wait_for_url("**item=3")
     assert page.locator("[aria-current]").count() == 1
     assert parse_qs(urlsplit(page.url).fragment) == {"text": ["sentence 3 of"], "id": ["played"], "item": ["3"]}
     link = page.url

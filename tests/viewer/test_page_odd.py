@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.toolkit.browser import chromium, watched_page
-from tests.viewer.page_steps import WIDE, open_conversation, shown
+from tests.viewer.page_steps import WIDE, change, open_conversation, shown
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -41,18 +41,6 @@ def unwatched(browser: "Browser") -> Iterator["Page"]:
         yield context.new_page()
     finally:
         context.close()
-
-
-def change(page: "Page", what: str, changed: Callable[[dict[str, Any]], None]) -> None:
-    """Changes the server's answers to one question."""
-
-    def answer(route: "Route") -> None:
-        given = route.fetch()
-        found = given.json()
-        changed(found)
-        route.fulfill(response=given, json=found)
-
-    page.route(re.compile(rf"/{what}(\?.*)?$"), answer)
 
 
 def refuse(page: "Page", what: str, status: int, error: str) -> None:

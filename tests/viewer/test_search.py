@@ -1,13 +1,15 @@
 """A search finds what the rows hold, page by page, once each, whether or not the export has a table of turns."""
 
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from exporter.contract import DAY, HOUR, MINUTE, format_instant
+from exporter.sandbox import Row
 from exporter.viewer import search
-from exporter.viewer.export import Export
+from exporter.viewer.export import Export, SlowQuestionError
 from exporter.viewer.search import next_rows
 from exporter.viewer.snippet import snippet_of
 from tests.viewer.viewed import SINCE, TABLES, UNTIL, Viewer, as_text, conversation, make, many, said, viewing
@@ -15,7 +17,7 @@ from tests.viewer.viewed import SINCE, TABLES, UNTIL, Viewer, as_text, conversat
 pytestmark = pytest.mark.anyio
 
 MARKUP = '<script>alert(1)</script> & "quoted" \\ / 100% _any_ it\'s'
-ROWS = [
+ROWS: list[Row] = [
     *many(30),
     *(conversation(f"tie{n}", SINCE + DAY, "At the same time.") for n in range(7)),
     conversation("odd", SINCE + HOUR, MARKUP, "ŞIRKET STRASSE Привет", channel="email", status="failed"),
@@ -44,7 +46,10 @@ NEWEST_FIRST = [row.fields["id"] for row in sorted(ROWS, key=lambda row: (row.cr
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("searched")
-    asked = {"turns": {"tables": TABLES}, "transcript": {"partition_by": "hour", "timezone": "Europe/Berlin"}}
+    asked: dict[str, dict[str, Any]] = {
+        "turns": {"tables": TABLES},
+        "transcript": {"partition_by": "hour", "timezone": "Europe/Berlin"},
+    }
 
     async def make_all() -> None:
         for name, more in asked.items():
@@ -166,7 +171,7 @@ async def test_a_first_window_that_takes_too_long_is_refused_with_advice(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def slow(*_: object, **__: object) -> object:
-        raise search.SlowQuestionError("this took longer than 30 s, and was interrupted")
+        raise SlowQuestionError("this took longer than 30 s, and was interrupted")
 
     async with viewing(root) as viewer:
         monkeypatch.setattr(Export, "ask", slow)

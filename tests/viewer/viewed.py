@@ -1,11 +1,10 @@
 """Makes small exports to look at, and asks the viewer about them as a browser does."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -53,6 +52,7 @@ def conversation(identity: str, created_at: int, *texts: str, **fields: object) 
             "user_id": f"User_{identity}",
             "duration": 60,
             "user_turn_count": len(texts),
+            **dict.fromkeys(("summary", "initial_context", "custom_metadata")),
             "conversation": {"items": items},
             "recording_details": details,
             **fields,
@@ -67,14 +67,14 @@ def as_text(row: Row) -> Row:
 
 
 async def make(
-    root: Path, rows: Sequence[Row], *, media: MediaBehaviour | None = None, keys: Keys | None = None, **asked: Any
+    root: Location, rows: Sequence[Row], *, media: MediaBehaviour | None = None, keys: Keys | None = None, **asked: Any
 ) -> None:
     """Exports the rows, with their recordings if there is `media`."""
     async with serve(rows, media=media) as sandbox:
         kept = RecordingSettings(networks=(ip_network("127.0.0.0/8"),), wait_seconds=0)
         settings = RunSettings(base_url=sandbox.url, lag_seconds=0, recordings=kept)
         context = RunContext(settings, Credentials(TOKEN), Quiet(), keys=keys or Keys())
-        await export(root, Selection(since=SINCE, until=UNTIL, **asked), context)
+        await export(root, Selection(**{"since": SINCE, "until": UNTIL, **asked}), context)
         if media is not None:
             await recordings(root, Selection(), context, retried=RETRIED_BY_DEFAULT)
 
@@ -87,7 +87,7 @@ def many(count: int) -> list[Row]:
 @dataclass
 class Answer:
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes
 
     @property
@@ -106,11 +106,9 @@ class Viewer:
 
     async def ask(self, path: str, method: str = "GET", **options: Any) -> Answer:
         async with self.session.request(method, f"{self.origin}{path}", allow_redirects=False, **options) as answer:
-            return Answer(answer.status, dict(answer.headers), await answer.read())
+            return Answer(answer.status, answer.headers, await answer.read())
 
-    async def get(
-        self, what: str, method: str = "GET", headers: dict[str, str] | None = None, **asked: object
-    ) -> Answer:
+    async def get(self, what: str, method: Any = "GET", headers: Any = None, **asked: object) -> Answer:
         given = {name.rstrip("_"): str(value) for name, value in asked.items()}
         return await self.ask(f"/{SECRET}/{what}", method, params=given, headers=headers)
 
