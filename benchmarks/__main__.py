@@ -29,6 +29,7 @@ from benchmarks import (
     privacy,
     reading,
     recordings,
+    report,
     simulated,
     stages,
     start,
@@ -64,6 +65,7 @@ PARTS: Final = {
     "lake": _Part("Tables in an object store", lake.measure, lake.describe),
     "growth": _Part("Growth: many nights beside a young export", growth.measure, growth.describe),
     "convert": _Part("CSV and JSON Lines", convert.measure, convert.describe),
+    "report": _Part("A report to look at", report.measure, report.describe),
     "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
 }
 

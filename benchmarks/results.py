@@ -21,6 +21,7 @@ from benchmarks.memory import Result as Memory
 from benchmarks.privacy import Result as Privacy
 from benchmarks.reading import Result as Reading
 from benchmarks.recordings import Result as Recordings
+from benchmarks.report import Result as Report
 from benchmarks.simulated import Result as Simulated
 from benchmarks.stages import Result as Stages
 from benchmarks.start import Result as Start
@@ -56,6 +57,7 @@ class Results(msgspec.Struct):
     lake: Lake | None = None
     convert: Convert | None = None
     growth: Growth | None = None
+    report: Report | None = None
     simulated: Simulated | None = None
 
 

@@ -9,6 +9,7 @@ class Size:
     """Holds the rows, rounds and latencies of each part. `memory_points` are pairs of rows and requests in flight.
 
     `recordings_…` are numbers of files, large, small, and fetched at the limit of this many bytes a second.
+    `report_rows` is the number of conversations that a report is about.
     `privacy_…` are numbers of ids to hash and of transcripts to redact. Of `reading_pages` and `simulated_pages`, all
     cases are measured with the first number, and only those that have a target with others.
     """
@@ -36,6 +37,7 @@ class Size:
     growth_commits: int
     growth_parts: int
     growth_rounds: int
+    report_rows: int
 
 
 SIZES: Final = {
@@ -63,6 +65,7 @@ SIZES: Final = {
         growth_commits=10_000,
         growth_parts=100_000,
         growth_rounds=5,
+        report_rows=10_000_000,
     ),
     "quick": Size(
         rounds=1,
@@ -88,6 +91,7 @@ SIZES: Final = {
         growth_commits=500,
         growth_parts=5_000,
         growth_rounds=1,
+        report_rows=200_000,
     ),
     "tiny": Size(
         rounds=1,
@@ -113,5 +117,6 @@ SIZES: Final = {
         growth_commits=20,
         growth_parts=100,
         growth_rounds=1,
+        report_rows=300,
     ),
 }

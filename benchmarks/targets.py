@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from benchmarks import cost, encryption, growth, lake, memory, privacy, reading, recordings, simulated, start
+from benchmarks import cost, encryption, growth, lake, memory, privacy, reading, recordings, report, simulated, start
 from benchmarks.measurement import ratios, spread
 from benchmarks.results import Results
 
@@ -74,6 +74,8 @@ def targets(results: Results) -> list[Target]:
         found.append(Target(f"memory for {case.changes:,} changes {place}", megabytes, 150.0, " MB", 0))
     if results.lake:
         found += _of_lake(results.lake)
+    if results.report:
+        found += _of_report(results.report)
     if results.simulated:
         found += _of_simulated(results.simulated)
     if results.start:
@@ -123,6 +125,13 @@ def _of_reading(result: reading.Result) -> Iterator[Target]:
         else:
             yield Target(f"time of reading ÷ ideal, {of}", case.slowdowns, limit)
             yield Target(f"requests ÷ (1.05 × pages + 1 a window), {of}", case.allowances, 1.0)
+
+
+def _of_report(result: report.Result) -> Iterator[Target]:
+    of = f"{result.rows:,} conversations with {result.turns:,} turns"
+    # All that is smaller must be ready as fast.
+    yield Target(f"report of {of}", [cost.wall_seconds for cost in result.costs], 60.0, " s", 1)
+    yield Target(f"peak memory, report of {of}", [cost.peak_bytes / 1e6 for cost in result.costs], 1_000, " MB", 0)
 
 
 def _of_simulated(result: simulated.Result) -> Iterator[Target]:

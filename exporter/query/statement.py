@@ -21,13 +21,19 @@ def parse_query(connection: "DuckDBPyConnection", sql: str) -> "Statement":
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
         raise UsageError("no query" if not statements else f"{len(statements)} statements: ask one query at a time")
-    kind = statements[0].type.name
-    if kind not in _READS:
+    if _kind_of(statements[0]) not in _READS:
         raise UsageError(
-            f"{kind.replace('_', ' ')}: an export is only read. A query begins with SELECT, FROM, WITH, VALUES, PIVOT, "
-            "DESCRIBE, SUMMARIZE, SHOW or EXPLAIN"
+            f"{sql.split()[0][:40].upper()}: an export is only read. A query begins with SELECT, FROM, WITH, VALUES, "
+            "PIVOT, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN"
         )
     return statements[0]
+
+
+def _kind_of(statement: "Statement") -> str:
+    try:
+        return statement.type.name
+    except ValueError:  # DuckDB has kinds for which its package has no name
+        return ""
 
 
 def check_types(names: Sequence[str], types: Sequence[object]) -> None:

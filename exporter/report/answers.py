@@ -53,7 +53,8 @@ def yesterday(report: Report) -> tuple[str, Answer]:
     if found is None:
         return before, Answer("plain", "Not in this export", ("It lies before the range that the export covers.",))
     tone, missing = _missing(found)
-    return before, Answer(tone, texts.counted(found.conversations, "conversation"), (missing,))
+    why = f"It is the day before the report ends ({texts.instant(report.until)})."
+    return before, Answer(tone, texts.counted(found.conversations, "conversation"), (missing, why))
 
 
 def slowest_version(report: Report) -> tuple[Group | None, Answer]:

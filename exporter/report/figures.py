@@ -8,9 +8,10 @@ import anyio
 import msgspec
 from anyio import to_thread
 
-from exporter.contract import Instant
+from exporter.contract import TRANSCRIPT_FIELD, Instant
 from exporter.coverage import Interval
 from exporter.errors import UsageError
+from exporter.jobs.requested import withheld_of
 from exporter.layout import CONVERSATIONS, RECORDINGS, TURNS
 from exporter.log.commits import load_states
 from exporter.log.journal import CheckCommand, CheckRecord, RunRecord, read_checks, read_runs
@@ -57,7 +58,9 @@ async def make_report(query: Query, store: Store, wish: Wish) -> Report:
     """
     generation = query.manifest.generation
     state = (await load_states(store, (generation,)))[generation]
-    runs, checks = await read_runs(store), await read_checks(store)
+    checks = await read_checks(store)
+    # A run that has ended meanwhile says what a later generation has.
+    runs = [run for run in await read_runs(store) if run.generation is None or run.generation <= generation]
     scope = _scope(query, state, store, wish)
 
     def make() -> Report:
@@ -143,7 +146,11 @@ def _turns(scope: Scope, conversations: ConversationFigures) -> TurnFigures | Ab
     if not conversations.rows:
         return _NOBODY
     found = count_turns(scope, conversations)
-    return found if found.items else Absent("no conversation between these times has a transcript")
+    if found.items:
+        return found
+    if TRANSCRIPT_FIELD in withheld_of(scope.state):
+        return Absent("the token may not see transcripts: the field conversation is withheld")
+    return Absent("no conversation between these times has a transcript")
 
 
 def _recordings(scope: Scope) -> Recordings | Absent:

@@ -82,11 +82,10 @@ def _header(report: Report) -> Markup:
 def _answers(report: Report) -> Markup:
     day, of_day = answers.yesterday(report)
     version, of_version = answers.slowest_version(report)
-    asof = texts.day(report.until[:10])
     return element(
         "div",
         _card("Is anything missing?", answers.is_it_complete(report), "wide"),
-        _card(f"Yesterday, as of {asof}: {texts.long_day(day)}", of_day),
+        _card(f"Yesterday: {texts.long_day(day)}", of_day),
         _card("The slowest agent version", of_version, subject=None if version is None else version_name(version)),
         class_="answers",
     )

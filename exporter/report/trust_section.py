@@ -31,7 +31,7 @@ def draw_trust(report: Report) -> Markup:
 
 
 def _band(coverage: Coverage) -> Markup:
-    """Returns the range as a band. It is drawn here, because nothing has to be laid out."""
+    """Returns the range as a band. It is drawn here, because it needs no layout."""
     kinds = [kind for kind in _KINDS if any(band.kind == kind for band in coverage.bands)]
     pieces = [
         element(

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import convert, cost, encryption, flight, growth, reading, recordings, simulated, start
+from benchmarks import convert, cost, encryption, flight, growth, reading, recordings, report, simulated, start
 from benchmarks.__main__ import main
 from benchmarks.exports import check, environment
 from benchmarks.measurement import Cost, ratios, run, spread
@@ -71,6 +71,17 @@ def test_conversions_are_measured_beside_duckdb(tmp_path: Path) -> None:
     ]
     assert all(case.rows > 0 and len(case.ours) == len(case.theirs) == 1 for case in kept.cases)
     assert len(convert.describe(kept)) == 5
+
+
+@pytest.mark.thorough
+def test_a_report(tmp_path: Path) -> None:
+    main(["--size", "tiny", "--only", "report", "--output", str(tmp_path)])
+    kept = load(tmp_path / "results.json", "tiny").report
+    assert kept is not None
+    assert (kept.rows, len(kept.costs)) == (300, 1)
+    assert kept.turns > kept.rows
+    assert kept.page_bytes > 10_000
+    assert len(report.describe(kept)) == 2
 
 
 @pytest.mark.thorough

@@ -87,7 +87,10 @@ class TestYesterday:
     def test_it_is_the_day_before_the_end(self) -> None:
         day, answer = yesterday(full_report())
         assert (day, answer.tone) == ("2026-02-13", "good")
-        assert said(answer) == "1,436 conversations None is missing: all of the day has been read."
+        assert said(answer) == (
+            "1,436 conversations None is missing: all of the day has been read. "
+            "It is the day before the report ends (14 Feb 2026, 18:30)."
+        )
 
     def test_an_end_at_midnight(self) -> None:
         assert yesterday(replace(full_report(), until="2026-02-14T00:00:00+01:00"))[0] == "2026-02-13"

@@ -265,6 +265,30 @@ def odd(number: int, **fields: Any) -> Row:
     return Row(SINCE + number * HOUR, fields={**known, **fields})
 
 
+def test_the_start_is_included_and_the_end_is_not(tmp_path: Path) -> None:
+    items = [{"type": "message", "role": "assistant", "content": "x", "metrics": {"e2e_latency": 1.0}}]
+    root = tmp_path / "bounds"
+    make_export(
+        root, [odd(number, conversation={"items": items}) for number in range(4)], SINCE, until=UNTIL, tables=TABLES
+    )
+    found = report_of(root, since=SINCE + HOUR, until=SINCE + 3 * HOUR)
+    assert (found.conversations, found.is_narrowed) == (2, True)
+    assert isinstance(found.turns, Turns)
+    assert found.turns.items == found.turns.messages == 2
+    assert isinstance(found.groups, tuple)
+    assert found.groups[0].latency_count == 2
+    assert [(day.state, day.starts_at) for day in found.days] == [("cut", "2026-03-20T01:00:00+00:00")]
+
+
+def test_withheld_transcripts_are_named(tmp_path: Path) -> None:
+    sensitive = ("agent", "summary", "initial_context", "custom_metadata", "conversation", "recording_details")
+    rows = [odd(number) for number in range(3)]
+    assert not any(name in row.fields for row in rows for name in sensitive)
+    found = report_of(make_export(tmp_path / "withheld", rows, SINCE, until=UNTIL, tables=TABLES))
+    assert "conversation" in found.trust.withheld
+    assert found.turns == Absent("the token may not see transcripts: the field conversation is withheld")
+
+
 def test_odd_values_do_no_harm(tmp_path: Path) -> None:
     metrics = [{"e2e_latency": value} for value in (-1.0, 1e300, 0.0, 0.5)]
     items: list[dict[str, Any]] = [

@@ -51,7 +51,7 @@ def test_a_link_to_an_older_page_stays_a_link(export: Path, tmp_path: Path) -> N
 def test_anything_else_stays(export: Path, tmp_path: Path, content: str) -> None:
     there = tmp_path / "report.html"
     there.write_text(content)
-    with pytest.raises(UsageError, match="is there already, and is never overwritten"):
+    with pytest.raises(UsageError, match="is there already, and is no report"):
         check_place(str(there), export)
     assert there.read_text() == content
 

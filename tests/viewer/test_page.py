@@ -129,6 +129,7 @@ def test_the_keyboard_leads_from_a_search_to_a_turn_that_plays_and_back(page: "P
         page.keyboard.press(key)
     assert page.evaluate("document.activeElement.id") == "turn-3"
     page.keyboard.press("Enter")
+    assert page.evaluate("audio.currentTime") >= 12
     page.wait_for_selector("#turn-3[aria-current=true]")
     assert 12 <= page.evaluate(REACHES, 12.2) < 17
     assert "Sentence 2 of the call" in page.inner_text("[aria-current]")
