@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from exporter.api.privacy import protect as protect
     from exporter.api.privacy import rekey as rekey
     from exporter.api.reading import changes as changes
+    from exporter.api.reading import make_report as make_report
     from exporter.api.upkeep import accept as accept
     from exporter.api.upkeep import compact as compact
     from exporter.api.upkeep import convert as convert
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from exporter.progress import Observer as Observer
     from exporter.progress import Quiet as Quiet
     from exporter.progress import Snapshot as Snapshot
+    from exporter.report.model import Report as Report
     from exporter.version import __version__ as __version__
 
 #: The module that defines each name; None for a name that is a module itself.
@@ -83,6 +85,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "ReconcileResult": "exporter.jobs.reconcile_result",
     "RecordingsResult": "exporter.jobs.recordings_result",
     "RekeyResult": "exporter.jobs.rekey",
+    "Report": "exporter.report.model",
     "RereadResult": "exporter.jobs.reread",
     "Snapshot": "exporter.progress",
     "Status": "exporter.jobs.status",
@@ -105,6 +108,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "expire": "exporter.api.privacy",
     "export": "exporter.api.calls",
     "load_config": "exporter.api.config",
+    "make_report": "exporter.api.reading",
     "open_dataset": "exporter.jobs.dataset",
     "plan": "exporter.api.calls",
     "protect": "exporter.api.privacy",

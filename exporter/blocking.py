@@ -37,6 +37,7 @@ __all__ = [
     "erase",
     "expire",
     "export",
+    "make_report",
     "plan",
     "protect",
     "reconcile",
@@ -78,6 +79,7 @@ audit: Final = _plain(calls.audit)
 changes: Final = _plain(reading.changes)
 check: Final = _plain(calls.check)
 compact: Final = _plain(upkeep.compact)
+make_report: Final = _plain(reading.make_report)
 convert: Final = _plain(upkeep.convert)
 expire: Final = _plain(privacy.expire)
 erase: Final = _plain(privacy.erase)

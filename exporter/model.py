@@ -238,6 +238,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     may hold rows that are elsewhere as well, because `created_at` may change between readings. Once it `settles`, no
     row is in two places any longer. `looked_at` names partitions, as `layout.partition_text` does, each with the
     number of a commit: every conversation that it had then and that has a recording has a row of it after this change.
+    If it `shows_hidden`, the list of `hidden_status` was read for all that had been covered before that was known.
     `changed` says which conversations were in the table and are changed, and `outdates` names such files that leave:
     older exporters know neither, so that they must not be among those that it `removes`.
     """
@@ -258,6 +259,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     organization: str | None = None
     #: The status that an unfiltered list was found to leave out, and that was read by a list of its own (source.md, 7).
     hidden_status: str | None = None
+    shows_hidden: bool = False
     arrives: bool = False
     settles: bool = False
     looked_at: dict[str, int] = msgspec.field(default_factory=dict)

@@ -28,6 +28,8 @@ WAREHOUSES: Final[tuple[WarehouseDialect, ...]] = get_args(WarehouseDialect)
 SchemaFormat: TypeAlias = Literal["arrow", "json", "sql", WarehouseDialect]
 FeedFormat: TypeAlias = Literal["parquet", "arrow", "jsonl"]
 TextFormat: TypeAlias = Literal["csv", "jsonl"]
+QueryFormat: TypeAlias = Literal["csv", "json", "parquet"]
+AnswerFormat: TypeAlias = Literal["table", QueryFormat]
 Compression: TypeAlias = Literal["none", "gzip", "zstd"]
 TrustedClock: TypeAlias = Literal["server", "local"]
 #: When rows are completed by id: if a sample shows that the list leaves fields out, not at all, or without a sample.

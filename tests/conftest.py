@@ -13,7 +13,7 @@ from tests.toolkit.sizes import THOROUGH, size_of
 
 #: Unless one of these asks for more, examples are the same on each run, so that only a change can make them fail.
 _ASK_FOR_MORE = {"EXPORTER_RANDOM", "EXPORTER_SEQUENCES", "EXPORTER_WALK_EXAMPLES"}
-settings.register_profile("same", derandomize=True, print_blob=True, max_examples=size_of(40, 100))
+settings.register_profile("same", deadline=None, derandomize=True, print_blob=True, max_examples=size_of(40, 100))
 if not _ASK_FOR_MORE & os.environ.keys():
     settings.load_profile("same")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.errors import DamagedPartError, UnreadablePartError, UsageError
 from exporter.keys import Key
-from exporter.media_cipher import CHUNK_BYTES, SALT_BYTES, TAG_BYTES, Sealer, check_installed, unseal
+from exporter.media_cipher import CHUNK_BYTES, SALT_BYTES, TAG_BYTES, Sealer, Unsealer, check_installed, unseal
 
 KEY = Key("d1", bytes(range(32)))
 HEADER_BYTES = len(b"exporter media 1 d1\n") + SALT_BYTES
@@ -45,6 +45,42 @@ def test_what_was_sealed_opens_however_it_came(size: int, step: int) -> None:
     chunk_count = max(1, -(-size // CHUNK_BYTES))
     assert len(sealed) == HEADER_BYTES + size + chunk_count * TAG_BYTES
     assert opened(sealed) == audio
+
+
+def unsealer(sealed: bytes, key: Key = KEY) -> Unsealer:
+    return Unsealer(BytesIO(sealed), len(sealed), "media/x.enc", "calls", key)
+
+
+@given(size=sizes, start=st.floats(0, 1), stop=st.floats(0, 1))
+@example(size=2 * CHUNK_BYTES, start=0.5, stop=1.0)
+@example(size=0, start=0.0, stop=1.0)
+def test_any_part_opens_by_itself(size: int, start: float, stop: float) -> None:
+    audio = (b"audio%06d " * (size // 12 + 1) % tuple(range(size // 12 + 1)))[:size]
+    opened_ = unsealer(seal(audio))
+    first, last = int(start * size), int(stop * size)
+    assert opened_.audio_bytes == size
+    assert b"".join(opened_.read(first, last)) == audio[first:last]
+
+
+@given(size=sizes, at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_found_where_it_is_read(size: int, at: float, bit: int) -> None:
+    sealed = bytearray(seal(bytes(size)))
+    sealed[int(at * len(sealed))] ^= 1 << bit
+    with pytest.raises((DamagedPartError, UnreadablePartError)):
+        opened_ = unsealer(bytes(sealed))
+        list(opened_.read(0, max(1, opened_.audio_bytes)))
+
+
+def test_a_file_that_was_cut_does_not_open_at_its_end() -> None:
+    header, chunks = chunks_of(seal(bytes(3 * CHUNK_BYTES)))
+    cut = unsealer(header + b"".join(chunks[:2]))
+    assert len(b"".join(cut.read(0, CHUNK_BYTES))) == CHUNK_BYTES
+    with pytest.raises(DamagedPartError, match="its chunk 2 was cut or changed"):
+        list(cut.read(CHUNK_BYTES, 2 * CHUNK_BYTES))
+    with pytest.raises(DamagedPartError, match="ends before its audio begins"):
+        unsealer(header + bytes(TAG_BYTES - 1))
+    with pytest.raises(UnreadablePartError, match="encrypted with the key d1; the one given is d2"):
+        unsealer(seal(b"x"), Key("d2", bytes(32)))
 
 
 def test_no_two_files_are_alike() -> None:

@@ -61,7 +61,7 @@ def test_the_wheel_holds_the_package(wheel: Path) -> None:
     assert packed == {
         str(path.relative_to(ROOT))
         for path in PACKAGE.rglob("*")
-        if path.suffix in (".py", ".md", ".html", ".css", ".js") or path.name == "py.typed"
+        if path.suffix in (".py", ".md", ".png", ".html", ".css", ".js") or path.name == "py.typed"
     }
 
 

@@ -126,6 +126,21 @@ ABOUT_UPKEEP: Final[dict[str, About]] = {
             ),
         ),
     ),
+    "sql": About(
+        line="Ask DEST in SQL: its tables are conversations, turns and recordings. Changes nothing, and needs "
+        "no token.",
+        section=Section.MORE,
+        topic="sql",
+        examples=(
+            (
+                "Conversations by channel",
+                "exporter sql calls 'SELECT channel, count(*) FROM conversations GROUP BY ALL'",
+            ),
+            ("Ask one query after another", "exporter sql calls"),
+            ("The columns of a table, as JSON", "exporter sql calls 'DESCRIBE turns' --format json"),
+            ("To a Parquet file", "exporter sql calls 'FROM turns WHERE interrupted' -o turns.parquet"),
+        ),
+    ),
     "convert": About(
         line="Write a table of DEST as CSV or JSON Lines, for readers that know no Parquet. Needs no token "
         "and no network.",

@@ -23,11 +23,16 @@ _TAKES_NO_NAME: Final = ("demo",)
 
 def load_command(name: str) -> TyperCommand:
     """Imports a command, and returns it as typer takes it."""
-    word = _MODULES.get(name, name.replace(" ", "_"))
+    word = module_of(name)
     command = getattr(import_module(f"exporter.cli.{word}"), word)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     alone.command(name, cls=HelpedCommand, context_settings=HELP_NAMES)(_on_a_line(name, command))
     return typer.main.get_command(alone)  # type: ignore[return-value]
+
+
+def module_of(name: str) -> str:
+    """Returns the name of the module of a command, and of the function in it."""
+    return _MODULES.get(name, name.replace(" ", "_"))
 
 
 def _on_a_line(name: str, command: Callable[..., None]) -> Callable[..., None]:

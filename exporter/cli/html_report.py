@@ -73,8 +73,9 @@ def html_report(
     from exporter.report.write import write_report
     from exporter.run.encryption import reader_keys
 
+    keys = reader_keys(where.data_key_file, os.environ, "--data-key-file")
     to = open_stdout() if to_stdout else check_place(output, target)
-    write = partial(write_report, target, to, now=wall_clock(), keys=reader_keys(where.data_key_file, os.environ))
+    write = partial(write_report, target, to, now=wall_clock(), keys=keys)
     write = partial(write, since=since, until=until, by=by, timezone=timezone)
 
     def tell(made: "Report") -> Result:

@@ -169,6 +169,13 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         6: _DAMAGE,
         130: "interrupted: nothing was written, except to stdout; run again to start over",
     },
+    "sql": {
+        0: "answered; a warning on stderr says if the export is not complete",
+        1: "DEST cannot be read, the output cannot be written, or another run replaced what was read: ask again",
+        2: "the query, the command line or the key is wrong, DEST holds no export, or the output is there already",
+        6: "the log is damaged",
+        130: "interrupted: nothing was written, except to stdout",
+    },
     "report": {
         0: "written, whole; what is missing or in doubt, the page says",
         1: "DEST cannot be read, the page cannot be written, or another run replaced what was read: run again",
@@ -181,7 +188,6 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         0: "shown until Ctrl-C",
         1: "DEST cannot be read, or the port cannot be listened on",
         2: "the command line or the key is wrong, DEST holds no export, or the package duckdb is not installed",
-        6: _DAMAGE,
     },
     "sandbox": {0: "served until Ctrl-C", 1: "the address cannot be served on", 2: "the command line is wrong"},
     "help": {0: "shown", 2: "the manual has no such topic"},

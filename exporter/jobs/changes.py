@@ -138,7 +138,7 @@ async def _check_there(store: Store, states: _States, survey: Survey, table: str
     """Raises `ChangesGoneError` if a part of an older generation is gone, and `DamagedPartError` if one of now is."""
     parts = survey.conversations
     needed = [*parts, *(turns for part in parts if table == TURNS for turns in states.after.turns_beside(part))]
-    damaged = await missized(store, needed)
+    damaged = await missized(store, {file.path: file.size_bytes for file in needed})
     if not damaged:
         return
     number, location = states.after.number, store.location

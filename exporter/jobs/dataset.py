@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 import pyarrow.dataset as ds
 from anyio.from_thread import start_blocking_portal
+from msgspec.structs import replace
 
 from exporter.encode.recordings import recordings_schema
 from exporter.encode.schema import arrow_schema, partition_field, turns_schema
@@ -16,6 +17,7 @@ from exporter.errors import DestinationError, UsageError
 from exporter.layout import CONVERSATIONS, MANIFEST
 from exporter.log.commits import load_state, load_states
 from exporter.log.published import Manifest, ManifestFile, ManifestTable, read_manifest
+from exporter.log.state import StateName, state_name
 from exporter.partitions import key_of
 from exporter.run.encryption import ReaderKeys, reader_keys
 from exporter.settings import PartitionBy
@@ -80,13 +82,14 @@ async def find_files(
 ) -> tuple[Manifest, dict[str, TableFiles]]:
     """Returns the manifest of an export and the files of `tables`, or of all, by one reading of the manifest.
 
-    Raises the errors of `open_dataset`.
+    For an earlier `generation`, its number and its state stand in the manifest. Raises the errors of `open_dataset`.
     """
     manifest = await load_manifest(store)
     shown = {table: table_of(manifest, table) for table in tables or manifest.tables}
     files = {table: each.files for table, each in shown.items()}
     if generation is not None and generation != manifest.generation:
-        files = await _files_then(store, (*shown,), generation)
+        state, files = await _files_then(store, (*shown,), generation)
+        manifest = replace(manifest, generation=generation, state=state)
     by = manifest.request.partition_by
     return manifest, {table: TableFiles(table_schema(schema_of(shown[table]), by), files[table]) for table in shown}
 
@@ -144,8 +147,11 @@ def table_of(manifest: Manifest, table: str) -> ManifestTable:
     return manifest.tables[table]
 
 
-async def _files_then(store: Store, tables: tuple[str, ...], generation: int) -> dict[str, list[ManifestFile]]:
-    """Returns the files of tables that were live at a generation. Raises the errors of `open_dataset`."""
+async def _files_then(
+    store: Store, tables: tuple[str, ...], generation: int
+) -> tuple[StateName, dict[str, list[ManifestFile]]]:
+    """Returns the state of a generation, and the files of tables that were live. Raises the errors of
+    `open_dataset`."""
     last = (await load_state(store)).number
     if not 1 <= generation <= last:
         raise UsageError(f"generation {generation}: the generations are 1 to {last}")
@@ -162,7 +168,7 @@ async def _files_then(store: Store, tables: tuple[str, ...], generation: int) ->
             f"{store.location}: {len(gone):,} of the {len(paths):,} files of generation {generation} were replaced "
             "since, and are not kept. A sync with --keep-generations keeps those of earlier runs"
         )
-    return wanted
+    return state_name(then), wanted
 
 
 def schema_of(table: ManifestTable) -> pa.Schema:

@@ -15,6 +15,7 @@ from exporter.run.connect import Connection
 from exporter.run.context import RunContext
 from exporter.run.expiry import check_retention, let_expire, look_for_expired, offline_now
 from exporter.run.finish import check_files, has_asked_mode, is_in_order, put_in_order, seal
+from exporter.run.overlooked import read_overlooked
 from exporter.run.protection import stored_tables
 from exporter.run.record import Run
 from exporter.run.recording_outcomes import Tally
@@ -67,6 +68,7 @@ async def read(claim: Claim, connection: Connection, run: Run, asked: Selection,
     log = claim.log
     session = await begin(claim, connection, asked, connection.latest, expires=True)
     async with tapped(session) as tap:
+        await read_overlooked(session)
         await session.read_what_is_left()
         if tap is not None:
             await tap.hold()

@@ -57,7 +57,7 @@ def _writing(
 ) -> Iterator[Callable[[pa.RecordBatch], object]]:
     match as_:
         case "parquet":
-            with pq.ParquetWriter(file, schema, compression="zstd") as writer, _gathered(writer) as write:
+            with pq.ParquetWriter(file, schema, compression="zstd") as writer, gathered(writer) as write:
                 yield write
         case "arrow":
             with pa.ipc.new_stream(file, schema) as stream:
@@ -69,7 +69,7 @@ def _writing(
 
 
 @contextmanager
-def _gathered(writer: pq.ParquetWriter) -> Iterator[Callable[[pa.RecordBatch], object]]:
+def gathered(writer: pq.ParquetWriter) -> Iterator[Callable[[pa.RecordBatch], object]]:
     """Yields what writes batches, several of them to a row group."""
     waiting: list[pa.RecordBatch] = []
 

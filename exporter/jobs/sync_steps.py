@@ -26,6 +26,7 @@ from exporter.run.clocks import is_ahead, updates_since
 from exporter.run.connect import Connection, open_reader
 from exporter.run.context import RunContext
 from exporter.run.finish import seal
+from exporter.run.overlooked import read_overlooked
 from exporter.run.reconcile import (
     stored_export,
 )
@@ -68,6 +69,7 @@ async def read(
         expires=True,
     )
     async with tapped(session) as tap:
+        await read_overlooked(session)
         await session.read_what_is_left()
         if tap is not None:
             await tap.hold()
@@ -141,10 +143,13 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
         repeated=doubts.repeated,
         hydrator=session.hydrator,
     )
-    change = msgspec.structs.replace(change, refreshes=before.coverage.intervals, settles=True)
+    refreshed, read_since = before.coverage | session.empty, change.read_since
+    if session.empty and read_since is not None and session.opening.top_since is not None:
+        read_since = min(read_since, session.opening.top_since)
+    change = msgspec.structs.replace(change, refreshes=refreshed.intervals, read_since=read_since, settles=True)
     await session.committer.commit(change, session.spent, kind="sync")
     if spool.paths or changed.paths or change.adds or change.removes or change.quarantines:
-        await session.committer.sweep()  # what was put aside
+        await session.committer.sweep(may_wait=True)  # what was put aside
     return outcome
 
 
@@ -153,9 +158,9 @@ async def _still_open(session: Session, spool: Spool, since: Instant) -> Coverag
     served = await to_thread.run_sync(ids_in, spool.paths)
     served |= set[str]().union(*spool.misfit_ids.values())
     found: list[tuple[Instant, float]] = []
-    for file in session.before.conversations:
-        if not file.open_rows or file.created_at_max < since:
-            continue
+    conversations = session.before.conversations
+    columns = conversations.each("path", "open_rows", "created_at_max")
+    for file in conversations.at(path for path, count, last in columns if count and last >= since):
         density = density_of(file)
         async with opened(session.stage.store, file) as part:
             rows = await to_thread.run_sync(open_rows, part)

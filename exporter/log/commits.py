@@ -47,6 +47,8 @@ class CommitLog:
         self._author = author
         self._turn = anyio.Lock()
         self._head = Head()
+        #: The state that was there when the log was last read: that of the manifest, unless a run was cut short.
+        self.found = State()
         #: The checkpoint that this run began with: tables may rest on a commit that it alone is near.
         self._first_checkpoint = 0
 
@@ -67,6 +69,7 @@ class CommitLog:
         """
         self._head = await _load_head(self._store)
         self._first_checkpoint = self._head.checkpoint
+        self.found = self.state
         return self.state
 
     async def append(self, **entry: Unpack[Entry]) -> State:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from exporter.contract import Instant
 from exporter.coverage import Coverage
-from exporter.model import TABLES, Change, ChangesFile, DataFile, ExportFile
+from exporter.model import TABLES, Change, DataFile, ExportFile
 
 #: Commits of these kinds put the same rows into other files, or change none.
 _KEEPING_ROWS: Final = ("begin", "widen", "resume", "compact", "rekey", "vacuum", "accept", "recordings")
@@ -89,8 +89,3 @@ def touches(live: Mapping[str, ExportFile], kind: str, change: Change) -> bool:
         return True
     covered = Coverage(change.covers)
     return any((file.path, file.sha256) not in same and Coverage([file.window]) - covered for file in after)
-
-
-def live_changes(live: Mapping[str, ExportFile]) -> dict[str, ChangesFile]:
-    """Returns those of the live files that hold changes, by path."""
-    return {path: file for path, file in live.items() if isinstance(file, ChangesFile)}

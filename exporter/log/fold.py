@@ -23,7 +23,7 @@ from exporter.log.looks import Looks
 from exporter.log.privacy import UNKEEPING, file_objections, next_privacy, privacy_objections
 from exporter.log.replaced import Replacement, forget, note_replaced
 from exporter.log.state import Commit, CommitKind, State
-from exporter.model import Unproven
+from exporter.model import Change, Unproven
 
 #: A run that reads begins with one of these.
 _BEGINNINGS: Final[tuple[CommitKind, ...]] = ("begin", "widen", "resume")
@@ -126,6 +126,7 @@ def _apply(state: State, commit: Commit, work: _Work) -> State:
         reads=_next_reads(state, commit, added, dropped),
         organization=state.organization or change.organization,
         hidden_statuses=_with(state.hidden_statuses, change.hidden_status),
+        overlooks_hidden=_next_overlooks_hidden(state, change, kept),
         counters=state.counters + commit.counters,
         runs=_next_runs(state, commit, work),
         started_at=commit.committed_at if state.started_at is None else state.started_at,
@@ -161,6 +162,13 @@ def _next_unproven(state: State, commit: Commit, settled: Coverage, range_: Inte
         return new
     doubted = Coverage(doubt.interval for doubt in new)
     return (*left_of(state.unproven, settled | doubted, range_), *new)
+
+
+def _next_overlooks_hidden(state: State, change: Change, kept: Coverage) -> bool:
+    if change.shows_hidden or not kept:
+        return False
+    is_new = change.hidden_status is not None and change.hidden_status not in state.hidden_statuses
+    return state.overlooks_hidden or is_new
 
 
 def _next_runs(state: State, commit: Commit, work: _Work) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from exporter.contract import Instant
 from exporter.coverage import Coverage, are_disjoint
 from exporter.layout import CONVERSATIONS, RECORDINGS, TURNS, is_part, partition_text
+from exporter.log.files import Files
 from exporter.model import Change, DataFile, ExportFile, QuarantineFile
 
 
@@ -22,14 +23,19 @@ class Totals(NamedTuple):
     open_rows: int
 
     @classmethod
-    def of(cls, parts: Collection[DataFile], tables: Collection[str]) -> "Totals":
-        rows = {table: sum(part.rows for part in parts if part.table == table) for table in (CONVERSATIONS, TURNS)}
+    def of(cls, files: Files, tables: Collection[str]) -> "Totals":
+        rows, count, size_bytes, open_rows = Counter[str](), 0, 0, 0
+        for table, of_part, size, are_open in files.each("table", "rows", "size_bytes", "open_rows"):
+            rows[table] += of_part
+            count += 1
+            size_bytes += size
+            open_rows += are_open
         return cls(
             rows=rows[CONVERSATIONS],
             turns=rows[TURNS] if TURNS in tables else None,
-            files=len(parts),
-            bytes=sum(part.size_bytes for part in parts),
-            open_rows=sum(part.open_rows for part in parts),
+            files=count,
+            bytes=size_bytes,
+            open_rows=open_rows,
         )
 
 
@@ -46,20 +52,21 @@ class LiveFiles:
     is made when it is first wanted, and kept from then on."""
 
     def __init__(self, live: Mapping[str, ExportFile]) -> None:
-        self.by_path = dict(live)
+        self.by_path = Files(live)
         self._windows: dict[str, list[tuple[Instant, Instant, str]]] = {}
 
     @cached_property
     def partitions(self) -> Counter[str]:
         """Returns the number of parts in each partition that has any, by its name as in `layout.partition_text`."""
-        return Counter(partition_text(file.partition) for file in self._parts())
+        return Counter(text for (text,) in self.by_path.each("partition_text"))
 
     @cached_property
     def _withheld(self) -> Counter[str]:
-        return Counter(
-            rows=sum(file.rows for file in self._parts() if file.table == CONVERSATIONS),
-            withheld=sum(file.withheld_rows for file in self._parts()),
-        )
+        found = Counter[str](rows=0, withheld=0)
+        for table, rows, withheld in self.by_path.each("table", "rows", "withheld_rows"):
+            found["rows"] += rows if table == CONVERSATIONS else 0
+            found["withheld"] += withheld
+        return found
 
     def may_change_doubts(self, change: Change) -> bool:
         """Returns whether a change touches rows in quarantine, or what is withheld while other rows have it."""
@@ -78,15 +85,17 @@ class LiveFiles:
         for path in {*change.removes, *change.outdates}:
             self._count(self.by_path.pop(path), -1)
         for file in change.files:
-            self.by_path[file.path] = file
+            self.by_path.add(file)
             self._count(file, 1)
 
     def takes(self, file: DataFile, removed: Collection[str]) -> bool:
         """Returns whether another part of the same table, which stays, speaks for some of the window of `file`."""
         windows = self._windows.get(file.table)
         if windows is None:
-            parts = (one for one in self._parts() if one.table == file.table)
-            windows = self._windows[file.table] = sorted((one.window.start, one.window.end, one.path) for one in parts)
+            parts = self.by_path.each("table", "window.start", "window.end", "path")
+            windows = self._windows[file.table] = sorted(
+                (start, end, path) for table, start, end, path in parts if table == file.table
+            )
         # No two of them share an instant: before one that ends too early, none ends later.
         at = bisect_left(windows, (file.window.end,))
         while at and windows[at - 1][1] > file.window.start:
@@ -94,9 +103,6 @@ class LiveFiles:
             if windows[at][2] not in removed:
                 return True
         return False
-
-    def _parts(self) -> Iterator[DataFile]:
-        return (file for file in self.by_path.values() if isinstance(file, DataFile))
 
     def _count(self, file: ExportFile, number: int) -> None:
         if not isinstance(file, DataFile):

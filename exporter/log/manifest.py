@@ -7,15 +7,15 @@ import msgspec
 import pyarrow as pa
 
 from exporter.contract import FIELDS, Instant, format_instant
-from exporter.coverage import Interval
 from exporter.errors import DamagedLogError
 from exporter.layout import MANIFEST, RECORDINGS, STAGING, SUCCESS, commit_path
 from exporter.log.acceptance import Acceptance
+from exporter.log.manifest_files import cut, filled, interval_text, list_again, list_parts, lists_in
 from exporter.log.privacy import render_privacy
 from exporter.log.recordings import count_recordings
-from exporter.log.stamp import bears_stamp, stamped, without_stamp
+from exporter.log.stamp import END, TAIL_BYTES, bears_stamp, stamped, without_stamp
 from exporter.log.state import FORMAT_VERSION, State, state_name
-from exporter.model import DataFile, Unproven
+from exporter.model import Unproven
 from exporter.store.base import Store
 
 
@@ -25,7 +25,31 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
     The same state gives the same bytes. Times are ISO 8601 in UTC, and an open start is null; `generation` is the
     number of the last commit. An export without recordings has no `media`, no `recordings`, and no table of them.
     """
-    files = sorted(state.files.values(), key=lambda file: (file.window.start, file.window.end, file.path))
+    tables = _tables(state, schemas)
+    around = cut(_frame(state, schemas), tables)
+    return stamped(filled(around, (list_parts(state.by_path, table) for table in tables)), state)
+
+
+def render_again(manifest: bytes, told: State, state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes | None:
+    """Returns what `render_manifest` does, with parts as `manifest` lists them; None if this is not what it returns for
+    the state `told`."""
+    tables = _tables(state, schemas)
+    if tables != _tables(told, schemas) or not bears_stamp(manifest, told):
+        return None
+    *around, last = cut(_frame(told, schemas), tables)
+    lists = lists_in(manifest, len(manifest) - TAIL_BYTES, [*around, last.removesuffix(END)])
+    if lists is None:
+        return None
+    again = (list_again(text, told.by_path, state.by_path, table) for table, text in zip(tables, lists, strict=True))
+    return stamped(filled(cut(_frame(state, schemas), tables), again), state)
+
+
+def _tables(state: State, schemas: Mapping[str, pa.Schema]) -> list[str]:
+    return [table for table in schemas if table != RECORDINGS or state.has_recordings]
+
+
+def _frame(state: State, schemas: Mapping[str, pa.Schema]) -> bytes:
+    """Returns the text of a manifest without the lists of its parts, and without its stamp."""
     quarantined = sorted(state.quarantine.values(), key=lambda file: file.path)
     counters, totals = state.counters, state.totals
     manifest = {
@@ -34,22 +58,22 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
         "generation": state.number,
         "state": state_name(state),
         "request": msgspec.to_builtins(state.request),
-        "range": None if state.range is None else _interval(state.range),
+        "range": None if state.range is None else interval_text(state.range),
         "organization": state.organization,
         "hidden_statuses": list(state.hidden_statuses),
-        "coverage": [_interval(interval) for interval in state.coverage],
+        "coverage": [interval_text(interval) for interval in state.coverage],
         "covered_share": state.covered_share,
         "updates_since": _instant(state.read_since),
         "table_format": msgspec.to_builtins(state.table_format),
         "tables": {
             table: {
                 "schema": [
-                    {"name": field.name, "type": str(field.type), "nullable": field.nullable} for field in schema
+                    {"name": field.name, "type": str(field.type), "nullable": field.nullable}
+                    for field in schemas[table]
                 ],
-                "files": [_file(file) for file in files if file.table == table],
+                "files": [],
             }
-            for table, schema in schemas.items()
-            if table != RECORDINGS or state.has_recordings
+            for table in _tables(state, schemas)
         },
         **(_recordings(state) if state.has_recordings else {}),
         **render_privacy(state.privacy, state.files),
@@ -95,7 +119,7 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
         },
         "software": dict(state.software),
     }
-    return stamped(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n", state)
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
 async def write_manifest(
@@ -105,8 +129,10 @@ async def write_manifest(
     schemas: Mapping[str, pa.Schema],
     removed: Iterable[str] = (),
     leaves_parts: bool = False,
+    told: State | None = None,
 ) -> None:
-    """Brings `_manifest.json` and `_SUCCESS` up to date with `state`; changes nothing if they are.
+    """Brings `_manifest.json` and `_SUCCESS` up to date with `state`; changes nothing if they are. If the manifest
+    there tells the state `told`, only what has changed is rendered.
 
     `_SUCCESS` exists only while the manifest beside it is complete and no other part lies there: it is deleted first
     and created last, after the files that commits have `removed` are deleted. A caller that `leaves_parts` to be swept
@@ -115,11 +141,13 @@ async def write_manifest(
     complete = state_name(state) == "complete"
     if not complete:
         await store.delete(SUCCESS)
-    manifest = render_manifest(state, schemas=schemas)
-    if await store.read(MANIFEST) != manifest:
-        await store.replace(MANIFEST, manifest)
+    found = await store.read(MANIFEST)
+    if found is None or not bears_stamp(found, state):
+        again = None if found is None or told is None else render_again(found, told, state, schemas=schemas)
+        await store.replace(MANIFEST, again or render_manifest(state, schemas=schemas))
     await store.delete(*removed)
-    if complete and not leaves_parts:
+    # To create what is there costs an object store two requests.
+    if complete and not leaves_parts and await store.read(SUCCESS) is None:
         await store.create(SUCCESS, b"")
 
 
@@ -175,23 +203,6 @@ def _recordings(state: State) -> dict[str, Any]:
     }
 
 
-def _file(file: DataFile) -> dict[str, Any]:
-    described = {
-        "path": file.path,
-        "rows": file.rows,
-        "bytes": file.size_bytes,
-        "sha256": file.sha256,
-        "partition": file.partition,
-        "created_at": {"min": format_instant(file.created_at_min), "max": format_instant(file.created_at_max)},
-        "window": _interval(file.window),
-    }
-    if file.policy:
-        described["policy"] = file.policy
-    if file.key:
-        described["key"] = file.key
-    return described
-
-
 def _unproven(doubts: Iterable[Unproven]) -> list[dict[str, Any]]:
     return [
         {
@@ -213,7 +224,7 @@ def _accepted(acceptance: Acceptance) -> dict[str, Any]:
         "doubts": len(doubts),
         "unproven": _unproven(doubts.unproven),
         "quarantine": sorted(file.path for file in doubts.quarantine),
-        "partly_withheld": [{**_interval(one.interval), "rows": one.rows} for one in sorted(doubts.withheld)],
+        "partly_withheld": [{**interval_text(one.interval), "rows": one.rows} for one in sorted(doubts.withheld)],
     }
 
 
@@ -226,7 +237,7 @@ class ServedFields(msgspec.Struct, frozen=True):
     """
 
     withheld: list[str]
-    partly_withheld: list[dict[str, str | None]]
+    partly_withheld: list[Mapping[str, str | None]]
     absent: dict[str, int]
 
 
@@ -241,26 +252,14 @@ def withheld_fields(asked: Collection[str] | None, rows: int, absent: Mapping[st
 
 def served_fields(state: State) -> ServedFields:
     """Returns the fields that the rows of `state` were served without."""
-    files = state.conversations
-    rows = sum(file.rows for file in files)
-    absent: dict[str, int] = {}
-    for file in files:
-        for name, count in file.absent.items():
-            absent[name] = absent.get(name, 0) + count
-    withheld = withheld_fields(None if state.request is None else state.request.fields, rows, absent)
-    changed = sorted(file.window for file in files if file.withheld_rows) if state.role_changed else []
+    absent = state.absent
+    withheld = withheld_fields(None if state.request is None else state.request.fields, state.totals.rows, absent)
+    changed = sorted(file.window for file in state.conversations if file.withheld_rows) if state.role_changed else []
     return ServedFields(
         withheld,
-        [_interval(window) for window in changed],
+        [interval_text(window) for window in changed],
         {name: count for name, count in sorted(absent.items()) if count and name not in withheld},
     )
-
-
-def _interval(interval: Interval) -> dict[str, str | None]:
-    return {
-        "start": None if interval.open_below else format_instant(interval.start),
-        "end": format_instant(interval.end),
-    }
 
 
 def _instant(instant: Instant | None) -> str | None:

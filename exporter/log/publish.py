@@ -20,19 +20,21 @@ import pyarrow as pa
 from exporter.errors import OvertakenError, StoreError
 from exporter.layout import (
     DROPPED,
+    ERASURES,
     FILE_KINDS,
     MANIFEST,
     STAGING,
+    SUCCESS,
     dropped_path,
     is_export_file,
     is_of_run,
     staged_media_prefix,
 )
 from exporter.log.commits import check_not_overtaken, load_state
-from exporter.log.erasures import find_unnamed
+from exporter.log.erasures import unnamed
 from exporter.log.expiry import is_expired_leftover
 from exporter.log.manifest import write_manifest
-from exporter.log.state import State
+from exporter.log.state import State, state_name
 from exporter.store.base import Store
 
 
@@ -43,15 +45,16 @@ async def publish(
     schemas: Mapping[str, pa.Schema],
     removed: Iterable[str] = (),
     leaves_parts: bool = False,
+    told: State | None = None,
 ) -> None:
     """Brings the manifest and `_SUCCESS` up to date with `state`, and deletes what commits have `removed`.
 
-    `schemas` are those of the tables, and `leaves_parts` is as in `write_manifest`. Raises `StoreError`;
+    `schemas` are those of the tables, and `leaves_parts` and `told` as in `write_manifest`. Raises `StoreError`;
     `OvertakenError` if another run has continued the export, with the manifest of that run in place.
     """
     # A run that overtakes this one writes parts only after its first commit: none of what is deleted is its own.
     await check_not_overtaken(store, state)
-    await write_manifest(store, state, schemas=schemas, removed=removed, leaves_parts=leaves_parts)
+    await write_manifest(store, state, schemas=schemas, removed=removed, leaves_parts=leaves_parts, told=told)
     try:
         await check_not_overtaken(store, state)
     except OvertakenError:
@@ -67,20 +70,35 @@ async def sweep(
     schemas: Mapping[str, pa.Schema],
     removed: Iterable[str] = (),
     fetching: str | None = None,
-) -> None:
+    told: State | None = None,
+    may_wait: bool = False,
+) -> bool:
     """Publishes `state`, deletes also what no commit names, and moves aside what repairs have taken out. Of that, what
     has expired meanwhile is deleted.
 
-    The recordings that the run `fetching` has not published yet stay. The caller must hold the destination's lock.
-    Raises as `publish`.
+    For a run that will publish at its end, the publication `may_wait` where nothing goes but staged files: until then
+    the manifest tells an older state, all of whose files are there. Returns whether `state` was published.
+
+    The recordings that the run `fetching` has not published yet stay. `told` is as in `write_manifest`. The caller must
+    hold the destination's lock. Raises as `publish`.
     """
     garbage = await find_garbage(store, state)
     if fetching is not None:
         under_way = f"{STAGING}/{staged_media_prefix(fetching)}"
         garbage = [path for path in garbage if not path.startswith(under_way)]
     expired = await _find_expired_leftovers(store, state)
-    await publish(store, state, schemas=schemas, removed=(*removed, *garbage, *expired))
-    await _put_aside(store, state)
+    gone, aside = [*removed, *garbage, *expired], await _find_aside(store, state)
+    # A first run shows that it is at work.
+    if may_wait and state.number > 1 and not aside and all(path.startswith(f"{STAGING}/") for path in gone):
+        gone += [] if state_name(state) == "complete" else [SUCCESS]
+        if gone:
+            await check_not_overtaken(store, state)
+            await store.delete(*gone)
+        return False
+    await publish(store, state, schemas=schemas, removed=gone, told=told)
+    for path, to in aside:
+        await store.move(path, to)
+    return True
 
 
 async def find_garbage(store: Store, state: State) -> list[str]:
@@ -90,28 +108,29 @@ async def find_garbage(store: Store, state: State) -> list[str]:
     destination's lock, only if `check_not_overtaken` has found nothing since, and only after the manifest was brought
     up to date with `state`, because an older manifest may still name it.
     """
-    garbage = [*await store.list(STAGING), *filter(is_export_file, await list_files(store))]
-    garbage += await find_unnamed(store, state.privacy.erasures)
+    there = await store.list_all([*(kind.directory for kind in FILE_KINDS), ERASURES])
+    garbage = [*await store.list(STAGING), *filter(is_export_file, there)]
+    garbage += unnamed(there, state.privacy.erasures)
     spared = state.kept.union(state.live, *(dropped.files for dropped in state.dropped))
     return [path for path in garbage if path not in spared]
 
 
 async def list_files(store: Store) -> list[str]:
     """Returns every file in the directories of the files that commits name."""
-    return [path for kind in FILE_KINDS for path in await store.list(kind.directory)]
+    return await store.list_all([kind.directory for kind in FILE_KINDS])
 
 
-async def _put_aside(store: Store, state: State) -> None:
-    """Moves files that repairs have taken out, and that still lie at their old paths, to where dropped files are kept.
-
-    Files that `state` keeps for readers of older versions stay.
-    """
+async def _find_aside(store: Store, state: State) -> list[tuple[str, str]]:
+    """Returns the paths of files that repairs have taken out, and that still lie where they were, with the paths at
+    which dropped files are kept. Files that `state` keeps for readers of older versions stay."""
     if not state.dropped:
-        return
+        return []
     there = {*await list_files(store)} - state.kept - state.live.keys()
-    for dropped in state.dropped:
-        for path in sorted(there & dropped.files.keys()):
-            await store.move(path, dropped_path(dropped.run, path))
+    return [
+        (path, dropped_path(dropped.run, path))
+        for dropped in state.dropped
+        for path in sorted(there & dropped.files.keys())
+    ]
 
 
 async def _find_expired_leftovers(store: Store, state: State) -> list[str]:

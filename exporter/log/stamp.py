@@ -1,6 +1,7 @@
 """Stamps a manifest, so that a run knows one that is as it was written without rendering it again."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -12,17 +13,19 @@ from exporter.version import __version__
 #: The manifest's last member.
 STAMP: Final = "stamp"
 
-_END: Final = b"\n}\n"
+#: How a rendered manifest ends before it is stamped.
+END: Final = b"\n}\n"
 _OPENS: Final = b',\n  "' + STAMP.encode() + b'": "'
-_CLOSES: Final = b'"' + _END
-_TAIL_BYTES: Final = len(_OPENS) + 64 + len(_CLOSES)
+_CLOSES: Final = b'"' + END
+#: The size of a stamp, which ends a manifest.
+TAIL_BYTES: Final = len(_OPENS) + 64 + len(_CLOSES)
 
 
-def stamped(manifest: bytes, state: State) -> bytes:
-    """Returns a rendered manifest with its stamp: one SHA-256 over all that stands above it, the last commit of the
-    `state` that it tells, and the software that renders it."""
-    members = manifest.removesuffix(_END)
-    return members + _OPENS + _stamp(members, state) + _CLOSES
+def stamped(manifest: Sequence[bytes | memoryview], state: State) -> bytes:
+    """Returns a rendered manifest, which is given in pieces, with its stamp: one SHA-256 over all that stands above it,
+    the last commit of the `state` that it tells, and the software that renders it."""
+    members = [*manifest[:-1], bytes(manifest[-1]).removesuffix(END)]
+    return b"".join([*members, _OPENS, _stamp(members, state), _CLOSES])
 
 
 def bears_stamp(manifest: bytes, state: State) -> bool:
@@ -32,19 +35,21 @@ def bears_stamp(manifest: bytes, state: State) -> bool:
     export that has gone its own way; another version may have written it, without a stamp or with its own; or somebody
     has changed it.
     """
-    return manifest[-_TAIL_BYTES:] == _OPENS + _stamp(manifest[:-_TAIL_BYTES], state) + _CLOSES
+    return manifest[-TAIL_BYTES:] == _OPENS + _stamp([memoryview(manifest)[:-TAIL_BYTES]], state) + _CLOSES
 
 
 def without_stamp(manifest: bytes) -> bytes:
     """Returns the members of a manifest that any version renders alike."""
-    if manifest[-_TAIL_BYTES:].startswith(_OPENS) and manifest.endswith(_CLOSES):
-        return manifest[:-_TAIL_BYTES]
-    return manifest.removesuffix(_END)
+    if manifest[-TAIL_BYTES:].startswith(_OPENS) and manifest.endswith(_CLOSES):
+        return manifest[:-TAIL_BYTES]
+    return manifest.removesuffix(END)
 
 
-def _stamp(members: bytes, state: State) -> bytes:
+def _stamp(members: Iterable[bytes | memoryview], state: State) -> bytes:
     author = None if state.author is None else state.author.run
     told = (__version__, pa.__version__, state.export_id, state.number, author, state.committed_at)
-    digest = hashlib.sha256(members)
+    digest = hashlib.sha256()
+    for piece in members:
+        digest.update(piece)
     digest.update(msgspec.json.encode(told))
     return digest.hexdigest().encode()

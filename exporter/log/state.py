@@ -4,10 +4,10 @@ An export's progress is its coverage (disjoint half-open intervals of `created_a
 equals range.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
 
@@ -16,7 +16,8 @@ from exporter.coverage import Coverage, Interval
 from exporter.layout import CONVERSATIONS, RECORDINGS, turns_path
 from exporter.log.acceptance import Acceptance, Doubts, new_doubts, withheld_rows
 from exporter.log.dropped import DroppedFiles
-from exporter.log.feed import Feed, live_changes
+from exporter.log.feed import Feed
+from exporter.log.files import Files, TableParts
 from exporter.log.live import Totals
 from exporter.log.privacy import Privacy, PrivacyChange
 from exporter.log.replaced import Replacement
@@ -108,14 +109,16 @@ class Hydrated(msgspec.Struct, frozen=True, kw_only=True):
 class State:
     """Holds what the first `number` commits fold to; `number`, 0 before the first, is the generation of the manifest.
 
-    `live` are the live files by path. `reads` says from which instant on changes to each interval may be unknown: by
-    the clock that the run trusted, or by its machine's when it `began`, whichever is earlier. `replaced` is what the
-    latest runs have replaced, at most `keep_generations` of them; with a table format, what all runs have replaced,
-    except what they had written themselves. `dropped` is what each repair has taken out. `unsettled` is where rows lie
-    that may also be elsewhere, which no run has checked yet. `acceptances` name those of the doubts that somebody has
-    accepted. `data_start` is roughly where the data of the range begins, if a run has found that out.
-    `hydrated_fields` came by id because the list lacked them. `first_start` is the earliest start that the range has
-    ever had. `author` wrote the last commit, and the first one of its run at `run_began`.
+    `live` are the live files by path. `reads` says from which instant on changes to each interval may be unknown:
+    by the clock that the run trusted, or by its machine's when it `began`, whichever is earlier. `replaced` is what
+    the latest runs have replaced, at most `keep_generations` of them; with a table format, what all runs have
+    replaced, except what they had written themselves. `dropped` is what each repair has taken out. `unsettled` is
+    where rows lie that may also be elsewhere, which no run has checked yet. An export that `overlooks_hidden` was
+    read in part before it was known that the API hides a status, and that status has not been read there since.
+    `acceptances` name those of the doubts that somebody has accepted. `data_start` is roughly where the data of the
+    range begins, if a run has found that out. `hydrated_fields` came by id because the list lacked them.
+    `first_start` is the earliest start that the range has ever had. `author` wrote the last commit, and the first
+    one of its run at `run_began`.
 
     An export `has_recordings` once a run has kept some or was asked to. By partition, as `layout.partition_text` names
     it, `changed_at` is the last commit that added conversations, unless it only merged them, and `looked_at` is the
@@ -132,6 +135,7 @@ class State:
     unproven: tuple[Unproven, ...] = ()
     organization: str | None = None
     hidden_statuses: tuple[str, ...] = ()
+    overlooks_hidden: bool = False
     reads: tuple[tuple[Instant, Coverage], ...] = ()
     counters: Counters = field(default_factory=Counters)
     runs: tuple[str, ...] = ()
@@ -157,19 +161,24 @@ class State:
     feed: Feed = field(default_factory=Feed)
 
     @cached_property
+    def by_path(self) -> Files:
+        """Returns the live files, which tell sums and attributes of parts without an object for each."""
+        return self.live if isinstance(self.live, Files) else Files(self.live)
+
+    @cached_property
     def files(self) -> Mapping[str, DataFile]:
         """Returns the live parts, by path."""
-        return {path: file for path, file in self.live.items() if isinstance(file, DataFile)}
+        return cast("Mapping[str, DataFile]", self.by_path.only(DataFile))
 
     @cached_property
     def quarantine(self) -> Mapping[str, QuarantineFile]:
         """Returns the live quarantine files, by path."""
-        return {path: file for path, file in self.live.items() if isinstance(file, QuarantineFile)}
+        return {path: file for path, file in self.by_path.added.items() if isinstance(file, QuarantineFile)}
 
     @cached_property
     def changes(self) -> Mapping[str, ChangesFile]:
         """Returns the live files of changes, by path; `feed` says of which commit each speaks."""
-        return live_changes(self.live)
+        return {path: file for path, file in self.by_path.added.items() if isinstance(file, ChangesFile)}
 
     @property
     def software(self) -> Mapping[str, str]:
@@ -183,17 +192,17 @@ class State:
 
     @cached_property
     def totals(self) -> Totals:
-        return Totals.of(self.files.values(), () if self.request is None else self.request.tables)
+        return Totals.of(self.by_path, () if self.request is None else self.request.tables)
 
     @cached_property
-    def conversations(self) -> Sequence[DataFile]:
+    def conversations(self) -> TableParts:
         """Returns the live parts of conversations."""
-        return tuple(file for file in self.files.values() if file.table == CONVERSATIONS)
+        return TableParts(self.by_path, CONVERSATIONS)
 
     @cached_property
-    def recordings(self) -> Sequence[DataFile]:
+    def recordings(self) -> TableParts:
         """Returns the live parts of recordings."""
-        return tuple(file for file in self.files.values() if file.table == RECORDINGS)
+        return TableParts(self.by_path, RECORDINGS)
 
     def turns_beside(self, file: DataFile) -> list[DataFile]:
         """Returns the part of turns beside this part of conversations, or no part if there is no turn."""
@@ -207,7 +216,8 @@ class State:
     @property
     def oldest_row(self) -> Instant | None:
         """Returns when the oldest row was created, or the end of the range if there is no row."""
-        return min((file.created_at_min for file in self.conversations), default=self.range.end if self.range else None)
+        oldest = (first for (first,) in self.conversations.each("created_at_min"))
+        return min(oldest, default=self.range.end if self.range else None)
 
     @property
     def covered_share(self) -> float | None:
@@ -226,15 +236,15 @@ class State:
         elif start == self.range.start and self.range.open_below:
             return None
         # The guess may be too late, and there may be no data at all.
-        start = min(start, self.range.end - 1, *(file.created_at_min for file in self.conversations))
+        start = min(start, self.range.end - 1, *(first for (first,) in self.conversations.each("created_at_min")))
         from_start = Coverage([Interval(start, self.range.end)])
         covered = (self.coverage & from_start).length
         return covered / (covered + max(1, (left & from_start).length))
 
     @property
     def is_whole(self) -> bool:
-        """Returns whether all of the range is covered and each row is known to be in one place only."""
-        return self.range is not None and not self.left and not self.unsettled
+        """Returns whether all of the range is covered, by lists that hide nothing, and no row is in two places."""
+        return self.range is not None and not self.left and not self.unsettled and not self.overlooks_hidden
 
     @property
     def read_since(self) -> Instant | None:
@@ -244,8 +254,13 @@ class State:
     @cached_property
     def role_changed(self) -> bool:
         """Returns whether some rows came with sensitive fields and some without: the token or its role has changed."""
-        withheld = sum(file.withheld_rows for file in self.files.values())
-        return 0 < withheld < sum(file.rows for file in self.conversations)
+        withheld: int = sum(count for (count,) in self.by_path.each("withheld_rows"))
+        return 0 < withheld < self.totals.rows
+
+    @cached_property
+    def absent(self) -> Mapping[str, int]:
+        """Returns how many conversations came without each field."""
+        return self.by_path.absent(CONVERSATIONS)
 
     @cached_property
     def doubts(self) -> Doubts:

@@ -7,7 +7,7 @@ damaged. All code that reads files of an export must open them with one of the t
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,31 +31,33 @@ class Damage:
     found: object = None
 
 
-def size_damage(file: ExportFile, size_bytes: int | None) -> Damage | None:
-    """Returns what is wrong with a file of this size; `size_bytes` is None if there is no file."""
+def size_damage(written: int, size_bytes: int | None) -> Damage | None:
+    """Returns what is wrong with a file of this size, of which so many bytes were `written`; `size_bytes` is None if
+    there is no file."""
+    if size_bytes == written:
+        return None
     if size_bytes is None:
         return Damage("missing", "the log names it, and it is not there")
-    if size_bytes != file.size_bytes:
-        return Damage("size", f"has {size_bytes:,} bytes; {file.size_bytes:,} were written", size_bytes)
-    return None
+    return Damage("size", f"has {size_bytes:,} bytes; {written:,} were written", size_bytes)
 
 
 def find_damage(path: Path, file: ExportFile) -> Damage | None:
     """Returns what is wrong with the bytes at `path`. Blocks. Raises `StoreError` if they cannot be read."""
-    if (damage := size_damage(file, file_size(path))) is not None:
+    if (damage := size_damage(file.size_bytes, file_size(path))) is not None:
         return damage
     sha256 = hash_file(path)
     if sha256 is None:
-        return size_damage(file, None)
+        return size_damage(file.size_bytes, None)
     if sha256 != file.sha256:
         return Damage("sha256", "its bytes are not those that were written", sha256)
     return None
 
 
-async def missized(store: Store, files: Collection[ExportFile]) -> dict[str, Damage]:
-    """Returns the damage of those `files` that are missing or have another size, by path. Raises `StoreError`."""
-    sizes = await store.sizes([file.path for file in files])
-    return {file.path: damage for file in files if (damage := size_damage(file, sizes.get(file.path)))}
+async def missized(store: Store, written: Mapping[str, int]) -> dict[str, Damage]:
+    """Returns the damage of those files that are missing or have another size than was `written`, by path. Raises
+    `StoreError`."""
+    sizes = await store.sizes(written.keys())
+    return {path: damage for path, size in written.items() if (damage := size_damage(size, sizes.get(path)))}
 
 
 @asynccontextmanager

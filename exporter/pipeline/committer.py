@@ -72,6 +72,8 @@ class Committer:
         self._turn = anyio.Lock()
         #: The state that the manifest tells, if this run has written it.
         self._published: State | None = None
+        #: The state that the manifest is likely to tell.
+        self._told = log.found
         self._manifest_due = clock() + _MANIFEST_SECONDS
 
     async def commit(self, change: Change, spent: Counters | None = None, *, kind: CommitKind = "export") -> None:
@@ -104,22 +106,31 @@ class Committer:
             await check_not_overtaken(self._store, state)
             return
         began = self._clock()
-        await publish(self._store, state, schemas=self._schemas, removed=self._removed)
+        await publish(self._store, state, schemas=self._schemas, removed=self._removed, told=self._told)
         self._has_published(state, began)
 
-    async def sweep(self) -> None:
+    async def sweep(self, *, may_wait: bool = False) -> None:
         """Writes the manifest, deletes files that no commit names, and moves aside those that repairs have dropped.
 
         Media that no row names is also deleted: where commits have taken rows of recordings away and, the first time,
-        everywhere if the run before was killed.
+        everywhere if the run before was killed. Where nothing is to be deleted, the manifest `may_wait` for
+        `write_manifest`.
 
         The caller must hold the destination's lock. Raises as `write_manifest`.
         """
         state = self._log.state
         fetching = self._log.run if self.is_fetching else None
         began = self._clock()
-        await sweep(self._store, state, schemas=self._schemas, removed=self._removed, fetching=fetching)
-        self._has_published(state, began)
+        if await sweep(
+            self._store,
+            state,
+            schemas=self._schemas,
+            removed=self._removed,
+            fetching=fetching,
+            told=self._told,
+            may_wait=may_wait,
+        ):
+            self._has_published(state, began)
         if state.has_recordings:
             partitions = None if await self._follows_a_killed_run() else list(self._left_by_recordings.values())
             if partitions is None or partitions:
@@ -145,7 +156,7 @@ class Committer:
         await self._store.delete(SUCCESS)
 
     def _has_published(self, state: State, began: float) -> None:
-        self._published = state
+        self._published = self._told = state
         self._removed.clear()
         now = self._clock()
         self._manifest_due = now + pause_after_manifest(now - began)
@@ -189,6 +200,7 @@ def _merged(changes: Sequence[Change]) -> Change:
         read_since=min((change.read_since for change in changes if change.read_since is not None), default=None),
         organization=next((change.organization for change in changes if change.organization), None),
         hidden_status=changes[0].hidden_status,
+        shows_hidden=any(change.shows_hidden for change in changes),
         arrives=any(change.arrives for change in changes),
         settles=all(change.settles for change in changes),
         looked_at=reduce(or_, (change.looked_at for change in changes)),

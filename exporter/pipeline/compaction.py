@@ -10,6 +10,7 @@ from anyio import to_thread
 
 from exporter.coverage import Interval
 from exporter.log.commits import CommitLog
+from exporter.log.files import TableParts
 from exporter.log.state import State
 from exporter.model import Change, DataFile
 from exporter.parts.integrity import as_written
@@ -42,7 +43,7 @@ async def merge_small_parts(
     """
     # This repeats until there is nothing to choose: a merged part may come out smaller than its sources together.
     while groups := choose_merges(
-        log.state.conversations,
+        _beside_small(log.state.conversations, least_bytes),
         log.state.coverage,
         least_bytes=least_bytes,
         target_bytes=stage.target_part_bytes,
@@ -50,6 +51,12 @@ async def merge_small_parts(
     ):
         await _merge(log.state, list(_first(groups)), stage, committer, observer)
         await committer.write_manifest()
+
+
+def _beside_small(parts: TableParts, least_bytes: int) -> list[DataFile]:
+    """Returns the parts of those partitions that have one below `least_bytes`: no other is merged."""
+    has_small = {text for text, size in parts.each("partition_text", "size_bytes") if size < least_bytes}
+    return parts.at(path for path, text in parts.each("path", "partition_text") if text in has_small)
 
 
 def _first(groups: Sequence[Sequence[DataFile]]) -> Iterator[Sequence[DataFile]]:

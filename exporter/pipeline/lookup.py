@@ -89,8 +89,11 @@ async def find_repeated(store: Store, state: State, limiter: CapacityLimiter) ->
     Raises `StoreError`.
     """
 
+    if not state.unsettled:
+        return {}
+
     def is_fresh(window: Interval | None) -> bool:
-        return bool(state.unsettled if window is None else Coverage([window]) & state.unsettled)
+        return window is None or bool(Coverage([window]) & state.unsettled)
 
     fresh = [file for file in state.conversations if is_fresh(file.window)]
     if not fresh and not any(is_fresh(file.window) for file in state.quarantine.values()):
@@ -146,6 +149,8 @@ async def find_places(
     id. Raises `StoreError`."""
     seen = await to_thread.run_sync(ids_in, spooled, wanted, limiter=limiter) if wanted else set[str]()
     places: dict[str, list[Instant]] = {}
+    if not seen:
+        return places
 
     def look_into(part: Path) -> None:
         for identity, created_at, _ in versions_in([part]):

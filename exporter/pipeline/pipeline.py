@@ -75,7 +75,11 @@ class Pipeline:
         self._clock = reader.clock
         self._began = reader.clock()
         self._walk_of = partial(
-            walk_of_lists, lists=reader.lists, page_size=settings.page_size, hidden_status=scan.hidden_status
+            walk_of_lists,
+            lists=reader.lists,
+            page_size=settings.page_size,
+            hidden_status=scan.hidden_status,
+            prefers_hidden=scan.prefers_hidden,
         )
         #: The number of windows that have been begun.
         self.windows = 0

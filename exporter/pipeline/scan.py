@@ -13,13 +13,14 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
 
     `range` is all that the run is about, and `windows`, disjoint and ascending, what is read of it. An unfiltered list
     leaves out the conversations of `hidden_status`, which are read by a list of their own. Conversations that were not
-    updated since `updated_since` are not asked for.
+    updated since `updated_since` are not asked for; if it `prefers_hidden`, nor need be any of another status.
     """
 
     range: Interval
     windows: tuple[Interval, ...] = ()
     hidden_status: str | None = None
     updated_since: Instant | None = None
+    prefers_hidden: bool = False
 
     def narrowed(self, request: PageRequest) -> PageRequest:
         """Returns `request`, bounded by `updated_since` if the export's filters apply to it."""

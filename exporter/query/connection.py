@@ -16,7 +16,7 @@ from exporter.errors import UsageError
 from exporter.jobs.dataset import find_files, make_datasets
 from exporter.log.published import Manifest
 from exporter.query.failure import translated
-from exporter.query.statement import parse_query
+from exporter.query.statement import check_types, parse_query
 from exporter.query.views import PREFIX, FrugalDataset, is_for_arrow, view_of
 from exporter.run.encryption import ReaderKeys
 from exporter.store.location import Location
@@ -25,7 +25,7 @@ from exporter.store.ranges import open_ranges
 from exporter.words import install_command
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
     from exporter.query.files import ExportFiles
 
@@ -88,17 +88,23 @@ class Query:
     def tables(self) -> tuple[str, ...]:
         return tuple(self.schemas)
 
-    def stream(self, sql: str, parameters: Parameters = ()) -> Answer:
-        """Answers one query; its rows are read on as they are taken, in flat memory unless the query itself needs more.
+    def stream(self, sql: str, parameters: Parameters = (), *, rows: int | None = None) -> Answer:
+        """Answers one query, with its first `rows` or with all; they are read on as they are taken, in flat memory
+        unless the query itself needs more.
 
         Another query ends this one. Raises `UsageError` for what is not one query that only reads, and for what DuckDB
         finds wrong with it; `InterruptedExportError` after `interrupt`; `StoreError` if files cannot be read.
         """
         with self._translated():
-            statement = parse_query(self._connection, sql)
-            # `execute` would hold all rows of the answer; a relation gives them as they come.
-            reader = self._connection.sql(statement, params=parameters or None).to_arrow_reader(_BATCH_ROWS)
+            relation = self._relation(sql, parameters)
+            check_types(relation.columns, relation.types)
+            reader = (relation if rows is None else relation.limit(rows)).to_arrow_reader(_BATCH_ROWS)
         return Answer(reader.schema, self._batches(reader))
+
+    def count(self, sql: str, parameters: Parameters = ()) -> int:
+        """Returns how many rows a query has. Raises the errors of `stream`."""
+        with self._translated():
+            return int(self._relation(sql, parameters).aggregate("count(*)").to_arrow_table()[0][0].as_py())
 
     def fetch(self, sql: str, parameters: Parameters = ()) -> pa.Table:
         """Answers one query as `stream` does, with all of its rows at once."""
@@ -124,6 +130,10 @@ class Query:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _relation(self, sql: str, parameters: Parameters) -> "DuckDBPyRelation":
+        # `execute` would hold all rows of the answer; a relation gives them as they come.
+        return self._connection.sql(parse_query(self._connection, sql), params=parameters or None)
 
     def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         with self._translated():

@@ -22,6 +22,7 @@ from exporter.report.axes import (
     midnight,
     time_axis,
 )
+from exporter.report.markup import writable
 
 Values: TypeAlias = Sequence[float | None]
 
@@ -178,6 +179,7 @@ def ranges(names: Sequence[str], starts: Values, ends: Values, form: Form) -> Sp
 
 def shortened(name: str) -> str:
     """Returns a name that fits beside a chart."""
+    name = writable(name)
     return name if len(name) <= _NAME_CHARACTERS else f"{name[: _NAME_CHARACTERS - 1]}…"
 
 
@@ -229,7 +231,7 @@ def _chart(rows: list[dict[str, Any]], *layers: Spec, left: int = _LEFT) -> Spec
         "padding": {"left": left, "right": _RIGHT, "top": _TOP, "bottom": _BOTTOM},
         # Any other way measures texts, by the fonts of the machine.
         "autosize": {"type": "none"},
-        "background": None,
+        "background": "transparent",
         "data": {"values": rows},
         "layer": list(layers),
         "config": {

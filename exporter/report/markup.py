@@ -45,7 +45,12 @@ def escaped(text: str) -> str:
     """
     if isinstance(text, Markup):
         return text
-    return html.escape(_UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", text), quote=True)
+    return html.escape(writable(text), quote=True)
+
+
+def writable(text: str) -> str:
+    """Returns a text without characters that HTML cannot hold: another stands in the place of each."""
+    return _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _attribute_name(name: str) -> str:

@@ -65,7 +65,7 @@ def _policy(style: str) -> str:
 
 
 def _header(report: Report) -> Markup:
-    of = [] if report.trust.organization is None else [f"organization {report.trust.organization}"]
+    of = [] if report.trust.organization is None else [f"organization {texts.isolated(report.trust.organization, '')}"]
     about = " · ".join([*of, f"generation {report.generation:,}", f"times in {report.timezone}"])
     start = "the first" if report.since is None else texts.instant(report.since)
     narrowed = f"The counts and charts are about conversations from {start} to {texts.instant(report.until)} alone."
@@ -82,11 +82,10 @@ def _header(report: Report) -> Markup:
 def _answers(report: Report) -> Markup:
     day, of_day = answers.yesterday(report)
     version, of_version = answers.slowest_version(report)
-    asof = texts.day(report.until[:10])
     return element(
         "div",
         _card("Is anything missing?", answers.is_it_complete(report), "wide"),
-        _card(f"Yesterday, as of {asof}: {texts.long_day(day)}", of_day),
+        _card(f"Yesterday: {texts.long_day(day)}", of_day),
         _card("The slowest agent version", of_version, subject=None if version is None else version_name(version)),
         class_="answers",
     )

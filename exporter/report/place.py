@@ -22,8 +22,9 @@ def check_place(text: str, destination: Location) -> Path:
     Raises `UsageError` for anything else, as `parse_output` does, and `StoreError`.
     """
     path = Path(text)
-    if not text or "\0" in text or not _is_page(path):
+    if not text or "\0" in text or not os.path.lexists(path):
         return parse_output(text, destination)
+    _check_is_page(path)
     # A name beside it stands for it: all but that it is there must be as for a new file.
     check_output(path.with_name(f".{secrets.token_hex(8)}"), destination)
     return path.resolve()
@@ -51,13 +52,9 @@ def write_page(path: Path, page: bytes) -> None:
 
 
 def _check_is_page(path: Path) -> None:
-    if not _is_page(path):
-        raise UsageError(f"--output {path}: is there already, and is no report. Name a new one")
-
-
-def _is_page(path: Path) -> bool:
     with reporting(path):
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return file.read(len(_FIRST)) == _FIRST
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(len(_FIRST)) == _FIRST:
+                    return
+    raise UsageError(f"--output {path}: is there already, and is no report. Name another file")

@@ -31,7 +31,7 @@ def draw_trust(report: Report) -> Markup:
 
 
 def _band(coverage: Coverage) -> Markup:
-    """Returns the range as a band. It is drawn here, because nothing has to be laid out."""
+    """Returns the range as a band. It is drawn here, because it needs no layout."""
     kinds = [kind for kind in _KINDS if any(band.kind == kind for band in coverage.bands)]
     pieces = [
         element(
@@ -133,9 +133,11 @@ def _facts(report: Report) -> Iterator[tuple[str, str | None]]:
         texts.instant(trust.updates_since) if trust.updates_since else "no time: it was never synced",
     )
     yield "Last written", texts.instant(trust.committed_at)
-    filters = [
-        f"{one.name} = {'(not shown)' if one.values is None else ', '.join(one.values)}" for one in trust.filters
-    ]
+
+    def told(values: tuple[str, ...] | None) -> str:
+        return "(not shown)" if values is None else ", ".join(texts.isolated(value, "") for value in values)
+
+    filters = [f"{one.name} = {told(one.values)}" for one in trust.filters]
     yield "Filters", "; ".join(filters) or "none: every conversation"
     yield "Fields", "all" if trust.fields is None else ", ".join(trust.fields)
     for check in trust.checks:

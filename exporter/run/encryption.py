@@ -136,9 +136,11 @@ def find_cipher_if_here(keys: Keys) -> FindCipher:
 
 @dataclass(frozen=True, slots=True)
 class ReaderKeys:
-    """Holds the keys that a reader of the tables has, in base64, and says where each was found."""
+    """Holds the keys that a reader of the tables has, in base64, and says where each was found. `option` is what a
+    caller gives the file of a key by."""
 
     texts: Mapping[str, str] = field(repr=False)
+    option: str = "data_key_file"
 
     def cipher(self, destination: Location, name: str, encryption: Encryption | None) -> "Cipher":
         """Returns what reads the parts that are encrypted with the key of this name; `encryption` is that of the
@@ -151,7 +153,7 @@ class ReaderKeys:
         if not fits:
             raise ProtectionError(
                 f"{destination}: files are encrypted with the key {name}, and it is not here. Set {DATA_VARIABLE}, or "
-                "give data_key_file"
+                f"give {self.option}"
             )
 
         from exporter.parts.cipher import Cipher
@@ -159,10 +161,10 @@ class ReaderKeys:
         return Cipher(encryption or Encryption(key=KeyReference(name=name)), fits[0])
 
 
-def reader_keys(file: str | Path | None, environment: Mapping[str, str]) -> ReaderKeys:
+def reader_keys(file: str | Path | None, environment: Mapping[str, str], option: str = "data_key_file") -> ReaderKeys:
     """Returns the keys in a file or, without one, in the environment. Raises `UsageError` for a file that others may
     read."""
     found = {name: text for name in (DATA_VARIABLE, NEW_DATA_VARIABLE) if (text := environment.get(name, "").strip())}
     if file is not None:
-        found = {str(file): read_private(Path(file), "data_key_file", "key")} | found
-    return ReaderKeys(found)
+        found = {str(file): read_private(Path(file), option, "key")} | found
+    return ReaderKeys(found, option)

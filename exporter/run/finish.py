@@ -51,7 +51,7 @@ async def check_whole(store: Store, state: State) -> None:
 
 async def check_files(store: Store, state: State) -> None:
     """Checks that every file that a run builds on exists at its size. Raises `DamagedPartError`."""
-    for path, damage in (await missized(store, state.live.values())).items():
+    for path, damage in (await missized(store, dict(state.by_path.sizes()))).items():
         raise DamagedPartError(store.location / path, damage.detail, shell_word(store.location), damage.kind)
 
 
@@ -130,7 +130,7 @@ async def put_in_order(
         keeps_recordings=None if keeps_recordings == log.state.keeps_recordings else keeps_recordings,
     )
     committer = Committer(store, log, tables.schemas, observer, clock)
-    await committer.sweep()
+    await committer.sweep(may_wait=True)
     stage = claim.stage(tables, settings, clock)
     await join_recordings(log, stage, committer)
     await seal(log, stage, committer, observer, least_bytes=least_bytes)

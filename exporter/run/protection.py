@@ -156,7 +156,8 @@ def check_settled(state: State, command: str, destination: Location) -> None:
 def pending_files(state: State) -> list[DataFile]:
     """Returns the parts that are not yet as the policy wants them."""
     fingerprint = state.privacy.fingerprint
-    return [file for file in state.files.values() if file.table != RECORDINGS and file.policy != fingerprint]
+    columns = state.by_path.each("path", "table", "policy")
+    return [state.files[path] for path, table, policy in columns if policy != fingerprint and table != RECORDINGS]
 
 
 def check_filters(policy: Policy, filters: Filters) -> None:

@@ -167,7 +167,7 @@ def changing_filters(request: Request) -> list[str]:
 
 def has_sensitive_fields(state: State) -> bool:
     """Returns whether some of the stored rows came with sensitive fields."""
-    return any(file.withheld_rows < file.rows for file in state.conversations)
+    return any(withheld < rows for withheld, rows in state.conversations.each("withheld_rows", "rows"))
 
 
 def shown(value: object) -> str:

@@ -41,8 +41,8 @@ class Doubts:
         now, earlier = state.coverage - before.coverage, before.unsettled
         windows = (
             windows_around(zip(times, density, strict=True))
-            | seams(before.coverage, now, state.conversations)
-            | seams(before.coverage - earlier, earlier, before.conversations)
+            | seams(before.coverage, now, state.conversations.times_within)
+            | seams(before.coverage - earlier, earlier, before.conversations.times_within)
         )
         # Windows that are not covered yet are read by the run that covers them.
         return cls(repeated, windows & state.coverage)
@@ -92,7 +92,7 @@ async def settle(session: Session) -> None:
     if state.unsettled or change.adds or change.removes or change.quarantines:
         await session.committer.commit(msgspec.structs.replace(change, settles=True), session.spent)
     if doubts.windows:
-        await session.committer.sweep()  # what was put aside
+        await session.committer.sweep(may_wait=True)  # what was put aside
 
 
 def _rank(copy: Copy, now: Instant) -> tuple[bool, Instant, Instant]:

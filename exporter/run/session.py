@@ -54,6 +54,7 @@ class Session:
     `run` is its name, `found` the state until then, `before` the same without what has expired by then, and `windows`
     is the number of windows that were read. Rows that become parts of the export are offered to the `tap`; those that
     the `admission` keeps out become nothing. `expired_rows` is the number of conversations that the run lets expire.
+    What is `empty`, as the first page has shown, was covered when the run began.
     """
 
     run: str
@@ -73,6 +74,7 @@ class Session:
     tap: Tap | None = None
     windows: int = field(default=0)
     expired_rows: int = field(default=0)
+    empty: Coverage = field(default_factory=Coverage)
 
     @classmethod
     async def start(
@@ -104,9 +106,11 @@ class Session:
         policy = (privacy and privacy.policy) or before.privacy.policy
         tables = tables_of(request, policy, context.keys)
         await check_whole(store, before)
-        await declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy)
+        empty = await declare(
+            claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy
+        )
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
-        await committer.sweep()
+        await committer.sweep(may_wait=True)
         if expires:
             stage = claim.stage(tables, context.settings, context.clock)
             now = connection.opening.now.instant
@@ -146,6 +150,7 @@ class Session:
             began,
             hydrator,
             expired_rows=expired_rows,
+            empty=empty,
         )
 
     @property
@@ -195,17 +200,19 @@ class Session:
         oldest: Instant | None = None,
         density: float | None = None,
         settings: RunSettings | None = None,
+        prefers_hidden: bool = False,
     ) -> None:
         """Reads all that was created in `what`. Without `into`, the rows go into parts of the export, completed.
 
-        `updated_since` is as in `Scan`. `oldest` is roughly where `what` begins, if that is known. `density` is the
-        number of rows a microsecond at the end of the export's range, if that is known. `settings` say how to read,
-        unless as the run does.
+        `updated_since` and `prefers_hidden` are as in `Scan`. `oldest` is roughly where `what` begins, and `density` is
+        rows a microsecond at the end of the export's range, if known. `settings` say how to read, if not as the run.
 
         Raises the `ExporterError` that ended the reading early, after the manifest was brought up to date with the log.
         """
         settings, place = settings or self.context.settings, self.stage.tables.place
-        scan = msgspec.structs.replace(self.scan, windows=what.intervals, updated_since=updated_since)
+        scan = msgspec.structs.replace(
+            self.scan, windows=what.intervals, updated_since=updated_since, prefers_hidden=prefers_hidden
+        )
         if into is None and oldest is None and self.log.state.coverage:
             oldest = self.log.state.data_start
         scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density, self.opening)

@@ -86,7 +86,8 @@ async def find_bound(session: Session, since: Instant | None) -> Instant | None:
 
 def still_there(session: Session, windows: Coverage) -> Coverage:
     """Returns `windows` without what the first page has shown to be empty, if nothing is stored there either."""
-    held = [Interval(file.created_at_min, file.created_at_max + 1) for file in session.log.state.conversations]
+    files = session.log.state.conversations.within(windows)
+    held = [Interval(file.created_at_min, file.created_at_max + 1) for file in files]
     empty = session.shown_empty - Coverage(held)
     return windows - Coverage([window for window in windows if Coverage([window]) & empty == Coverage([window])])
 

@@ -7,6 +7,7 @@ read. A row that shows up there later cannot go into that part: it has a home of
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 from exporter.contract import Instant
@@ -33,10 +34,17 @@ class Homes:
     """Finds the homes inside `coverage`: a gap ends where what has been read does. `files` are a table's live parts."""
 
     def __init__(self, files: Iterable[DataFile], coverage: Coverage, place: Place) -> None:
+        self._files = files
         self._covered = coverage.intervals
         self._place = place
-        self._homes = sorted((self._own(file) for file in files), key=lambda home: home.interval)
-        self._starts = [home.interval.start for home in self._homes]
+
+    @cached_property
+    def _homes(self) -> list[Home]:
+        return sorted((self._own(file) for file in self._files), key=lambda home: home.interval)
+
+    @cached_property
+    def _starts(self) -> list[Instant]:
+        return [home.interval.start for home in self._homes]
 
     def __iter__(self) -> Iterator[Home]:
         """Yields the homes of parts, from old to new."""

@@ -1,6 +1,6 @@
 """Chooses which times to read again, because a row there may have changed or moved. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from exporter.contract import MILLISECOND, SECOND, Instant
@@ -30,22 +30,25 @@ def windows_around(times: Iterable[tuple[Instant, float]]) -> Coverage:
     return Coverage(windows)
 
 
-def seams(known: Coverage, fresh: Coverage, files: Collection[DataFile]) -> Coverage:
+def seams(known: Coverage, fresh: Coverage, times_in: Callable[[Coverage], Iterable[Instant]]) -> Coverage:
     """Returns what of `known`, which was read before, must be read again because `fresh` was read next to it: a second
     beside each place where they meet, unless the times there were served in the same precision before and now.
 
     A row belongs to a window by the time that was served. One that is served finer or coarser than before may then have
-    been on the other side: in neither window, or in both.
+    been on the other side: in neither window, or in both. `times_in` returns times of the first and the last rows of
+    parts that reach there.
     """
-    units = [_unit([file for file in files if Coverage([file.window]) & side]) for side in (known, fresh)]
-    if units[0] is not None and units[0] == units[1]:
+    if not (known and fresh):
+        return Coverage()
+    unit = _unit(times_in(fresh))
+    if unit is not None and unit == _unit(times_in(known)):
         return Coverage()
     edges = {edge for interval in fresh for edge in (interval.start, interval.end)}
     return known & Coverage([Interval(edge - SECOND, edge + SECOND) for edge in edges])
 
 
-def _unit(files: Iterable[DataFile]) -> int | None:
-    """Returns the precision of their times, as far as each file's first and last show it; None if there are none."""
-    times = [time for file in files for time in (file.created_at_min, file.created_at_max)]
+def _unit(some: Iterable[Instant]) -> int | None:
+    """Returns the precision of these times; None if there are none."""
+    times = list(some)
     units = (unit for unit in (SECOND, MILLISECOND, 1) if all(time % unit == 0 for time in times))
     return next(units) if times else None

@@ -127,7 +127,7 @@ async def _inspect_what_runs_touch(store: Store, findings: Inspection, decodes: 
 async def _inspect_files(store: Store, findings: Inspection, sample: Sample, decodes: bool) -> None:
     state = findings.state
     findings.problems += check_places(state)
-    suspicious = await missized(store, state.live.values())
+    suspicious = await missized(store, dict(state.by_path.sizes()))
     for quarantined in state.quarantine.values():
         count = partial(_count_lines, store, quarantined) if decodes else _read_nothing
         lines = await look(store, findings, quarantined, count)

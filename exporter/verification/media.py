@@ -86,7 +86,7 @@ async def _inspect_named(
             named[one.path] = one
             if file.path in read:
                 wanted.add(one.path)
-    damaged = await missized(store, named.values())
+    damaged = await missized(store, {path: file.size_bytes for path, file in named.items()})
     for path, damage in damaged.items():
         said = "a row of recordings names it, and it is not there" if damage.kind == "missing" else damage.detail
         findings.problems.append(Problem(path, damage.kind, said))

@@ -21,9 +21,9 @@ from exporter.viewer.export import Export, SlowQuestionError
 from exporter.viewer.no_answer import NoAnswerError
 from exporter.viewer.parameters import One, parse_find, parse_generation, parse_nothing, parse_one, parse_turns
 from exporter.viewer.ranges import range_of
+from exporter.viewer.readings import Readings
 from exporter.viewer.recording import Audio, check_audio, check_kept, find_recording, open_audio
 from exporter.viewer.search import find_conversations
-from exporter.viewer.transcript import Transcripts
 from exporter.zones import load_zone
 
 _POLICY: Final = "; ".join(
@@ -65,7 +65,7 @@ class App:
     def __init__(self, export: Export, secret: str, entry: str, name: str | None = None) -> None:
         self._export, self._name = export, name
         self._secret, self._entry = secret, entry
-        self._transcripts = Transcripts()
+        self._readings = Readings()
         self._compared: set[str] = set()
         self._files = {each.name: each.read_bytes() for each in files("exporter.viewer").joinpath("static").iterdir()}
 
@@ -110,7 +110,7 @@ class App:
             case "conversation":
                 return _json(await answer_conversation(export, parse_one(pairs)))
             case "turns":
-                return _json(await answer_turns(export, self._transcripts, parse_turns(pairs)))
+                return _json(await answer_turns(export, self._readings, parse_turns(pairs)))
             case "recording":
                 return await self._play(request, parse_one(pairs))
         name = what or _INDEX

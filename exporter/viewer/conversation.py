@@ -3,16 +3,15 @@
 from datetime import datetime
 from typing import Any, Final
 
-from exporter.contract import RECORDING_FIELD, SECOND, TRANSCRIPT_FIELD, format_datetime, format_instant
+from exporter.contract import SECOND, TRANSCRIPT_FIELD, format_datetime, format_instant
 from exporter.layout import CONVERSATIONS
-from exporter.viewer.clock import Clock, clock_of
 from exporter.viewer.conditions import within
 from exporter.viewer.export import Export
 from exporter.viewer.no_answer import NoAnswerError
 from exporter.viewer.parameters import One, Turns
+from exporter.viewer.readings import Readings
 from exporter.viewer.recording import describe_recording, find_recording
-from exporter.viewer.transcript import Transcripts, source_of
-from exporter.viewer.turns import Items
+from exporter.viewer.transcript import source_of
 
 #: Longer texts of a column are cut, so that a page stays usable.
 _MOST_CHARACTERS: Final = 100_000
@@ -42,20 +41,14 @@ async def answer_conversation(export: Export, asked: One) -> dict[str, Any]:
     }
 
 
-async def answer_turns(export: Export, transcripts: Transcripts, asked: Turns) -> dict[str, Any]:
+async def answer_turns(export: Export, readings: Readings, asked: Turns) -> dict[str, Any]:
     """Returns a page of the turns of a conversation. Raises `NoAnswerError`, and as `Export.ask`."""
     export.check(asked.generation)
-    transcript = await transcripts.read(export, asked.identity)
-    if transcript is None:
-        await export.created_at(asked.identity)
-        return {
-            "turns": [], "total": 0, "next": None, "from_source": None, "clock": None, "note": _note(export),
-            "generation": export.generation,
-        }  # fmt: skip
-    created_at = await export.created_at(asked.identity) / SECOND
-    items = Items(transcript.items, created_at)
-    clock = await _clock(export, asked.identity, items, created_at)
-    start = asked.start
+    reading = await readings.read(export, asked.identity)
+    told = {"note": _note(export), "generation": export.generation}
+    if reading is None:
+        return {"turns": [], "from": 0, "total": 0, "next": None, "from_source": None, "clock": None, **told}
+    items, clock, start = reading.items, reading.clock, asked.start
     if asked.at_seconds is not None:
         found = items.index_at(clock.starts_at + asked.at_seconds)
         start = found - found % asked.limit
@@ -65,15 +58,14 @@ async def answer_turns(export: Export, transcripts: Transcripts, asked: Turns) -
         "from": start,
         "total": items.total,
         "next": following if following < items.total else None,
-        "from_source": transcript.source,
+        "from_source": reading.source,
         "clock": {
             "starts_at": format_instant(round(clock.starts_at * SECOND)),
             "basis": clock.basis,
             "is_estimated": clock.is_estimated,
             "note": clock.note,
         },
-        "note": _note(export),
-        "generation": export.generation,
+        **told,
     }
 
 
@@ -87,14 +79,6 @@ async def _row(export: Export, identity: str) -> dict[str, Any]:
     if not found:
         raise NoAnswerError("there is no conversation with this id in the export", 404)
     return found[0]
-
-
-async def _clock(export: Export, identity: str, items: Items, created_at: float) -> Clock:
-    recording = await find_recording(export, identity)
-    details = None
-    if RECORDING_FIELD in export.columns(CONVERSATIONS):
-        details = (await _row(export, identity))[RECORDING_FIELD]
-    return clock_of(created_at, details, None if recording is None else recording.duration, items.first, items.last)
 
 
 def _note(export: Export) -> str | None:

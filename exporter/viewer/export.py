@@ -14,7 +14,7 @@ from exporter.log.published import Manifest, ManifestFile
 from exporter.query.connection import Parameters, Query, open_query
 from exporter.run.encryption import ReaderKeys
 from exporter.store.filesystem import open_filesystem
-from exporter.store.location import Location
+from exporter.store.location import Location, shell_word
 from exporter.store.open import open_store
 from exporter.viewer.no_answer import NoAnswerError
 from exporter.viewer.timeline import Span, Timeline
@@ -104,7 +104,11 @@ class Export:
                 raise SlowQuestionError("this took too long, and was interrupted") from error
             except (StoreError, OSError) as error:
                 if await self._latest() == self.generation:
-                    raise
+                    raise NoAnswerError(
+                        f"{self.location}: files that the manifest names cannot be read; exporter verify "
+                        f"{shell_word(self.location)} says which",
+                        500,
+                    ) from error
                 await self._open()
                 raise self._has_changed("a run has replaced files of the export meanwhile") from error
 

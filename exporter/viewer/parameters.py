@@ -21,6 +21,7 @@ _ROWS: Final = 50
 _TURNS: Final = 500
 _MOST_CHARACTERS: Final = 2000
 _MOST_DIGITS: Final = 12
+_MOST_NUMBER: Final = 10**_MOST_DIGITS - 1
 _MOST_SECONDS: Final = 1e9
 
 
@@ -172,7 +173,9 @@ def _read(given: Mapping[str, str], name: str, read: Callable[[str, str], T]) ->
     return read(name, given[name]) if name in given else None
 
 
-def _number(given: Mapping[str, str], name: str, otherwise: int, least: int = 0, most: int = 10**_MOST_DIGITS) -> int:
+def _number(
+    given: Mapping[str, str], name: str, otherwise: int, least: int = 0, most: int = 10**_MOST_DIGITS - 1
+) -> int:
     text = given.get(name)
     if text is None:
         return otherwise

@@ -18,6 +18,8 @@ _SECONDS: Final = 5.0
 _FIRST_ROWS: Final = 20_000
 _MOST_ROWS: Final = 1_000_000
 _GROWTH: Final = 4
+#: Some windows take this many times as long as others of their size.
+_SHARE: Final = 2
 #: This many transcripts are read as JSON at a time.
 _READ_AT_ONCE: Final = 64
 #: What a row shows, by its name: the column that it is made of, and the expression.
@@ -67,7 +69,7 @@ class _Search:
     JSON, because there is no table of turns."""
 
     def __init__(self, export: Export, find: Find) -> None:
-        self._export, self._find = export, find
+        self._export, self._find, self._generation = export, find, export.generation
         until = Position(END_OF_TIME - 1 if find.until is None else find.until, "")
         self.position = until if find.cursor is None else min(find.cursor, until)
         self._since = BEGINNING if find.since is None else find.since
@@ -83,22 +85,25 @@ class _Search:
     async def run(self) -> tuple[list[dict[str, Any]], bool]:
         """Returns more rows than a page has, if there are as many, and whether all has been searched."""
         rows: list[dict[str, Any]] = []
-        deadline, seconds, size = time.monotonic() + _SECONDS, QUESTION_SECONDS, _FIRST_ROWS
+        began, size, seconds = time.monotonic(), _FIRST_ROWS, QUESTION_SECONDS
         while len(rows) <= self._find.limit:
             before = self.position.created_at + bool(self.position.identity)
             window = self._export.timeline.latest(self._since, before, size)
             if window is None:
                 return rows, True
-            if seconds <= 0:
+            if size < _FIRST_ROWS:
                 return rows, False
+            self._export.check(self._generation)
+            asked = time.monotonic()
             try:
                 rows += await self._look(window, self._find.limit + 1 - len(rows), seconds)
             except SlowQuestionError as error:
                 # The first window is given more time, so that asking again always gets on.
-                if size == _FIRST_ROWS:
+                if seconds == QUESTION_SECONDS:
                     raise NoAnswerError(f"{error}. Search a shorter time", 503) from error
                 return rows, False
-            size, seconds = min(_GROWTH * size, _MOST_ROWS), deadline - time.monotonic()
+            seconds = began + _SECONDS - time.monotonic()
+            size = next_rows(size, time.monotonic() - asked, seconds)
         return rows, False
 
     async def _look(self, window: Window, most: int, seconds: float) -> list[dict[str, Any]]:
@@ -131,6 +136,12 @@ class _Search:
             inside.extend(said(text))
             where.add(f"id IN (SELECT conversation_id FROM {TURNS} WHERE {inside})", *inside.values)  # noqa: S608
         return where
+
+
+def next_rows(rows: int, took_seconds: float, left_seconds: float) -> int:
+    """Returns how many rows the next window should have, after one of this many, to end while there is time."""
+    fits = rows * max(0.0, left_seconds) / _SHARE / max(took_seconds, 0.001)
+    return int(min(_GROWTH * rows, _MOST_ROWS, fits))
 
 
 def _position_of(row: dict[str, Any]) -> Position:

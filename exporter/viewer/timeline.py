@@ -41,7 +41,7 @@ class Timeline:
         There are no rows between its end and `before`. The windows of a search meet, and their starts descend.
         """
         inside = [span for span in self._spans if span.first < before and span.last >= since]
-        if not inside:
+        if not inside or since >= before:
             return None
         end, start, found = min(before, inside[0].last + 1), max(since, min(span.first for span in inside)), 0
         for span in inside:

@@ -1,6 +1,5 @@
 """Reads the items of one conversation: from the table of turns or, without one, from the JSON of its transcript."""
 
-from collections import OrderedDict
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import pyarrow as pa
@@ -15,8 +14,6 @@ from exporter.viewer.export import Export
 
 Source: TypeAlias = Literal["turns", "transcript"]
 
-#: The conversations that were read last are kept, because a reader scrolls: this many bytes of them, or a single one.
-_KEPT_BYTES: Final = 64 * 1024 * 1024
 _OF_CONVERSATION: Final = ("conversation_id", "conversation_created_at")
 
 
@@ -28,25 +25,6 @@ class Transcript(NamedTuple):
     source: Source
 
 
-class Transcripts:
-    """Reads transcripts, and keeps those that were read last."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, str], Transcript] = OrderedDict()
-
-    async def read(self, export: Export, identity: str) -> Transcript | None:
-        """Returns the transcript of a conversation; None if the export has none of any. Raises as `Export.ask`, and
-        `NoAnswerError` if there is no such conversation."""
-        key = export.generation, identity
-        found = self._kept.pop(key, None) or await _read(export, identity)
-        if found is None:
-            return None
-        self._kept[key] = found
-        while len(self._kept) > 1 and sum(each.items.nbytes for each in self._kept.values()) > _KEPT_BYTES:
-            self._kept.popitem(last=False)
-        return found
-
-
 def source_of(export: Export) -> Source | None:
     """Returns what the transcripts of an export are read from; None: it has none."""
     if TURNS in export.query.tables:
@@ -54,7 +32,8 @@ def source_of(export: Export) -> Source | None:
     return "transcript" if TRANSCRIPT_FIELD in export.columns(CONVERSATIONS) else None
 
 
-async def _read(export: Export, identity: str) -> Transcript | None:
+async def read_transcript(export: Export, identity: str) -> Transcript | None:
+    """Returns the transcript of a conversation; None if the export has none of any. Raises as `Export.created_at`."""
     source = source_of(export)
     if source is None:
         return None

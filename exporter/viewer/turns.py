@@ -32,7 +32,8 @@ class Items:
 
     def __init__(self, table: pa.Table, created_at: float) -> None:
         self._table = table
-        self._indexes = table["item_index"]
+        self.size_bytes: Final[int] = table.nbytes
+        self._indexes = pc.cast(table["item_index"], pa.int64())
         began = pc.divide(pc.cast(pc.cast(table["item_created_at"], pa.int64()), pa.float64()), float(SECOND))
         self._created_at = created_at
         started, stopped = self._plausible(table[_STARTED]), self._plausible(table[_STOPPED])
@@ -59,7 +60,7 @@ class Items:
         stands."""
         rows = self._rows(pc.and_(pc.greater_equal(self._indexes, start), pc.less(self._indexes, start + limit)))
         wanted = [self._outputs[row["item_index"]] for row in rows if row["item_index"] in self._outputs]
-        results = {row["item_index"]: row for row in self._rows(pc.is_in(self._indexes, pa.array(wanted, pa.int32())))}
+        results = {row["item_index"]: row for row in self._rows(pc.is_in(self._indexes, pa.array(wanted, pa.int64())))}
         return [
             self._turn(row, results.get(self._outputs.get(row["item_index"], -1)), clock)
             for row in rows

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.cli import main, policy, run, sandbox
 from exporter.cli.about import ABOUT
-from exporter.cli.commands import load_command
+from exporter.cli.commands import load_command, module_of
 from exporter.cli.statuses import STATUSES
 from exporter.errors import ExporterError
 from exporter.options.option import Group
@@ -93,7 +93,7 @@ def test_each_example_is_taken_by_its_command(line: str, monkeypatch: pytest.Mon
 
     for name in COMMANDS:
         if hasattr(
-            module := sys.modules[f"exporter.cli.{name.replace(' ', '_') if name != 'help' else 'manual'}"],
+            module := sys.modules[f"exporter.cli.{module_of(name)}"],
             "parse_location",
         ):
             monkeypatch.setattr(module, "parse_location", read)

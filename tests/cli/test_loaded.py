@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli.about import ABOUT
+from exporter.cli.commands import module_of
 
 #: Starts a command in this process, and tells what is loaded when its first request has come, or else when it ends.
 PROGRAM = """
@@ -52,7 +53,7 @@ def loaded_by(tmp_path: Path, *words: str, **variables: str) -> tuple[int, set[s
 
 def commands_in(loaded: set[str]) -> set[str]:
     """Returns the commands among modules."""
-    modules = {f"exporter.cli.{'manual' if name == 'help' else name.replace(' ', '_')}": name for name in ABOUT}
+    modules = {f"exporter.cli.{module_of(name)}": name for name in ABOUT}
     return {name for module, name in modules.items() if module in loaded}
 
 
@@ -96,3 +97,10 @@ def test_a_run_asks_before_it_loads_what_reads_and_writes_rows(command: str, tmp
     assert requests >= 1
     assert {"pyarrow", "numpy", "exporter.parts", "exporter.lake.delta", "exporter.run.session"} & loaded == set()
     assert {"pandas", "pydantic", "tomllib", "rich"} & loaded == set()
+
+
+def test_a_whole_run_loads_neither_numpy_nor_pandas(tmp_path: Path) -> None:
+    assert find_spec("numpy") is not None and find_spec("pandas") is not None
+    _, loaded = loaded_by(tmp_path, "demo", str(tmp_path / "out"), "--rows", "20")
+    assert {"pyarrow.parquet", "exporter.parts.writer"} <= loaded
+    assert {"numpy", "pandas"} & loaded == set()

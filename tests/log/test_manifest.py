@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, FIELDS
 from exporter.coverage import Interval
-from exporter.layout import MANIFEST, SUCCESS, part_path
+from exporter.layout import MANIFEST, RECORDINGS, SUCCESS, part_path
+from exporter.log.checkpoint import decode_checkpoint, encode_checkpoint
 from exporter.log.fold import apply, fold
-from exporter.log.manifest import is_sealed, render_manifest, write_manifest
+from exporter.log.head import Head
+from exporter.log.manifest import is_sealed, render_again, render_manifest, write_manifest
 from exporter.log.stamp import without_stamp
 from exporter.log.state import FORMAT_VERSION, Author, Commit, State
-from exporter.model import Change, Counters, DataFile, QuarantineFile, Unproven
+from exporter.model import ALL_TABLES, Change, Counters, DataFile, QuarantineFile, Unproven
 from exporter.partitions import partition_of
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore
+from tests.toolkit.commit_logs import random_log
 
 DAY_0 = 1_770_681_600_000_000
 SCHEMAS = {
@@ -295,3 +298,32 @@ async def test_a_manifest_is_rendered_again_unless_it_is_as_this_software_wrote_
 
     monkeypatch.setattr("exporter.log.stamp.__version__", "0.0.0")
     assert await looks(written) == (True, True), "stamped by another version, which renders alike"
+
+
+@given(st.integers(0, 10**9), st.integers(1, 30), st.floats(0, 1), st.booleans())
+def test_parts_are_listed_again_as_if_for_the_first_time(
+    seed: int, count: int, share: float, is_taken_up: bool
+) -> None:
+    commits = random_log(seed, count)
+    cut = max(1, round(share * len(commits)))
+    head = Head().after(commits[:cut], [b""])
+    if is_taken_up:
+        head = decode_checkpoint(encode_checkpoint(head), cut) or head
+    told, state = head.state, fold(commits[cut:], head.state)
+    schemas = dict.fromkeys(ALL_TABLES, SCHEMAS["conversations"])
+    manifest = render_manifest(told, schemas=schemas)
+    assert msgspec.json.format(manifest, indent=2) == manifest.removesuffix(b"\n")
+    again = render_again(manifest, told, state, schemas=schemas)
+    whole_text = render_manifest(state, schemas=schemas)
+    assert again == (whole_text if told.has_recordings == state.has_recordings else None)
+    assert render_manifest(apply(state, commit_after(state)), schemas=schemas) == render_again(
+        whole_text, state, apply(state, commit_after(state)), schemas=schemas
+    )
+    listed = {file["path"] for table in json.loads(manifest)["tables"].values() for file in table["files"]}
+    assert listed == {path for path, file in told.files.items() if told.has_recordings or file.table != RECORDINGS}
+    spoiled = manifest.replace(b"sha256", b"sha257", 1)
+    assert spoiled == manifest or render_again(spoiled, told, state, schemas=schemas) is None
+
+
+def commit_after(state: State) -> Commit:
+    return commit(state.number + 1, kind="resume", export_id=state.export_id)

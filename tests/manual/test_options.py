@@ -55,7 +55,7 @@ def beside(command: str) -> set[frozenset[str]]:
             "expire",
             "policy",
         ),
-        *("schema", "convert", "sandbox"),
+        *("schema", "convert", "report", "sql", "sandbox"),
     ],
 )
 def test_options(command: str) -> None:

@@ -43,7 +43,7 @@ def test_the_names_of_the_library() -> None:
         for names, _ in PAGES["python"].table_headed("name")
         for name in in_code(names)
     }
-    returned = {"Summary", "Status", "Stream", "StreamReport", "ChangeFeed"}
+    returned = {"Summary", "Status", "Stream", "StreamReport", "ChangeFeed", "Report"}
     results = (
         "Sync",
         "Recordings",

@@ -47,7 +47,7 @@ async def put(store: Store, data: bytes) -> None:
 
 async def test_what_is_as_it_was_written(store: Store) -> None:
     await put(store, DATA)
-    assert await missized(store, [FILE]) == {}
+    assert await missized(store, {FILE.path: FILE.size_bytes}) == {}
     assert await read_as_written(store, FILE) == DATA
 
 
@@ -61,7 +61,9 @@ async def test_damage(data: bytes | None, kind: str, store: Store) -> None:
         await read_as_written(store, FILE)
     assert (raised.value.kind, raised.value.exit_status) == (kind, 6)
     assert str(raised.value).startswith(f"{store.location / FILE.path}: ")
-    assert [damage.kind for damage in (await missized(store, [FILE])).values()] == ([] if kind == "sha256" else [kind])
+    assert [damage.kind for damage in (await missized(store, {FILE.path: FILE.size_bytes})).values()] == (
+        [] if kind == "sha256" else [kind]
+    )
     with pytest.raises(DamagedPartError):
         async with opened(store, FILE) as path:
             raise UnreadableFileError(path, "a reader fails")

@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from exporter.contract import HOUR, SECOND
 from exporter.coverage import Coverage, Interval
+from exporter.layout import CONVERSATIONS
+from exporter.log.files import Files, TableParts
 from exporter.model import DataFile
 from exporter.schedule.rereads import seams, windows_around
 
@@ -42,8 +44,10 @@ def test_a_second_beside_a_seam_is_read_again_unless_times_are_as_precise_as_bef
     ):
         sides = [(T0, was), (T0 + HOUR, now)]
         files = [part(start, beyond) for start, beyond in sides if beyond is not None]
-        assert seams(known, fresh, files) == expected
-    assert seams(known, Coverage(), []) == seams(Coverage(), fresh, []) == Coverage()
+        conversations = TableParts(Files({str(number): file for number, file in enumerate(files)}), CONVERSATIONS)
+        assert seams(known, fresh, conversations.times_within) == expected
+        assert seams(known, Coverage(), conversations.times_within) == Coverage()
+        assert seams(Coverage(), fresh, conversations.times_within) == Coverage()
 
 
 def part(start: int, beyond: int) -> DataFile:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter.errors import AccessError
+from tests.simulation.run import Run
 from tests.simulation.world import World
 from tests.toolkit.sizes import size_of
 
@@ -56,6 +58,18 @@ def test_every_world_ends_exact(share: int) -> None:
 def test_a_world_of_several_lists_ends_exact(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.simulation.world.LISTS_LIKELIHOOD", 1.0)
     live(seed)
+
+
+def test_a_source_that_serves_nothing_is_refused_only_where_all_was_deleted(tmp_path: Path) -> None:
+    world = World(12, tmp_path)
+    world.live()
+    serves_nothing = AccessError("the API serves this token no conversation at all")
+    assert world.source.server.rows and not world.is_refusal(serves_nothing)
+    for identity in [str(row.fields["id"]) for row in world.source.server.rows]:
+        world.source.server.delete(identity)
+        world.source.stable.discard(identity)
+    assert world._has_ended(Run(world, "calm"), syncs=True)
+    assert world.ending == "refused"
 
 
 def test_a_world_is_the_same_twice() -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from exporter.contract import BEGINNING, DAY, HOUR, SECOND, Instant
-from exporter.errors import ContradictionError, ExporterError, UsageError
+from exporter.errors import AccessError, ContradictionError, ExporterError, UsageError
 from exporter.jobs.protect import ProtectResult
 from exporter.jobs.rekey import RekeyResult
 from exporter.jobs.summary import Summary
@@ -216,9 +216,14 @@ class World:
         return "refused" if ignores and self.quirks.drawn else self.quirks.worst
 
     def is_refusal(self, end: BaseException) -> bool:
-        """Returns whether a run ended by refusing a server that it may refuse, or an age that leaves nothing."""
+        """Returns whether a run ended by refusing a server that it may refuse, or an age that leaves nothing.
+
+        One that serves nothing, because all was deleted, looks as it does to the token of another organization.
+        """
         if isinstance(end, UsageError) and "all would go" in str(end):
             return True
+        if isinstance(end, AccessError) and "no conversation at all" in str(end):
+            return not self.source.server.rows
         is_clock = "clock" in self.quirks and isinstance(end, UsageError) and "clock" in str(end)
         return self._worst() == "refused" and (is_clock or isinstance(end, ContradictionError))
 

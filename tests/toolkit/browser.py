@@ -77,11 +77,13 @@ def stays_here(url: str) -> bool:
     return parts.scheme in _WITHIN or parts.hostname in _LOOPBACK
 
 
-def violations(page: "Page") -> list[str]:
-    """Returns what axe-core finds wrong with the page as it stands: what is serious or critical, a line each."""
+def violations(page: "Page", *rules: str) -> list[str]:
+    """Returns what axe-core finds wrong with the page as it stands, by all of its rules or by those that are named:
+    what is serious or critical, a line each."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page).response["violations"]
+    options = {"resultTypes": ["violations"], **({"runOnly": [*rules]} if rules else {})}
+    found = Axe().run(page, options=options).response["violations"]
     return [
         f"{rule['id']} ({rule['impact']}): {rule['help']}: {node['html'][:200]}"
         for rule in found

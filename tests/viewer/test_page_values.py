@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.toolkit.browser import chromium, watched_page
@@ -42,6 +42,9 @@ def test_what_is_forbidden_is_found() -> None:
     assert FORBIDDEN.findall('x.innerHTML = y; fetch("https://example.com")') == ["innerHTML", "https://"]
 
 
+#: An example goes to the browser and back, which takes long on a busy machine.
+unhurried = settings(deadline=None)
+
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
 NUMBERS = st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
@@ -51,6 +54,7 @@ VALUES = st.recursive(
 )
 
 
+@unhurried
 @given(values=st.lists(st.lists(VALUES) | st.dictionaries(TEXTS, VALUES), min_size=1), escaped=st.booleans())
 def test_json_is_indented_as_python_does_it_and_no_digit_changes(
     page: "Page", values: list[object], escaped: bool
@@ -79,6 +83,7 @@ def test_numbers_beyond_those_of_javascript_keep_their_digits(page: "Page") -> N
 STARTS = st.lists(st.none() | st.integers(-5, 30), max_size=12)
 
 
+@unhurried
 @given(starts=STARTS, moments=st.lists(st.integers(-6, 40), min_size=1, max_size=8))
 def test_the_current_item_is_the_last_that_has_begun(
     page: "Page", starts: list[int | None], moments: list[int]
@@ -98,6 +103,7 @@ FILTERS = ("text", "since", "until", "agent_id", "channel", "status", "user")
 FILTER_TEXTS = TEXTS.filter(lambda text: text.strip() == text != "" and "\0" not in text and "\ufeff" not in text)
 
 
+@unhurried
 @given(
     filters=st.dictionaries(st.sampled_from(FILTERS), FILTER_TEXTS),
     identity=st.none() | FILTER_TEXTS,
@@ -112,6 +118,7 @@ def test_an_address_says_what_is_looked_at(
     assert call(page, "route", "readRoute", [[fragment]]) == [route]
 
 
+@unhurried
 @given(
     st.lists(
         st.tuples(st.integers(0, 4 * 10**9), st.sampled_from(("UTC", "Europe/Berlin", "Asia/Kolkata"))), min_size=1
@@ -133,6 +140,7 @@ def test_times_are_written_in_the_zone_of_the_export(page: "Page", moments: list
         ("clock", [3723.4], "1:02:03"),
         ("clock", [-1.5], "−0:01"),
         ("span", [0.123456], "0.12 s"),
+        ("span", [0.0042], "4 ms"),
         ("span", [59.7], "1 min"),
         ("span", [3605], "1 h 5 s"),
         ("span", [0], "0 s"),

@@ -40,13 +40,21 @@ _AnyWalk: TypeAlias = Walk[RowT] | DoubleWalk[RowT]
 
 
 def walk_of_lists(
-    window: Interval, lists: Mapping[Values, Traits], page_size: int, hidden_status: str | None
+    window: Interval,
+    lists: Mapping[Values, Traits],
+    page_size: int,
+    hidden_status: str | None,
+    *,
+    prefers_hidden: bool = False,
 ) -> "_AnyWalk[RowT] | JoinedWalk[RowT]":
-    """Returns a walk of all `lists`, as `JoinedWalk` takes them; of only one, the walk is its own."""
+    """Returns a walk of all `lists`, as `JoinedWalk` takes them; of only one, the walk is its own.
+
+    If it `prefers_hidden`, only the conversations of `hidden_status` need be read.
+    """
     if len(lists) > 1:
         return JoinedWalk(window, lists, page_size, hidden_status)
     [traits] = lists.values()
-    return new_walk(window, traits, page_size, hidden_status)
+    return new_walk(window, traits, page_size, hidden_status, is_alone=prefers_hidden)
 
 
 class JoinedWalk(WindowProgress, Generic[RowT]):

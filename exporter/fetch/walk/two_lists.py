@@ -18,13 +18,13 @@ from exporter.model import Page, PageRequest, RowT
 
 
 def new_walk(
-    window: Interval, traits: Traits, page_size: int, hidden_status: str | None
+    window: Interval, traits: Traits, page_size: int, hidden_status: str | None, *, is_alone: bool = False
 ) -> "Walk[RowT] | DoubleWalk[RowT]":
-    """Returns a walk of the list, and of that of `hidden_status` if there is one."""
+    """Returns a walk of the list, and of that of `hidden_status` if there is one, or of that one `is_alone`."""
     if hidden_status is None:
         return Walk(window, traits, page_size)
     traits.is_filtered = traits.filter_order.leaves_out_others = True
-    return DoubleWalk(window, traits, page_size, hidden_status)
+    return (Walk if is_alone else DoubleWalk)(window, traits, page_size, hidden_status)
 
 
 class DoubleWalk(WindowProgress, Generic[RowT]):

@@ -4,7 +4,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from io import BufferedReader
@@ -98,6 +98,9 @@ class LocalStore:
 
     async def move(self, path: str, to: str) -> None:
         await to_thread.run_sync(self._move, self.locate(path), self.locate(to))
+
+    async def list_all(self, prefixes: Collection[str]) -> list[str]:
+        return [path for prefix in prefixes for path in await self.list(prefix)]
 
     async def list(self, prefix: str, after: str = "") -> list[str]:
         return await to_thread.run_sync(_list, self.root, self.locate(prefix), after)
@@ -283,13 +286,19 @@ def _read_all(files: Collection[Path]) -> list[bytes | None]:
 
 
 def _list(root: Path, directory: Path, after: str) -> list[str]:
-    def fail(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise error
-
     with reporting(directory):
-        found: list[str] = []
-        for parent, _, names in os.walk(directory, onerror=fail):
-            prefix = Path(parent).relative_to(root).as_posix()
-            found += (path for name in names if (path := f"{prefix}/{name}") > after)
-        return sorted(found)
+        paths = _paths_below(str(directory), directory.relative_to(root).as_posix())
+        return sorted(path for path in paths if path > after)
+
+
+def _paths_below(directory: str, prefix: str) -> Iterator[str]:
+    """Yields the paths of all files in a directory and below, with this prefix; a link to a directory leads nowhere."""
+    try:
+        entries = list(os.scandir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if not entry.is_dir():
+            yield f"{prefix}/{entry.name}"
+        elif not entry.is_symlink():
+            yield from _paths_below(entry.path, f"{prefix}/{entry.name}")

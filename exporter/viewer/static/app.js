@@ -4,7 +4,7 @@
 
 import { ask, askAbout, Problem } from "./api.js";
 import { makeHead, transcriptProtection } from "./conversation.js";
-import { make, prose, the } from "./dom.js";
+import { isolated, make, prose, the } from "./dom.js";
 import { counted, moment } from "./format.js";
 import { listen } from "./keys.js";
 import { Player } from "./player.js";
@@ -13,6 +13,8 @@ import { Search } from "./search.js";
 import { Transcript } from "./transcript.js";
 
 const CHANGED = 409;
+/** An item is part of the address once the focus has rested on it for so long. */
+const REST_MILLISECONDS = 250;
 
 /**
  * Shows what went wrong, and what can be done.
@@ -44,6 +46,8 @@ class App {
     /** @type {string | null} */
     this.id = null;
     this.listScroll = 0;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.remembered = undefined;
     history.scrollRestoration = "manual";
     window.addEventListener("popstate", () => this.show());
     document.addEventListener("click", (event) => this.click(event));
@@ -83,6 +87,7 @@ class App {
   }
 
   show() {
+    clearTimeout(this.remembered);
     const { filters, id, item } = readRoute(location.hash);
     if (id === null) this.showList(filters);
     else if (id !== this.id) this.showConversation(id, item, filters);
@@ -132,7 +137,7 @@ class App {
       const answer = await ask("conversation", { id }, signal);
       if (signal.aborted) return;
       this.showHead(answer);
-      await this.transcript.open(id, item ?? 0);
+      await this.transcript.open(id, item ?? 0, this.player.isOpen);
       if (item !== null && !signal.aborted) await this.transcript.reveal(item);
     } catch (error) {
       if (signal.aborted) return;
@@ -143,10 +148,10 @@ class App {
   /** @param {any} answer */
   showHead(answer) {
     const { row, recording } = answer;
-    const agent = row.agent?.name || row.agent_id;
-    const title = [agent, moment(row.created_at, this.about.timezone || "UTC")].filter(Boolean).join(", ");
-    the("conversation-title").textContent = title;
-    document.title = `${title} – exporter view`;
+    const agent = row.agent?.name || row.agent_id || "Conversation";
+    const time = moment(row.created_at, this.about.timezone || "UTC");
+    the("conversation-title").replaceChildren(isolated(agent), ` ${time}`);
+    document.title = `${agent} ${time} – exporter view`;
     the("head").replaceChildren(...makeHead(answer, this.about));
     const done = transcriptProtection(this.about);
     if (done) the("head").append(make("p", { class: "note" }, done));
@@ -201,8 +206,12 @@ class App {
   remember(event) {
     const turn = /** @type {HTMLElement} */ (event.target).closest("li.turn");
     if (!(turn instanceof HTMLElement) || this.id === null) return;
-    const route = readRoute(location.hash);
-    history.replaceState(history.state, "", writeRoute({ ...route, item: Number(turn.dataset.index) }));
+    clearTimeout(this.remembered);
+    const item = Number(turn.dataset.index);
+    // Browsers refuse to write the address as often as a key that is held down repeats.
+    this.remembered = setTimeout(() => {
+      history.replaceState(history.state, "", writeRoute({ ...readRoute(location.hash), item }));
+    }, REST_MILLISECONDS);
   }
 }
 
@@ -226,6 +235,7 @@ async function start() {
     tell(about);
     new App(about).show();
   } catch (error) {
+    the("results").removeAttribute("aria-busy");
     showProblem(the("search-problem"), error, start);
   }
 }

@@ -73,7 +73,7 @@ function rank(name) {
  * @param {any} about
  */
 function textOf(name, value, about) {
-  if (name === "agent" && typeof value === "object") return [value.name, value.id].filter(Boolean).join(", ");
+  if (name === "agent" && typeof value === "object") return value.name || value.id || "";
   if (name.endsWith("_at") && typeof value === "string") return moment(value, about.timezone || "UTC");
   if (SECONDS.includes(name) && typeof value === "number") return span(value) || "0 s";
   return typeof value === "string" ? value : shown(value);

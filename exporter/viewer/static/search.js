@@ -188,7 +188,7 @@ export class Search {
         cell("count", "User turns", typeof row.turns === "number" ? counted(row.turns, "turn") : null),
         cell("user", "User", row.user),
         make("span", { class: "audio" }, row.has_recording ? "♪" : "", row.has_recording && unseen("with a recording")),
-        row.snippet && make("span", { class: "snippet", dir: "auto" }, row.snippet),
+        row.snippet && make("span", { class: "snippet", dir: "auto" }, ...marked(row.snippet, this.filters?.text ?? "")),
       ),
     );
   }
@@ -211,6 +211,19 @@ export class Search {
  */
 const cell = (kind, label, text) =>
   make("span", { class: kind }, text ? unseen(`${label}: `) : "", text ? isolated(text) : "", text ? unseen(",") : "");
+
+/**
+ * Returns a text in which what was looked for stands out.
+ *
+ * @param {string} text
+ * @param {string} wanted
+ */
+function marked(text, wanted) {
+  const at = text.toLowerCase().indexOf(wanted.toLowerCase());
+  if (at < 0 || !wanted) return [text];
+  const end = at + wanted.length;
+  return [text.slice(0, at), make("mark", {}, text.slice(at, end)), text.slice(end)];
+}
 
 /** @param {any} choice a text, or one with its count */
 const valueOf = (choice) => (typeof choice === "string" ? choice : (choice.value ?? choice.id ?? choice.name ?? ""));

@@ -26,6 +26,7 @@ export class Transcript {
     this.starts = [];
     this.total = 0;
     this.id = "";
+    this.canPlay = false;
     /** @type {AbortController | null} */
     this.work = null;
     /** @type {Promise<void> | null} */
@@ -51,10 +52,12 @@ export class Transcript {
    *
    * @param {string} id
    * @param {number} item
+   * @param {boolean} canPlay whether there is a recording
    */
-  async open(id, item) {
+  async open(id, item, canPlay) {
     this.close();
     this.id = id;
+    this.canPlay = canPlay;
     the("transcript-state").textContent = "The transcript is being read …";
     await this.load({ from: pageOf(item) });
   }
@@ -168,7 +171,7 @@ export class Transcript {
         const answer = await ask("turns", { id: this.id, ...where, limit: PAGE_ITEMS }, signal);
         if (signal?.aborted) return;
         this.total = answer.total;
-        const elements = answer.turns.map((/** @type {any} */ turn) => makeTurn(turn, answer.total));
+        const elements = answer.turns.map((/** @type {any} */ turn) => makeTurn(turn, answer.total, this.canPlay));
         show({ from: answer.from, turns: answer.turns, elements });
         the("clock-note").textContent = answer.clock?.note ?? "";
         this.tell(answer.note);

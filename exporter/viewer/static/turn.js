@@ -27,7 +27,6 @@ import { shown } from "./json_text.js";
  * @property {ToolCall[]} tool_calls
  * @property {boolean | null} interrupted
  * @property {number | null} confidence
- * @property {boolean} [is_start_estimated]
  * @property {string | null} [at] when it began
  * @property {unknown} raw
  * @property {boolean} [shortened] whether its texts are only the beginning
@@ -50,9 +49,10 @@ const SPEAKERS = /** @type {Record<string, string>} */ ({
 /**
  * @param {Turn} turn
  * @param {number} total
+ * @param {boolean} canPlay whether there is a recording to play from this item on
  * @returns {HTMLElement}
  */
-export function makeTurn(turn, total) {
+export function makeTurn(turn, total, canPlay) {
   const calls = turn.tool_calls ?? [];
   return make(
     "li",
@@ -64,7 +64,7 @@ export function makeTurn(turn, total) {
       "aria-setsize": total,
       "aria-posinset": turn.index + 1,
     },
-    make("div", { class: "said-by" }, time(turn), make("strong", {}, isolated(speaker(turn))), ...marks(turn)),
+    make("div", { class: "said-by" }, time(turn, canPlay), make("strong", {}, isolated(speaker(turn))), ...marks(turn)),
     turn.text ? block("p", turn.text) : !calls.length && wordless(turn),
     ...calls.map(toolCall),
     turn.shortened && make("p", { class: "muted" }, "Only the beginning is shown: `exporter sql` has the whole."),
@@ -96,12 +96,16 @@ function speaker(turn) {
   return words(turn.type ?? "item");
 }
 
-/** @param {Turn} turn */
-function time(turn) {
+/**
+ * @param {Turn} turn
+ * @param {boolean} canPlay
+ */
+function time(turn, canPlay) {
   if (turn.start_seconds === null || turn.start_seconds === undefined) {
     return make("span", { class: "time muted" }, unseen("no time"), make("span", { "aria-hidden": "true" }, "–"));
   }
-  const text = (turn.is_start_estimated ? "≈ " : "") + clock(turn.start_seconds);
+  const text = clock(turn.start_seconds);
+  if (!canPlay) return make("span", { class: "time muted", title: turn.at }, text);
   return make("button", { type: "button", class: "time", title: turn.at, "data-seek": true }, unseen("Play from "), text);
 }
 

@@ -1,0 +1,76 @@
+"""Keeps the conversations that were read last, because a reader scrolls and a listener seeks."""
+
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from anyio import to_thread
+
+from exporter.contract import RECORDING_FIELD, SECOND
+from exporter.layout import CONVERSATIONS
+from exporter.viewer.clock import Clock, clock_of
+from exporter.viewer.conditions import within
+from exporter.viewer.export import Export
+from exporter.viewer.recording import find_recording
+from exporter.viewer.transcript import Source, read_transcript
+from exporter.viewer.turns import Items
+
+#: This many bytes of them are kept, or a single larger one.
+_KEPT_BYTES: Final = 64 * 1024 * 1024
+#: And no more of them.
+_KEPT: Final = 50
+
+
+class Reading(NamedTuple):
+    """Holds what was read of a conversation: its items, where from, and when its recording began."""
+
+    items: Items
+    source: Source
+    clock: Clock
+
+
+class Readings:
+    """Reads conversations, and keeps those that were read last."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[int, str], Reading] = OrderedDict()
+
+    async def read(self, export: Export, identity: str) -> Reading | None:
+        """Returns what is said in a conversation; None if the export has no transcripts at all. Raises as
+        `Export.created_at`."""
+        key = export.generation, identity
+        found = self._kept.pop(key, None) or await _read(export, identity)
+        if found is None:
+            return None
+        self._kept[key] = found
+        while len(self._kept) > 1 and (
+            len(self._kept) > _KEPT or sum(each.items.size_bytes for each in self._kept.values()) > _KEPT_BYTES
+        ):
+            self._kept.popitem(last=False)
+        return found
+
+
+async def _read(export: Export, identity: str) -> Reading | None:
+    created_at = await export.created_at(identity)
+    transcript = await read_transcript(export, identity)
+    if transcript is None:
+        return None
+    seconds = created_at / SECOND
+    items = await to_thread.run_sync(Items, transcript.items, seconds)
+    recording = await find_recording(export, identity)
+    duration = None if recording is None else recording.duration
+    clock = clock_of(seconds, await _details(export, identity), duration, items.first, items.last)
+    return Reading(items, transcript.source, clock)
+
+
+async def _details(export: Export, identity: str) -> str | None:
+    if RECORDING_FIELD not in export.columns(CONVERSATIONS):
+        return None
+    created_at = await export.created_at(identity)
+    where = within(export.query.schemas[CONVERSATIONS], "created_at", export.timeline.window_of(created_at, created_at))
+    where.add("id = ?", identity)
+    found = await export.ask(
+        f"SELECT {RECORDING_FIELD} AS details FROM {CONVERSATIONS} WHERE {where}",  # noqa: S608 - values are parameters
+        where.values,
+    )
+    details: str | None = found[0]["details"] if found else None
+    return details
