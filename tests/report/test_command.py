@@ -2,6 +2,8 @@
 
 import json
 import sys
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import pytest
 import exporter
 from exporter.cli import main
 from exporter.contract import DAY, format_instant
-from exporter.errors import UsageError
+from exporter.errors import InterruptedExportError, UsageError
+from exporter.report import figures
 from exporter.report.figures import BY_COLUMNS
 from exporter.report.model import Absent, Report
 from exporter.report.page import FIRST
+from exporter.report.scope import Scope
 from exporter.report.svg import check_installed
 from exporter.sandbox import make_conversations
 from tests.jobs.made import SINCE, UNTIL, make_export, make_exports
@@ -155,3 +159,27 @@ def test_one_conversation_is_drawn(tmp_path: Path) -> None:
     assert report.conversations == 1
     assert "Complete: the only conversation" in page
     assert "NaN" not in page
+
+
+def test_a_report_that_is_given_up_ends_its_query(exports: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    began, ended = threading.Event(), list[str]()
+
+    def count(scope: Scope, *_: object) -> None:
+        began.set()
+        try:
+            # DuckDB would take minutes for this.
+            scope.query.fetch("SELECT sum(a.range) FROM range(1000000) a, range(1000000) b WHERE a.range > b.range")
+        except InterruptedExportError as error:
+            ended.append(str(error))
+            raise
+
+    monkeypatch.setattr(figures, "_make", count)
+
+    async def give_up() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(exporter.make_report, exports["complete"]))
+            await anyio.to_thread.run_sync(began.wait)
+            group.cancel_scope.cancel()
+
+    anyio.run(give_up)
+    assert ended == ["stopped: the query was interrupted"]
