@@ -53,9 +53,13 @@ def yesterday(report: Report) -> tuple[str, Answer]:
     found = next((each for each in report.days if each.day == before), None)
     if found is None:
         return before, Answer("plain", "Not in this export", ("It lies before the range that the export covers.",))
+    if found.state == "hole" and not found.covered_share:
+        return before, Answer("bad", "Not read yet", ("Nothing of this day has been read.",))
     tone, missing = _missing(found)
+    held = texts.counted(found.conversations, "conversation")
+    least = "At least " if found.state in ("hole", "doubtful") else ""
     why = f"It is the day before the report ends ({texts.instant(report.until)})."
-    return before, Answer(tone, texts.counted(found.conversations, "conversation"), (missing, why))
+    return before, Answer(tone, f"{least}{held}", (missing, why))
 
 
 def slowest_version(report: Report) -> tuple[Group | None, Answer]:

@@ -103,8 +103,9 @@ class TestYesterday:
             (
                 {"state": "hole", "covered_share": 0.25},
                 "bad",
-                "only 25 % of the day has been read",
+                "At least 1,436 conversations Some may be missing: only 25 % of the day",
             ),
+            ({"state": "hole", "covered_share": 0.0}, "bad", "Not read yet Nothing of this day has been read."),
             ({"state": "doubtful"}, "doubt", "the day is in doubt"),
             ({"state": "expired"}, "plain", "deleted, because of its age"),
             (

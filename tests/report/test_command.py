@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import boto3
 import msgspec
 import pytest
 
@@ -23,6 +24,7 @@ from exporter.report.scope import Scope
 from exporter.report.svg import check_installed
 from exporter.sandbox import make_conversations
 from tests.jobs.made import SINCE, UNTIL, make_export, make_exports
+from tests.toolkit.clouds import S3
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +185,23 @@ def test_a_report_that_is_given_up_ends_its_query(exports: dict[str, Path], monk
 
     anyio.run(give_up)
     assert ended == ["stopped: the query was interrupted"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_export_in_an_object_store(
+    exports: dict[str, Path], s3: S3, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    s3.make_bucket("reported")
+    bucket = boto3.resource("s3", endpoint_url=s3.environment["AWS_ENDPOINT_URL_S3"]).Bucket("reported")
+    for file in exports["complete"].rglob("*"):
+        if file.is_file():
+            bucket.upload_file(str(file), f"calls/{file.relative_to(exports['complete'])}")
+    assert main(["report", "s3://reported/calls", "--json"]) == 0
+    far = json.loads(capsys.readouterr().out)
+    near = json.loads(msgspec.json.encode(exporter.blocking.make_report(exports["complete"])))
+    assert far.pop("output") == "report.html"
+    assert far.pop("destination") == "s3://reported/calls"
+    assert near.pop("destination") == "complete"
+    assert far == near
