@@ -20,6 +20,8 @@ MARKUP = '<script>alert(1)</script> & "quoted" \\ / 100% _any_ it\'s'
 ROWS: list[Row] = [
     *many(30),
     *(conversation(f"tie{n}", SINCE + DAY, "At the same time.") for n in range(7)),
+    # A window may end between any two of these.
+    *(conversation(f"close{n}", SINCE + DAY + n, "A microsecond later.") for n in range(1, 7)),
     conversation("odd", SINCE + HOUR, MARKUP, "ŞIRKET STRASSE Привет", channel="email", status="failed"),
     conversation("other", SINCE + 2 * HOUR, "nothing", agent_id="agt_b", agent={"id": "agt_b", "name": "Bob"}),
     conversation("a/b", SINCE + 3 * HOUR, "slash"),
