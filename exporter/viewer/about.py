@@ -16,6 +16,7 @@ from exporter.viewer.transcript import source_of
 _COUNTED_ROWS: Final = 1_000_000
 _MOST_CHOICES: Final = 200
 _SECONDS: Final = 15.0
+_CHOICES: Final = {"agents": "agent_id", "versions": "agent_version_id", "channels": "channel", "statuses": "status"}
 
 
 async def answer_about(export: Export, name: str | None) -> dict[str, Any]:
@@ -48,7 +49,7 @@ async def answer_about(export: Export, name: str | None) -> dict[str, Any]:
 
 
 async def answer_facets(export: Export, generation: int | None) -> dict[str, Any]:
-    """Returns the agents, channels and statuses to choose from, those of most conversations first. Raises as
+    """Returns the agents, versions, channels and statuses to choose from, those of most conversations first. Raises as
     `Export.ask`."""
     export.check(generation)
     columns = export.columns(CONVERSATIONS)
@@ -56,7 +57,7 @@ async def answer_facets(export: Export, generation: int | None) -> dict[str, Any
     is_all = window is None or export.timeline.latest(BEGINNING, window.start, 1) is None
     found: dict[str, list[dict[str, Any]]] = {}
     note = None if is_all else f"Counted among the newest {_COUNTED_ROWS:,} conversations, roughly"
-    for name, column in (("agents", "agent_id"), ("channels", "channel"), ("statuses", "status")):
+    for name, column in _CHOICES.items():
         if window is None or column not in columns:
             found[name] = []
             continue
