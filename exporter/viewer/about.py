@@ -64,7 +64,7 @@ async def answer_facets(export: Export, generation: int | None) -> dict[str, Any
         where = within(export.query.schemas[CONVERSATIONS], "created_at", window)
         called = "max(agent.name)" if name == "agents" and "agent" in columns else "NULL"
         try:
-            found[name] = await export.ask(
+            found[name] = await export.search(
                 f"SELECT {column} AS value, {called} AS name, count(*) AS count FROM {CONVERSATIONS} "  # noqa: S608
                 f"WHERE {where} AND {column} IS NOT NULL GROUP BY ALL ORDER BY count DESC, value LIMIT {_MOST_CHOICES}",
                 where.values,

@@ -13,7 +13,8 @@ from exporter.viewer.timeline import Window
 #: What is searched of a turn.
 SPOKEN: Final = ("text", "arguments", "output")
 #: Characters that JSON writes in one way alone, or that a server has no reason to write in another.
-_PLAIN: Final = frozenset(map(chr, range(0x20, 0x7F))) - frozenset('"\\/')
+_ESCAPED: Final = frozenset('"\\/')
+_PLAIN: Final = frozenset(map(chr, range(0x20, 0x7F))) - _ESCAPED - frozenset("<>&'")
 
 
 class Where(NamedTuple):
@@ -96,4 +97,6 @@ def may_be_said(text: str, column: str) -> Where:
     longest = max(runs, key=len)
     if longest.strip():
         return Where([f"contains(lower({column}), lower(?))"], [longest])
-    return Where([f"(contains(lower({column}), lower(?)) OR contains({column}, ?))"], [text, "\\"])
+    # Any character may be written as its number; these are never written as they are.
+    escape = "\\" if any(letter in _ESCAPED or letter < " " for letter in text) else "\\u"
+    return Where([f"(contains(lower({column}), lower(?)) OR contains({column}, ?))"], [text, escape])

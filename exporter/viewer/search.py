@@ -21,8 +21,8 @@ _MOST_ROWS: Final = 1_000_000
 _GROWTH: Final = 4
 #: Some windows take this many times as long as others of their size.
 _SHARE: Final = 2
-#: This many transcripts are read as JSON at a time.
-_READ_AT_ONCE: Final = 64
+#: Of this many transcripts that may have a text, the JSON is read before more are looked for.
+_READ_AT_ONCE: Final = 256
 #: What a row shows, by its name: the column that it is made of, and the expression.
 _SHOWN: Final = {
     "agent_id": ("agent_id", "agent_id"),
@@ -129,7 +129,7 @@ class _Search:
         """Searches the latest part of a window that has this many rows, or all of it, and moves the position on."""
         where = self._where(window)
         limit = max(most, _READ_AT_ONCE) if self.reads else most
-        found = await self._export.ask(
+        found = await self._export.search(
             f"SELECT {self._columns} FROM {CONVERSATIONS} WHERE {where} "  # noqa: S608 - values are parameters
             f"ORDER BY {CONVERSATIONS}.created_at DESC, {CONVERSATIONS}.id DESC LIMIT {limit}",
             where.values,

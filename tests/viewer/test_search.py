@@ -204,7 +204,7 @@ async def test_a_first_window_that_takes_too_long_is_refused_with_advice(
         raise SlowQuestionError("this took longer than 30 s, and was interrupted")
 
     async with viewing(root) as viewer:
-        monkeypatch.setattr(Export, "ask", slow)
+        monkeypatch.setattr(Export, "search", slow)
         answer = await viewer.get("conversations")
         assert (answer.status, answer.json["error"]) == (
             503,
