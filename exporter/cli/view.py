@@ -42,7 +42,7 @@ def view(
     from exporter.run.encryption import reader_keys
     from exporter.viewer.serve import serve
 
-    found = reader_keys(keys.data_key_file, os.environ)
+    found = reader_keys(keys.data_key_file, os.environ, "--data-key-file")
 
     def begin(address: str, once: str, export: "Export") -> None:
         typer.echo(address)

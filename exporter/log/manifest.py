@@ -146,7 +146,8 @@ async def write_manifest(
         again = None if found is None or told is None else render_again(found, told, state, schemas=schemas)
         await store.replace(MANIFEST, again or render_manifest(state, schemas=schemas))
     await store.delete(*removed)
-    if complete and not leaves_parts:
+    # To create what is there costs an object store two requests.
+    if complete and not leaves_parts and await store.read(SUCCESS) is None:
         await store.create(SUCCESS, b"")
 
 

@@ -13,7 +13,7 @@ _MANY_DAYS: Final = 250
 #: From this many days on, ticks name years.
 _MOST_DAYS: Final = 4000
 DAY_SECONDS: Final = 86400
-#: Up to this many days, ticks name hours.
+#: Up to this many days, ticks also name hours.
 _FEW_DAYS: Final = 2
 
 
@@ -62,7 +62,7 @@ def axis_of_time(field: str, start: float, end: float, ticks: list[float] | None
     if ticks is not None:
         axis["values"] = ticks
     elif days < _FEW_DAYS:
-        axis |= {"format": "%H:%M", "tickCount": 4}
+        axis |= {"format": "%-d %b, %H:%M", "tickCount": 3}
     else:
         axis["tickCount"] = {"interval": "day", "step": max(1, round(days / (MOST_TICKS - 1)))}
     scale = {"type": "utc", "domain": [start, end], "nice": False}

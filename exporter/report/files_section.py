@@ -135,6 +135,8 @@ def _growth(files: Files) -> tuple[Markup, ...]:
         for each in points
     ]
     table = Table("What the export had after its runs", columns, rows)
+    if len(points) == 1:
+        return (element("figure", element("figcaption", element("h3", title), element("p", finding))),)
     instants = [each.at for each in points]
     return tuple(
         draw_figure(Figure(f"Growth: {what}", finding, charts.growth(instants, values, form), table, f"{unit}."))
