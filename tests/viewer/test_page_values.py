@@ -99,7 +99,7 @@ def test_the_current_item_is_the_last_that_has_begun(
     assert call(page, "timeline", "currentAt", [[found, moment] for moment in moments]) == expected
 
 
-FILTERS = ("text", "since", "until", "agent_id", "channel", "status", "user")
+FILTERS = ("text", "since", "until", "agent_id", "agent_version_id", "latency_above", "recording")
 FILTER_TEXTS = TEXTS.filter(lambda text: text.strip() == text != "" and "\0" not in text and "\ufeff" not in text)
 
 
