@@ -141,6 +141,7 @@ def test_times_are_written_in_the_zone_of_the_export(page: "Page", moments: list
         ("clock", [-1.5], "−0:01"),
         ("span", [0.123456], "0.12 s"),
         ("span", [0.0042], "4 ms"),
+        ("span", [0.0004], "under 1 ms"),
         ("span", [59.7], "1 min"),
         ("span", [3605], "1 h 5 s"),
         ("span", [0], "0 s"),
