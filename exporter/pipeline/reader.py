@@ -281,11 +281,11 @@ class Reader:
             self.told.append(told)
         return (self.now or settle(told, (), None)).read_since(told, date)
 
-    async def _decoded(self, body: bytes, at: Instant | None = None) -> DecodedPage:
+    async def _decoded(self, body: bytes | memoryview, at: Instant | None = None) -> DecodedPage:
         decode = self._decoder.decode if at is None else partial(self._decoder.decode, at=at)
         return await to_thread.run_sync(decode, body, limiter=self._decoding)
 
-    async def _placed(self, request: PageRequest, body: bytes, unplaced: UnplacedError) -> DecodedPage:
+    async def _placed(self, request: PageRequest, body: bytes | memoryview, unplaced: UnplacedError) -> DecodedPage:
         async def ask(following: PageRequest, most_bytes: int) -> DecodedPage:
             fits = most_bytes.__ge__
             _, answer = await self._attempt(lambda: self._source.get_page(following, fits))
