@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 def view(
     destination: Existing,
     keys: KeyOptions,
-    port: Annotated[
-        int, flag("Listen on this port of loopback. Default: any that is free.", "N", Group.SERVER, max=65_535, min=0)
-    ] = 0,
+    port: Annotated[int, flag("Listen on this port of loopback; 0 for any.", "N", Group.SERVER, max=65_535, min=0)] = 0,
     no_browser: Annotated[
         bool, switch("--no-browser", "Print the address, and open no browser.", Group.SERVER)
     ] = False,
