@@ -225,7 +225,6 @@ def _colors() -> Spec:
 
 def _chart(rows: list[dict[str, Any]], *layers: Spec, left: int = _LEFT) -> Spec:
     return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "width": WIDTH - left - _RIGHT,
         "height": HEIGHT - _TOP - _BOTTOM,
         "padding": {"left": left, "right": _RIGHT, "top": _TOP, "bottom": _BOTTOM},
