@@ -122,8 +122,7 @@ def lines_of(query: "Query", sql: str, width: int | None) -> list[str]:
     said = [f"{_MOST_ROWS} of {count_of(rows, 'row')}" if is_cut else count_of(rows, "row")]
     if left_out:
         said.append(f"{len(schema) - left_out} of {count_of(len(schema), 'column')}")
-    hint = ": name columns, or give --format csv" if left_out else ": --format csv gives all" if is_cut else ""
-    return [*lines, f"({', '.join(said)}{hint})"]
+    return [*lines, f"({', '.join(said)})"]
 
 
 def interruptible(query: "Query", work: Callable[[], T]) -> Callable[[], Awaitable[T]]:
@@ -154,6 +153,8 @@ def _draw(query: "Query", sql: str, path: Path | None) -> None:
     width = columns_of(sys.stdout) if path is None and is_terminal(sys.stdout) else None
     work = interruptible(query, partial(lines_of, query, sql, width))
     lines = run_until_signal(work, f"{_STOPPED}nothing was written")
+    if " of " in lines[-1]:
+        lines.append("--format csv gives all")
     if path is None:
         # `report` would wrap lines, and these fit.
         typer.echo(in_encoding("\n".join(lines), sys.stdout))

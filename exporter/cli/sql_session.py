@@ -6,7 +6,7 @@ It keeps no history on the disk, because queries may name people.
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +21,7 @@ from exporter.words import did_you_mean
 if TYPE_CHECKING:
     from exporter.query.connection import Query
 
+_LOOK_EVERY_SECONDS: Final = 0.1
 _PROMPT, _GOES_ON = "sql> ", "...> "
 _HELP: Final = """\
 A query ends with a semicolon, and may have several lines. Ctrl-C stops one, Ctrl-D leaves.
@@ -29,6 +30,7 @@ A query ends with a semicolon, and may have several lines. Ctrl-C stops one, Ctr
   .reload          ask what the export holds now
   .help, .quit
 What can be asked: exporter help sql"""
+_COMMANDS: Final = (".help", ".tables", ".schema", ".reload", ".quit")
 _WORDS: Final = (
     "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "JOIN", "USING", "count(*)", "DESCRIBE",
     "SUMMARIZE", "DISTINCT", "WITH",
@@ -46,9 +48,9 @@ class Session:
         """Asks until `.quit` or Ctrl-D."""
         generation = self._query.manifest.generation
         say(f"generation {generation}: {', '.join(self._query.tables)}. .help helps, .quit leaves", is_dated=False)
-        with _completing(self._candidates):
+        with _completing(self._candidates), _on_ctrl_c(lambda *_: None):
             while (text := _next_text()) is not None:
-                if text in (".quit", ".exit", ".q"):
+                if text == ".quit":
                     return
                 if text:
                     self._answer(text)
@@ -65,8 +67,14 @@ class Session:
     def _asked(self, text: str) -> list[str]:
         work = partial(lines_of, self._query, text, columns_of(sys.stdout))
         # In another thread: a signal is heeded only between two steps of the main one.
-        with ThreadPoolExecutor(1) as pool, _interrupting(self._query):
-            return pool.submit(work).result()
+        presses: list[int] = []
+        with ThreadPoolExecutor(1) as pool, _on_ctrl_c(lambda number, _: presses.append(number)):
+            answer = pool.submit(work)
+            while not wait([answer], timeout=_LOOK_EVERY_SECONDS).done:
+                if presses:
+                    # Again and again, because the query may not have begun yet.
+                    self._query.interrupt()
+            return answer.result()
 
     def _command(self, text: str) -> list[str]:
         name, *words = text.split()
@@ -88,7 +96,7 @@ class Session:
                 self._query.close()
                 self._query = opened
                 return [f"generation {opened.manifest.generation}"]
-        near = did_you_mean(name, (".help", ".tables", ".schema", ".reload", ".quit")) or " .help lists those there are"
+        near = did_you_mean(name, _COMMANDS) or " .help lists those there are"
         raise UsageError(f"no command {name}.{near}")
 
     def _described(self, table: str) -> list[str]:
@@ -97,7 +105,7 @@ class Session:
 
     def _candidates(self, begun: str) -> list[str]:
         names = [*self._query.schemas, *(name for schema in self._query.schemas.values() for name in schema.names)]
-        known = dict.fromkeys((*names, *_WORDS, ".help", ".tables", ".schema", ".reload", ".quit"))
+        known = dict.fromkeys((*names, *_WORDS, *_COMMANDS))
         return [name for name in known if name.lower().startswith(begun.lower())]
 
 
@@ -106,7 +114,8 @@ def _next_text() -> str | None:
     lines: list[str] = []
     while True:
         try:
-            lines.append(input(_GOES_ON if lines else _PROMPT))
+            with _on_ctrl_c(signal.default_int_handler):
+                lines.append(input(_GOES_ON if lines else _PROMPT))
         except EOFError:
             print()
             return None
@@ -119,9 +128,8 @@ def _next_text() -> str | None:
 
 
 @contextmanager
-def _interrupting(query: "Query") -> Iterator[None]:
-    """Makes Ctrl-C end the query while the block runs."""
-    before = signal.signal(signal.SIGINT, lambda *_: query.interrupt())
+def _on_ctrl_c(handler: Callable[[int, Any], object]) -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:

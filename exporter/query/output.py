@@ -42,6 +42,7 @@ def write_answer(answer: Answer, file: BinaryIO, where: Path, as_: QueryFormat) 
 def _write_csv(answer: Answer, file: BinaryIO) -> int:
     names, rows = answer.schema.names, 0
     file.write(_csv([pa.nulls(0, pa.string())] * len(names), names, has_header=True))
+    file.flush()  # rows may take long to come
     for batch in answer.batches:
         columns = [texts_of(column, name) for name, column in zip(names, batch.columns, strict=True)]
         file.write(_csv(columns, names, has_header=False))

@@ -35,6 +35,8 @@ from exporter.zones import check_zone
 #: The columns that a report can group by: what is in them names nobody.
 BY_COLUMNS: Final = ("agent_id", "agent_version_id", "channel", "direction", "status", "web_widget_id")
 _VERSIONS: Final = ("agent_version_id", "agent_id")
+#: What DuckDB may take for the queries of a report: with what Python and the charts need, it stays below a GB.
+MEMORY_BYTES: Final = 400_000_000
 #: The days that are listed one by one.
 _MOST_DAYS: Final = 35
 #: A report that is given up interrupts its query this often.

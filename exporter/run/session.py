@@ -36,7 +36,7 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.declaration import declare
-from exporter.run.division import schedule
+from exporter.run.division import run_looking, schedule
 from exporter.run.expiry import check_retention, let_expire
 from exporter.run.finish import check_whole
 from exporter.run.protection import settle_policy, tables_of
@@ -215,7 +215,7 @@ class Session:
         )
         if into is None and oldest is None and self.log.state.coverage:
             oldest = self.log.state.data_start
-        scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density, self.opening)
+        scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density)
         covered = 0
         if into is None:
             covered = self._covered(scheduler)
@@ -239,7 +239,7 @@ class Session:
         )
         try:
             async with self.ends_published():
-                await pipeline.run()
+                await (run_looking(pipeline, self.reader, self.opening) if what else pipeline.run())
         finally:
             self.windows += pipeline.windows
 
