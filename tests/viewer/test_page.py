@@ -118,6 +118,9 @@ def test_filters_find_what_duckdb_finds(page: "Page", viewed: Path) -> None:
         assert {name: [value] for name, value in filters.items()} == parse_qs(urlsplit(page.url).fragment)
         page.click("#clear")
     assert shown(page) == stored(viewed)[:50]
+    with page.expect_response(lambda response: "/conversations" in response.url):
+        page.click("#filters .primary")
+    assert shown(page) == stored(viewed)[:50]
     page.go_back()
     page.wait_for_selector(f"#results li:nth-child({len(expected)}):last-child [data-id='{expected[-1]}']")
     assert shown(page) == expected

@@ -29,7 +29,11 @@ export class Search {
     /** @type {HTMLFormElement} */
     this.form = the("filters");
     this.list = the("results");
-    const submit = () => go(writeRoute({ filters: this.typed() }));
+    const submit = () => {
+      // Whoever asks for the same again wants what is new, or has just seen a failure.
+      this.filters = null;
+      go(writeRoute({ filters: this.typed() }));
+    };
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       submit();
