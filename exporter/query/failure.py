@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 #: DuckDB quotes the line that it complains about, however long that is.
 _MOST_CHARACTERS: Final = 2000
-#: DuckDB passes on only the text of what Arrow says.
-_GONE: Final = re.compile(r"No such file or directory|FileNotFoundError|Path does not exist")
+#: DuckDB passes on only the text of what Arrow says of a file.
+_OF_ARROW: Final = re.compile(r"^Invalid Input Error: reading the stream .* failed: ")
+_GONE: Final = re.compile(_OF_ARROW.pattern + r".*(?:No such file or directory|Path does not exist)")
 _UNREADABLE: Final = re.compile(rf"{PREFIX}((?:{'|'.join(ALL_TABLES)})/[^\"']+\.parquet)\b")
 _ABSENT: Final = re.compile(r'Table with name "?(\w+)"? does not exist')
 
@@ -33,8 +34,7 @@ def translated(location: Location, tables: Collection[str], files: "ExportFiles"
         yield
     except ExporterError:
         raise
-    # DuckDB raises RuntimeError for a query that was interrupted while its rows are read.
-    except (duckdb.Error, pa.ArrowException, OSError, RuntimeError) as error:
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
         if (failure := files.failure_in(str(error))) is not None:
             raise _of_file(failure, location) from failure
         raise _translate(error, location, tables) from error
@@ -59,15 +59,16 @@ def _translate(error: Exception, location: Location, tables: Collection[str]) ->
     import duckdb
 
     text = str(error)[:_MOST_CHARACTERS].rstrip()
-    if isinstance(error, duckdb.InterruptException) or "INTERRUPT" in text:
+    if isinstance(error, duckdb.InterruptException):
         return InterruptedExportError("stopped: the query was interrupted")
     if _GONE.search(text):
         return _gone(location)
     if isinstance(error, duckdb.OutOfMemoryException):
         return UsageError("the query needs more memory than there is for it. Name fewer columns, or fewer rows")
-    if found := _UNREADABLE.search(text):
+    if (found := _UNREADABLE.search(text)) or _OF_ARROW.search(text):
+        where = location / found[1] if found else f"{location}: a file"
         return StoreError(
-            f"{location / found[1]}: cannot be read as Parquet. To learn whether it is damaged:\n"
+            f"{where} cannot be read as Parquet. To learn whether it is damaged:\n"
             f"exporter verify {shell_word(location)}"
         )
     absent = _ABSENT.search(text)

@@ -27,6 +27,7 @@ class ExportFiles(AbstractFileSystem):  # type: ignore[misc]
         self._ranges = ranges
         self._tables = {f"{table}/*": [*paths] for table, paths in tables.items()}
         self._known = {path for paths in self._tables.values() for path in paths}
+        self._sizes: dict[str, int] = {}
         self._failures: list[Exception] = []
 
     def glob(self, path: str, **_: Any) -> list[str]:
@@ -35,9 +36,10 @@ class ExportFiles(AbstractFileSystem):  # type: ignore[misc]
         return self._tables.get(name, [name] if name in self._known else [])
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        file = self._open(path)
-        file.close()
-        return {"name": path, "size": file.size, "type": "file"}
+        name = self._strip_protocol(path)
+        # DuckDB asks for it once a file is open. In an object store, that would be a request.
+        size = self._sizes.get(name)
+        return {"name": path, "size": self._open(path).size if size is None else size, "type": "file"}
 
     def modified(self, path: str) -> datetime:
         """Returns the same for all: no file is ever written twice."""
@@ -60,7 +62,9 @@ class ExportFiles(AbstractFileSystem):  # type: ignore[misc]
                 UsageError(f"{PREFIX}{name}: only the files of the tables are there, and only to be read")
             )
         try:
-            return _File(self, self._ranges.open(name))
+            file = _File(self, self._ranges.open(name))
+            self._sizes[name] = file.size
+            return file
         except (OSError, StoreError) as error:
             raise self.failed(error) from error
 
@@ -90,3 +94,7 @@ class _File:
 
     def close(self) -> None:
         self._file.close()
+
+    def __del__(self) -> None:
+        # DuckDB drops files without closing them.
+        self.close()

@@ -17,7 +17,9 @@ class RangeFile(Protocol):
         """Returns `length` bytes, or those up to the end. Raises `StoreError` or `OSError`."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """May be called again."""
+        ...
 
 
 class Ranges(Protocol):
@@ -52,7 +54,9 @@ class _LocalFile:
         return found
 
     def close(self) -> None:
-        os.close(self._number)
+        number, self._number = self._number, -1
+        if number >= 0:
+            os.close(number)
 
 
 class _Directory:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from exporter.model import TableFormat
 from exporter.privacy import Encryption, EncryptionMode, KeyReference
 from exporter.query import connection, views
 from exporter.query.connection import Query, open_query
+from exporter.query.files import ExportFiles
 from exporter.run.encryption import reader_keys
 from exporter.settings import PartitionBy, Selection
 from exporter.store.location import parse_location
@@ -98,6 +100,14 @@ def test_an_encrypted_export_needs_its_key(
     file.chmod(0o600)
     assert_same(opened(root, text_of(KEY)), root, file)
     assert len(scans) == len(TABLES), "DuckDB lets Arrow read ahead as far as that likes"
+    query = opened(root, text_of(KEY))
+    part = max(root.rglob("turns/*/*.parquet"))
+    part.write_bytes(part.read_bytes()[:200] + bytes(part.stat().st_size - 200))
+    with pytest.raises(StoreError, match="cannot be read as Parquet"):
+        query.fetch("FROM turns")
+    part.unlink()
+    with pytest.raises(StoreError, match="a file is not there any more"):
+        query.fetch("FROM turns")
 
 
 def test_columns_that_were_added_later_are_null_in_older_files(
@@ -188,6 +198,9 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path, opened: Open) -> Non
         opened(root).fetch("SELECT count(*) FROM Turns")
     with pytest.raises(UsageError, match="Table with name calls does not exist"):
         opened(root).fetch("FROM calls")
+    # What a query quotes is not what has happened.
+    with pytest.raises(UsageError, match="idd"):
+        opened(root).fetch("SELECT idd FROM conversations WHERE id = 'IOError: No such file or directory INTERRUPT'")
     with pytest.raises(DestinationError, match="no export here"):
         opened(tmp_path)
 
@@ -201,6 +214,43 @@ def test_a_damaged_file_is_named(calls: Path, tmp_path: Path, opened: Open) -> N
         query.fetch("SELECT sum(length(text)) FROM turns")
     assert str(part) in str(caught.value)
     assert "exporter verify" in str(caught.value)
+
+
+def test_few_files_are_open_at_once(calls: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    query = opened(calls)
+    before, most = _open_files(), 0
+    open_one = ExportFiles._open
+
+    def counted(self: ExportFiles, path: str, **options: Any) -> Any:
+        nonlocal most
+        file = open_one(self, path, **options)
+        most = max(most, _open_files())
+        return file
+
+    monkeypatch.setattr(ExportFiles, "_open", counted)
+    for _ in range(20):
+        query.fetch("SELECT count(text) FROM turns")
+    assert before < most < before + 60
+    assert _open_files() == before
+
+
+def _open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_a_query_that_needs_too_much_memory_is_refused(calls: Path, opened: Open) -> None:
+    query = opened(calls, memory_bytes=30_000_000)
+    with pytest.raises(UsageError, match="needs more memory than there is"):
+        query.fetch("SELECT i, hash(i) AS h FROM range(10000000) t(i) ORDER BY h")
+    assert query.fetch("SELECT 1 AS one").to_pylist() == [{"one": 1}]
+
+
+def test_without_duckdb_the_message_says_how_to_install_it(
+    calls: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(UsageError, match=r"packages that are not installed. To install them:\n.*duckdb fsspec"):
+        opened(calls)
 
 
 def test_a_query_ends_when_it_is_interrupted(calls: Path, opened: Open) -> None:
