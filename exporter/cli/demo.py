@@ -34,9 +34,12 @@ if TYPE_CHECKING:
 _DEMO_UNTIL: Final = contract.parse_timestamp("2026-02-01")
 _ROWS: Final = 2000
 _DAYS: Final = 30
-#: About this many conversations have a recording, and with this seed five of the usual number: enough to play one.
+#: About this many conversations have a recording. With this seed eight of the usual number have one, among them two of
+#: the agent version that replies most slowly, because who has seen a report wants to hear that one.
 _RECORDED: Final = 8
-_RECORDED_SEED: Final = 9
+_RECORDED_SEED: Final = 1856
+#: A minute of WAV, in which most of what a transcript says is heard in its place.
+_RECORDING_BYTES: Final = 44 + 60 * 8000 * 4
 
 
 @with_options()
@@ -88,7 +91,7 @@ def demo(
         async with serve(
             make_conversations(rows, since, _DEMO_UNTIL),
             clock=clock if nights else system_clock,
-            media=MediaBehaviour(share=min(1, _RECORDED / rows), seed=_RECORDED_SEED),
+            media=MediaBehaviour(share=min(1, _RECORDED / rows), seed=_RECORDED_SEED, bytes_each=_RECORDING_BYTES),
         ) as server:
             observer.note("sandbox", url=server.url)
             reading = RunSettings(base_url=server.url, recordings=settings)

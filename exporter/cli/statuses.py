@@ -188,7 +188,6 @@ STATUSES: Final[dict[str, dict[int, str]]] = {
         0: "shown until Ctrl-C",
         1: "DEST cannot be read, or the port cannot be listened on",
         2: "the command line or the key is wrong, DEST holds no export, or the package duckdb is not installed",
-        6: _DAMAGE,
     },
     "sandbox": {0: "served until Ctrl-C", 1: "the address cannot be served on", 2: "the command line is wrong"},
     "help": {0: "shown", 2: "the manual has no such topic"},

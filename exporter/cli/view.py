@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 def view(
     destination: Existing,
     keys: KeyOptions,
-    port: Annotated[
-        int, flag("Listen on this port of loopback. Default: any that is free.", "N", Group.SERVER, max=65_535, min=0)
-    ] = 0,
+    port: Annotated[int, flag("Listen on this port of loopback; 0 for any.", "N", Group.SERVER, max=65_535, min=0)] = 0,
     no_browser: Annotated[
         bool, switch("--no-browser", "Print the address, and open no browser.", Group.SERVER)
     ] = False,
@@ -42,7 +40,7 @@ def view(
     from exporter.run.encryption import reader_keys
     from exporter.viewer.serve import serve
 
-    found = reader_keys(keys.data_key_file, os.environ)
+    found = reader_keys(keys.data_key_file, os.environ, "--data-key-file")
 
     def begin(address: str, once: str, export: "Export") -> None:
         typer.echo(address)

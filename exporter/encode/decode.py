@@ -41,7 +41,7 @@ class Decoder:
         self._unknown_in_agent: frozenset[str] = frozenset()
         self._rows = self._row_decoder()
 
-    def decode(self, body: bytes, at: Instant | None = None) -> DecodedPage:
+    def decode(self, body: bytes | memoryview, at: Instant | None = None) -> DecodedPage:
         """Returns every row of a page, in the order served; a row that does not fit is a `Misfit`.
 
         `at` is the time of the rows if none of them says one. Raises `UnusableAnswerError` for a text that ends before
@@ -50,7 +50,7 @@ class Decoder:
         """
         return self._decode_whole(body) or self._decode_exactly(body, at)
 
-    def _decode_whole(self, body: bytes) -> DecodedPage | None:
+    def _decode_whole(self, body: bytes | memoryview) -> DecodedPage | None:
         """Returns the page if strict decoding takes every row and changes none; otherwise None."""
         rows = self._decode_strictly(body)
         if rows is None:
@@ -71,7 +71,7 @@ class Decoder:
         page = _page(PageRows(rows, [(len(rows), columns)]), created_at, updated_at, body)
         return DecodedPage(page, TimestampStyle.of(values["created_at"][0]))
 
-    def _decode_strictly(self, body: bytes) -> list[ServedRow] | None:
+    def _decode_strictly(self, body: bytes | memoryview) -> list[ServedRow] | None:
         # The decoder does not look inside JSON fields, where bytes that are not UTF-8 would pass.
         if not _is_utf8(body):
             return None
@@ -85,7 +85,7 @@ class Decoder:
         except (msgspec.DecodeError, RecursionError):
             return None
 
-    def _learn_names(self, body: bytes) -> bool:
+    def _learn_names(self, body: bytes | memoryview) -> bool:
         """Returns whether the page has unknown fields that were new and can be decoded from now on."""
         names: set[str] = set()
         names_in_agent: set[str] = set()
@@ -107,9 +107,9 @@ class Decoder:
         rows = row_class(self._asked, sorted(self._unknown), sorted(self._unknown_in_agent))
         return msgspec.json.Decoder(list[rows])  # type: ignore[valid-type]  # a class made at run time
 
-    def _decode_exactly(self, body: bytes, at: Instant | None) -> DecodedPage:
+    def _decode_exactly(self, body: bytes | memoryview, at: Instant | None) -> DecodedPage:
         try:
-            page = read_page(body, self._exact_row, self._asked, at)
+            page = read_page(bytes(body), self._exact_row, self._asked, at)
         except UnscannableError as error:
             raise UnusableAnswerError(
                 f"the answer ({len(body)} bytes) is cut short or is not JSON: {error}. Ask again"
@@ -122,7 +122,7 @@ class Decoder:
         return DecodedPage(_page(page.rows, page.created_at, page.updated_at, body), style)
 
 
-def _is_utf8(body: bytes) -> bool:
+def _is_utf8(body: bytes | memoryview) -> bool:
     """Checks without a copy: as a `str`, a page with a single emoji in it takes four times its bytes."""
     offsets = pa.py_buffer(array("q", (0, len(body))))
     text = pa.Array.from_buffers(pa.large_string(), 1, [None, offsets, pa.py_buffer(body)])
@@ -134,7 +134,10 @@ def _is_utf8(body: bytes) -> bool:
 
 
 def _page(
-    rows: Sequence[EncodeRow], created_at: Sequence[Instant], updated_at: Sequence[Instant | None], body: bytes
+    rows: Sequence[EncodeRow],
+    created_at: Sequence[Instant],
+    updated_at: Sequence[Instant | None],
+    body: bytes | memoryview,
 ) -> Page[EncodeRow]:
     _keep_as_utf8(rows)
     return Page(Rows(rows, created_at, updated_at), len(body), all(map(_is_narrow, rows)))

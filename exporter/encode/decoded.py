@@ -22,7 +22,7 @@ class DecodedPage:
 class PageDecoder(Protocol):
     """Decodes pages as `Decoder` does."""
 
-    def decode(self, body: bytes, at: Instant | None = None) -> DecodedPage: ...
+    def decode(self, body: bytes | memoryview, at: Instant | None = None) -> DecodedPage: ...
 
 
 class LateDecoder:
@@ -32,7 +32,7 @@ class LateDecoder:
         self._fields = fields
         self._decoder: Decoder | None = None
 
-    def decode(self, body: bytes, at: Instant | None = None) -> DecodedPage:
+    def decode(self, body: bytes | memoryview, at: Instant | None = None) -> DecodedPage:
         """Returns the rows of a page. Raises as `Decoder.decode`."""
         from exporter.encode.decode import Decoder
 

@@ -23,7 +23,7 @@ _STRING_OR_KEY: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+(:?)
 
 
 def has_hidden_keys(
-    body: bytes, rows: Sequence[ServedRow], values: Mapping[str, Sequence[Any]], columns: Columns
+    body: bytes | memoryview, rows: Sequence[ServedRow], values: Mapping[str, Sequence[Any]], columns: Columns
 ) -> bool:
     """Returns whether a row, or its agent, was served with a key that the decoded row does not show.
 
@@ -65,11 +65,11 @@ def _count_shown(holders: Sequence[ServedRow | Agent]) -> tuple[int, list[Raw], 
     return shown, opaque, agents
 
 
-def _cut_out(body: bytes, opaque: Sequence[Raw]) -> bytes | None:
+def _cut_out(body: bytes | memoryview, opaque: Sequence[Raw]) -> bytes | None:
     """Returns the body without the texts of these values, which lie inside it; None if one does not."""
     start = pa.py_buffer(body).address
     spans = sorted((buffer.address - start, buffer.size) for buffer in map(pa.py_buffer, opaque))
-    pieces: list[bytes] = []
+    pieces: list[bytes | memoryview] = []
     position = 0
     for offset, size in spans:
         if offset < position:

@@ -8,6 +8,8 @@ from typing import Any, Final
 import pyarrow as pa
 from msgspec import Raw
 
+from exporter.huge import join
+
 _NULL: Final = Raw(b"null")
 
 
@@ -24,7 +26,7 @@ def text_column(texts: Sequence[Raw | bytes | memoryview | None], arrow_type: pa
     lengths = list(map(len, values))
     offsets = array("i", accumulate(lengths, initial=0))
     validity = None if all(lengths) else pa.array(list(map(bool, lengths)), pa.bool_()).buffers()[1]
-    buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(b"".join(values))]
+    buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(join(values, lengths))]
     return pa.Array.from_buffers(arrow_type, len(values), buffers)
 
 

@@ -143,7 +143,10 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
         repeated=doubts.repeated,
         hydrator=session.hydrator,
     )
-    change = msgspec.structs.replace(change, refreshes=before.coverage.intervals, settles=True)
+    refreshed, read_since = before.coverage | session.empty, change.read_since
+    if session.empty and read_since is not None and session.opening.top_since is not None:
+        read_since = min(read_since, session.opening.top_since)
+    change = msgspec.structs.replace(change, refreshes=refreshed.intervals, read_since=read_since, settles=True)
     await session.committer.commit(change, session.spent, kind="sync")
     if spool.paths or changed.paths or change.adds or change.removes or change.quarantines:
         await session.committer.sweep(may_wait=True)  # what was put aside

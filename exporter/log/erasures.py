@@ -6,7 +6,7 @@ erasure names it again once the proof is in it.
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -156,7 +156,7 @@ async def put_certificate(store: Store, path: str, data: bytes) -> None:
         await store.replace(path, data)
 
 
-async def find_unnamed(store: Store, erasures: Collection[Erasure]) -> list[str]:
-    """Returns the certificates that no commit names: a run was killed before its commit. Raises `StoreError`."""
+def unnamed(paths: Iterable[str], erasures: Collection[Erasure]) -> list[str]:
+    """Returns those of `paths` that are certificates, and that no commit names: a run was killed before its commit."""
     named = {erasure.certificate for erasure in erasures}
-    return [path for path in await store.list(ERASURES) if path not in named]
+    return [path for path in paths if path.startswith(f"{ERASURES}/") and path not in named]

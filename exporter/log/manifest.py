@@ -142,11 +142,13 @@ async def write_manifest(
     if not complete:
         await store.delete(SUCCESS)
     found = await store.read(MANIFEST)
-    if found is None or not bears_stamp(found, state):
-        again = None if found is None or told is None else render_again(found, told, state, schemas=schemas)
-        await store.replace(MANIFEST, again or render_manifest(state, schemas=schemas))
+    again = None if found is None or told is None else render_again(found, told, state, schemas=schemas)
+    manifest = again or render_manifest(state, schemas=schemas)
+    if found != manifest:
+        await store.replace(MANIFEST, manifest)
     await store.delete(*removed)
-    if complete and not leaves_parts:
+    # To create what is there costs an object store two requests.
+    if complete and not leaves_parts and await store.read(SUCCESS) is None:
         await store.create(SUCCESS, b"")
 
 

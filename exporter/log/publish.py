@@ -20,6 +20,7 @@ import pyarrow as pa
 from exporter.errors import OvertakenError, StoreError
 from exporter.layout import (
     DROPPED,
+    ERASURES,
     FILE_KINDS,
     MANIFEST,
     STAGING,
@@ -30,7 +31,7 @@ from exporter.layout import (
     staged_media_prefix,
 )
 from exporter.log.commits import check_not_overtaken, load_state
-from exporter.log.erasures import find_unnamed
+from exporter.log.erasures import unnamed
 from exporter.log.expiry import is_expired_leftover
 from exporter.log.manifest import write_manifest
 from exporter.log.state import State, state_name
@@ -89,10 +90,10 @@ async def sweep(
     gone, aside = [*removed, *garbage, *expired], await _find_aside(store, state)
     # A first run shows that it is at work.
     if may_wait and state.number > 1 and not aside and all(path.startswith(f"{STAGING}/") for path in gone):
-        await check_not_overtaken(store, state)
-        if state_name(state) != "complete":
-            await store.delete(SUCCESS)
-        await store.delete(*gone)
+        gone += [] if state_name(state) == "complete" else [SUCCESS]
+        if gone:
+            await check_not_overtaken(store, state)
+            await store.delete(*gone)
         return False
     await publish(store, state, schemas=schemas, removed=gone, told=told)
     for path, to in aside:
@@ -107,15 +108,16 @@ async def find_garbage(store: Store, state: State) -> list[str]:
     destination's lock, only if `check_not_overtaken` has found nothing since, and only after the manifest was brought
     up to date with `state`, because an older manifest may still name it.
     """
-    garbage = [*await store.list(STAGING), *filter(is_export_file, await list_files(store))]
-    garbage += await find_unnamed(store, state.privacy.erasures)
+    there = await store.list_all([*(kind.directory for kind in FILE_KINDS), ERASURES])
+    garbage = [*await store.list(STAGING), *filter(is_export_file, there)]
+    garbage += unnamed(there, state.privacy.erasures)
     spared = state.kept.union(state.live, *(dropped.files for dropped in state.dropped))
     return [path for path in garbage if path not in spared]
 
 
 async def list_files(store: Store) -> list[str]:
     """Returns every file in the directories of the files that commits name."""
-    return [path for kind in FILE_KINDS for path in await store.list(kind.directory)]
+    return await store.list_all([kind.directory for kind in FILE_KINDS])
 
 
 async def _find_aside(store: Store, state: State) -> list[tuple[str, str]]:

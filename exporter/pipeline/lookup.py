@@ -149,6 +149,8 @@ async def find_places(
     id. Raises `StoreError`."""
     seen = await to_thread.run_sync(ids_in, spooled, wanted, limiter=limiter) if wanted else set[str]()
     places: dict[str, list[Instant]] = {}
+    if not seen:
+        return places
 
     def look_into(part: Path) -> None:
         for identity, created_at, _ in versions_in([part]):

@@ -28,7 +28,7 @@ class Objects:
 
         async def read() -> dict[str, Any] | None:
             answer = await self._ask(path, parameters, _MOST_BYTES.__ge__)
-            return None if isinstance(answer, Presence) else object_in(answer.body)
+            return None if isinstance(answer, Presence) else object_in(bytes(answer.body))
 
         with self._attempts.advising():
             return await (self._attempts.pursue(read, trusts=True) if is_vital else read())

@@ -42,7 +42,7 @@ class Reader:
     """Reads pages for all workers. `counters` and `in_flight` say what that costs, and `traits` what it has shown.
 
     A reader `beside` another one, which reads nothing meanwhile, goes on at its pace and with its experience. `turns`
-    are given if others ask the same API as well; then they know the limits, and not `max_rps`.
+    know the limits, not `max_rps`, if others ask the same API as well. Rows are taken to have `row_bytes` at first.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Reader:
         wait_seconds: float | None = None,
         beside: Self | None = None,
         turns: Turns | None = None,
+        row_bytes: int = 0,
     ) -> None:
         self.counters = Counters()
         #: What the observer is told of the run.
@@ -84,9 +85,9 @@ class Reader:
             if beside
             else Attempts(observer, concurrency, clock, self.count, wait_seconds, lambda: source.is_reached)
         )
-        # The most rows that were granted to a request, and the most that one may ask for.
+        # The most rows that a request was granted, and the most that one may ask for.
         self._granted_rows, self._most_rows = 0, MAX_PAGE_SIZE
-        self._whole_rows, self._whole_bytes = 0, 0
+        self._whole_rows, self._whole_bytes = int(row_bytes > 0), row_bytes
         #: The bytes of the pages as they came.
         self.wire_bytes = 0
         # A decoder learns as it goes, so that only one thread at a time may use it.
@@ -280,11 +281,11 @@ class Reader:
             self.told.append(told)
         return (self.now or settle(told, (), None)).read_since(told, date)
 
-    async def _decoded(self, body: bytes, at: Instant | None = None) -> DecodedPage:
+    async def _decoded(self, body: bytes | memoryview, at: Instant | None = None) -> DecodedPage:
         decode = self._decoder.decode if at is None else partial(self._decoder.decode, at=at)
         return await to_thread.run_sync(decode, body, limiter=self._decoding)
 
-    async def _placed(self, request: PageRequest, body: bytes, unplaced: UnplacedError) -> DecodedPage:
+    async def _placed(self, request: PageRequest, body: bytes | memoryview, unplaced: UnplacedError) -> DecodedPage:
         async def ask(following: PageRequest, most_bytes: int) -> DecodedPage:
             fits = most_bytes.__ge__
             _, answer = await self._attempt(lambda: self._source.get_page(following, fits))

@@ -82,7 +82,7 @@ class Singles:
 
         async def read() -> frozenset[str] | None:
             answer = await self._ask(identity, room.fits)
-            return None if isinstance(answer, Presence) else await to_thread.run_sync(names_in, answer.body)
+            return None if isinstance(answer, Presence) else await to_thread.run_sync(names_in, bytes(answer.body))
 
         try:
             return await self._attempts.pursue(read)
@@ -120,6 +120,6 @@ class Singles:
         answer = await self._ask(identity, fits)
         if isinstance(answer, Presence):
             return Absence.UNCLEAR if answer.is_known else Absence.GONE
-        rows = (await self._decode(b"[%b]" % answer.body, BEGINNING)).page.rows.rows
+        rows = (await self._decode(b"".join((b"[", answer.body, b"]")), BEGINNING)).page.rows.rows
         # An answer that holds another conversation is never taken for this one.
         return rows[0] if [row.id for row in rows] == [identity] else Absence.UNCLEAR

@@ -111,7 +111,8 @@ async def merge_spool(
     arriving = set[str]().union(*(plan.arriving for plan in plans.values()))
     misplaced = misfits.difference(quarantine.ids(), *(plan.dropped for plan in plans.values()))
     left = await find_ids(stage.store, state.conversations, arriving | misplaced, stage.working)
-    again = [home for home in spool.every if home.file is not None and home.file.path in left]
+    homes = spool.every if left else ()
+    again = [home for home in homes if home.file is not None and home.file.path in left]
     for home in again:
         spool.homes[home.interval] = home
         if home.file is not None:

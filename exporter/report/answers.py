@@ -1,6 +1,7 @@
 """Decides what the page says first: whether the export is complete, how many conversations the last whole day has and
 whether any are missing, and which version of an agent is slowest. Plain sentences, from plain values."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -52,9 +53,13 @@ def yesterday(report: Report) -> tuple[str, Answer]:
     found = next((each for each in report.days if each.day == before), None)
     if found is None:
         return before, Answer("plain", "Not in this export", ("It lies before the range that the export covers.",))
+    if found.state == "hole" and not found.covered_share:
+        return before, Answer("bad", "Not read yet", ("Nothing of this day has been read.",))
     tone, missing = _missing(found)
+    held = texts.counted(found.conversations, "conversation")
+    least = "At least " if found.state in ("hole", "doubtful") else ""
     why = f"It is the day before the report ends ({texts.instant(report.until)})."
-    return before, Answer(tone, texts.counted(found.conversations, "conversation"), (missing, why))
+    return before, Answer(tone, f"{least}{held}", (missing, why))
 
 
 def slowest_version(report: Report) -> tuple[Group | None, Answer]:
@@ -62,25 +67,32 @@ def slowest_version(report: Report) -> tuple[Group | None, Answer]:
     if isinstance(report.versions, Absent):
         return None, Answer("plain", "Not known", (texts.sentence(report.versions.reason),))
     timed = [each for each in report.versions if each.latency_p50 is not None and not each.is_rest]
-    if not timed:
+    enough = from_slowest(report.versions)
+    if not enough:
         why = report.turns.reason if isinstance(report.turns, Absent) else "No message of an agent has a latency"
         return None, Answer("plain", "Not known", (texts.sentence(why),))
-    enough = [each for each in timed if (each.latency_count or 0) >= LEAST_LATENCIES] or timed
-    slowest = max(enough, key=lambda each: (each.latency_p50 or 0, each.latency_p95 or 0))
+    slowest, *others = enough
     answers, late = texts.counted(slowest.latency_count or 0, "answer"), texts.seconds(slowest.latency_p95)
     lines = [f"Half of its {answers} begin later than this, and 5 % later than {late}."]
-    others = [each for each in enough if each is not slowest]
     if others:
-        fastest = min(others, key=lambda each: each.latency_p50 or 0)
-        lines.append(
-            f"The fastest of {texts.counted(len(enough), 'version')} takes {texts.seconds(fastest.latency_p50)}."
-        )
+        fastest = texts.seconds(others[-1].latency_p50)
+        lines.append(f"The fastest of {texts.counted(len(enough), 'version')} takes {fastest}.")
     else:
         lines.append("It is the only version that can be compared.")
     if left := len(timed) - len(enough):
         have = "has" if left == 1 else "have"
         lines.append(f"{texts.counted(left, 'version')} {have} too few answers to compare.")
+    if any(each.is_rest for each in report.versions):
+        shown = texts.counted(len(report.versions) - 1, "version")
+        lines.append(f"Only the {shown} with the most conversations were looked at.")
     return slowest, Answer("plain", f"{texts.seconds(slowest.latency_p50)}", tuple(lines))
+
+
+def from_slowest(versions: Sequence[Group]) -> list[Group]:
+    """Returns the versions that can be compared by latency, the slowest first."""
+    timed = [each for each in versions if each.latency_p50 is not None and not each.is_rest]
+    enough = [each for each in timed if (each.latency_count or 0) >= LEAST_LATENCIES] or timed
+    return sorted(enough, key=lambda each: (each.latency_p50 or 0, each.latency_p95 or 0), reverse=True)
 
 
 def _missing(found: Day) -> tuple[Tone, str]:

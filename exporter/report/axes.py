@@ -12,9 +12,8 @@ MOST_TICKS: Final = 5
 _MANY_DAYS: Final = 250
 #: From this many days on, ticks name years.
 _MOST_DAYS: Final = 4000
-DAY_SECONDS: Final = 86400
-#: Up to this many days, ticks name hours.
-_FEW_DAYS: Final = 2
+_DAY_SECONDS: Final = 86400
+_LAST_TICK_AT: Final = 0.9
 
 
 class Form(NamedTuple):
@@ -50,21 +49,15 @@ def end_of(day: str, grain: str) -> float:
 
 def time_axis(field: str, periods: Sequence[str], grain: str) -> Spec:
     """Returns the axis of periods, at least one, with ticks where some of them begin."""
-    step = -(-len(periods) // MOST_TICKS) or 1
-    ticks = [midnight(each) for each in periods[::step]]
-    return axis_of_time(field, midnight(periods[0]), end_of(periods[-1], grain), ticks)
-
-
-def axis_of_time(field: str, start: float, end: float, ticks: list[float] | None) -> Spec:
-    """Returns the axis of times in milliseconds; where there are no `ticks`, they are evenly chosen."""
-    days = (end - start) / DAY_SECONDS / 1000
-    axis: Spec = {"format": "%Y" if days > _MOST_DAYS else "%b %Y" if days > _MANY_DAYS else "%-d %b", "grid": False}
-    if ticks is not None:
-        axis["values"] = ticks
-    elif days < _FEW_DAYS:
-        axis |= {"format": "%H:%M", "tickCount": 4}
-    else:
-        axis["tickCount"] = {"interval": "day", "step": max(1, round(days / (MOST_TICKS - 1)))}
+    start, end = midnight(periods[0]), end_of(periods[-1], grain)
+    days = (end - start) / _DAY_SECONDS / 1000
+    # What stands nearer to the end would be cut off.
+    shown = periods[: int(_LAST_TICK_AT * len(periods)) + 1]
+    axis = {
+        "format": "%Y" if days > _MOST_DAYS else "%b %Y" if days > _MANY_DAYS else "%-d %b",
+        "grid": False,
+        "values": [midnight(each) for each in shown[:: -(-len(periods) // MOST_TICKS)]],
+    }
     scale = {"type": "utc", "domain": [start, end], "nice": False}
     return {"field": field, "type": "temporal", "scale": scale, "axis": axis}
 

@@ -7,17 +7,14 @@ specification other than as a value of its data.
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 from exporter.report.axes import (
     COUNTS,
-    DAY_SECONDS,
     MOST_TICKS,
     Form,
     Spec,
     amount_axis,
-    axis_of_time,
     end_of,
     midnight,
     time_axis,
@@ -41,6 +38,8 @@ _LEFT: Final = 56
 _NAMES: Final = 150
 _NAME_CHARACTERS: Final = 22
 _FONT_SIZE: Final = 12
+#: What a digit takes at most, also on a telephone, where letters are larger.
+_CHARACTER_WIDTH: Final = 8.5
 _WEEK: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -84,20 +83,23 @@ def lines(periods: Sequence[str], grain: str, series: Sequence[Values], form: Fo
     return _lined(rows, time_axis("at", periods, grain), form)
 
 
-def growth(instants: Sequence[str], values: Sequence[float], form: Form) -> Spec:
-    """Returns one line over instants, which are given with their offsets and shown without."""
-    local = [datetime.fromisoformat(each).replace(tzinfo=UTC).timestamp() * 1000 for each in instants]
-    rows = [{"at": at, "value": value, "series": 0, "piece": 0} for at, value in zip(local, values, strict=True)]
-    # An axis needs some length, also for a single point.
-    x = axis_of_time("at", min(local) - DAY_SECONDS * 500, max(local) + DAY_SECONDS * 500, None)
+def growth(generations: Sequence[int], values: Sequence[float], form: Form) -> Spec:
+    """Returns one line over generations, at least two."""
+    rows = [{"at": at, "value": value, "series": 0, "piece": 0} for at, value in zip(generations, values, strict=True)]
+    axis = {"format": "d", "tickCount": MOST_TICKS, "tickMinStep": 1, "grid": False}
+    x = {"field": "at", "type": "quantitative", "scale": {"zero": False, "nice": False}, "axis": axis}
     return _lined(rows, x, form)
 
 
 def histogram(labels: Sequence[str], counts: Sequence[int], form: Form = COUNTS) -> Spec:
     """Returns a bar for each bin, all of one width. `labels`, which differ, say where each begins."""
     rows = [{"bin": index, "count": count} for index, count in enumerate(counts)]
-    step = -(-len(labels) // MOST_TICKS) or 1
-    ticks = [{"bin": index, "label": label} for index, label in enumerate(labels) if index % step == 0]
+    step, width = -(-len(labels) // MOST_TICKS) or 1, (WIDTH - _LEFT - _RIGHT) / (len(labels) or 1)
+    ticks = [
+        {"bin": index, "label": label}
+        for index, label in enumerate(labels)
+        if index % step == 0 and len(label) * _CHARACTER_WIDTH <= (len(labels) - index) * width + _RIGHT
+    ]
     x = {"field": "bin", "type": "ordinal", "scale": {"paddingInner": 0.08}, "axis": None}
     bars = {
         "mark": {"type": "bar", "fill": "var(--s0)"},
@@ -225,7 +227,6 @@ def _colors() -> Spec:
 
 def _chart(rows: list[dict[str, Any]], *layers: Spec, left: int = _LEFT) -> Spec:
     return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "width": WIDTH - left - _RIGHT,
         "height": HEIGHT - _TOP - _BOTTOM,
         "padding": {"left": left, "right": _RIGHT, "top": _TOP, "bottom": _BOTTOM},

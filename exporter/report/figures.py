@@ -1,5 +1,6 @@
 """Makes the report of an export: reads its log, its journal and its tables, and puts what they say into values."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -34,8 +35,12 @@ from exporter.zones import check_zone
 #: The columns that a report can group by: what is in them names nobody.
 BY_COLUMNS: Final = ("agent_id", "agent_version_id", "channel", "direction", "status", "web_widget_id")
 _VERSIONS: Final = ("agent_version_id", "agent_id")
+#: What DuckDB may take for the queries of a report: with what Python and the charts need, it stays below a GB.
+MEMORY_BYTES: Final = 400_000_000
 #: The days that are listed one by one.
 _MOST_DAYS: Final = 35
+#: A report that is given up interrupts its query this often.
+_INTERRUPT_SECONDS: Final = 0.05
 _NOBODY: Final = Absent("there is no conversation between these times")
 
 
@@ -66,11 +71,17 @@ async def make_report(query: Query, store: Store, wish: Wish) -> Report:
     def make() -> Report:
         return _make(scope, runs, checks, store)
 
+    thread = asyncio.ensure_future(to_thread.run_sync(make))
     try:
-        return await to_thread.run_sync(make, abandon_on_cancel=True)
-    except anyio.get_cancelled_exc_class():
-        query.interrupt()
-        raise
+        return await asyncio.shield(thread)
+    finally:
+        # A report that is given up ends its queries, one of which may just be about to begin.
+        with anyio.CancelScope(shield=True):
+            while not thread.done():
+                query.interrupt()
+                await asyncio.wait([thread], timeout=_INTERRUPT_SECONDS)
+        if not thread.cancelled():
+            thread.exception()
 
 
 def _scope(query: Query, state: State, store: Store, wish: Wish) -> Scope:

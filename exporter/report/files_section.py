@@ -135,9 +135,19 @@ def _growth(files: Files) -> tuple[Markup, ...]:
         for each in points
     ]
     table = Table("What the export had after its runs", columns, rows)
-    instants = [each.at for each in points]
+    if len(points) == 1:
+        return (element("figure", element("figcaption", element("h3", title), element("p", finding))),)
+    generations = [each.generation for each in points]
     return tuple(
-        draw_figure(Figure(f"Growth: {what}", finding, charts.growth(instants, values, form), table, f"{unit}."))
+        draw_figure(
+            Figure(
+                title=f"Growth: {what}",
+                finding=finding,
+                spec=charts.growth(generations, values, form),
+                table=table,
+                unit=f"{unit}, by generation.",
+            )
+        )
         for what, unit, values, form in (
             ("conversations", "Conversations", [each.rows for each in points], axes.COUNTS),
             ("size", "Bytes", [each.bytes for each in points], axes.BYTES),

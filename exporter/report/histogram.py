@@ -30,7 +30,9 @@ def bucket_sql(value: str) -> str:
     )
     last = _BITS - _EXACT_BITS
     widest = f"({value} >> {last}) << {last}"
-    return f"CASE WHEN {value} < 0 THEN NULL WHEN {value} < {_EXACT} THEN {value} {wider} ELSE {widest} END"
+    # Null would go through every case.
+    none = f"WHEN {value} IS NULL OR {value} < 0 THEN NULL"
+    return f"CASE {none} WHEN {value} < {_EXACT} THEN {value} {wider} ELSE {widest} END"
 
 
 def bucket_of(value: int) -> int | None:

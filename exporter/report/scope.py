@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from exporter.contract import Instant, format_instant
@@ -65,11 +66,15 @@ class Scope:
         return list(divide(span, self._files(TURNS, span), _CHUNK_ROWS))
 
     def _files(self, table: str, span: Interval) -> list[DataFile]:
-        return [
-            file
-            for file in self.state.files.values()
-            if file.table == table and file.created_at_min < span.end and file.created_at_max >= span.start
-        ]
+        files = self._by_table.get(table, ())
+        return [file for file in files if file.created_at_min < span.end and file.created_at_max >= span.start]
+
+    @cached_property
+    def _by_table(self) -> dict[str, list[DataFile]]:
+        found: dict[str, list[DataFile]] = {}
+        for file in self.state.files.values():
+            found.setdefault(file.table, []).append(file)
+        return found
 
 
 def created_at(table: str) -> str:

@@ -130,7 +130,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str | None]]:
     yield "The first and the last conversation", _both(trust.oldest_row, trust.newest_row)
     yield (
         "Changes are known up to",
-        texts.instant(trust.updates_since) if trust.updates_since else "no time: it was never synced",
+        texts.instant(trust.updates_since) if trust.updates_since else "not known",
     )
     yield "Last written", texts.instant(trust.committed_at)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from exporter.report import axes, charts, texts
+from exporter.report.answers import from_slowest
 from exporter.report.blocks import (
     Column,
     Figure,
@@ -52,12 +53,10 @@ def _by_version(report: Report) -> Markup:
     title, versions = "Latency by version", report.versions
     if isinstance(versions, Absent):
         return without(title, versions)
-    timed = [each for each in versions if each.latency_p50 is not None and not each.is_rest]
+    timed = from_slowest(versions)
     if not timed:
         return without(title, Absent("No version has a message with a latency"))
-    # Those with most conversations are shown, the slowest at the top, so that both ends of the chart mean something.
-    shown = sorted(timed[:_VERSIONS], key=lambda each: -(each.latency_p50 or 0))
-    slowest, fastest = shown[0], shown[-1]
+    shown, slowest, fastest = timed[:_VERSIONS], timed[0], timed[-1]
     finding = f"The longest median has {version_text(slowest)}, with {texts.seconds(slowest.latency_p50)}"
     finding += (
         "."
@@ -65,8 +64,8 @@ def _by_version(report: Report) -> Markup:
         else f"; the shortest {version_text(fastest)}, with {texts.seconds(fastest.latency_p50)}."
     )
     if len(timed) > len(shown):
-        finding += f" Of {len(timed):,} versions, the {len(shown)} with the most conversations."
-    columns = (Column("version", False), Column("answers"), Column("median"), Column("95 % at most"))
+        finding += f" Of {len(timed):,} versions, the chart has the {len(shown)} slowest."
+    columns = (Column("version", False), Column("answers"), Column("median"), Column("95\N{NO-BREAK SPACE}% at most"))
     rows = [
         [
             version_name(each),
@@ -95,7 +94,7 @@ def _by_period(data: Quantiles | Absent, grain: str) -> Markup:
     finding = _extremes("The median", data.periods, data.p50, grain, texts.seconds)
     if finding is None:
         return without(title, Absent("No message of an agent has a latency"))
-    columns = (Column(grain, False), Column("answers"), Column("median"), Column("95 % at most"))
+    columns = (Column(grain, False), Column("answers"), Column("median"), Column("95\N{NO-BREAK SPACE}% at most"))
     rows = [
         [texts.period(period, grain), texts.number(count), texts.seconds(p50), texts.seconds(p95)]
         for period, count, p50, p95 in zip(data.periods, data.counts, data.p50, data.p95, strict=True)
@@ -151,7 +150,7 @@ def _tools(tools: tuple[Tool, ...] | Absent) -> Markup:
         Column("of calls"),
         Column("no answer"),
         Column("duration, median"),
-        Column("95 % at most"),
+        Column("95\N{NO-BREAK SPACE}% at most"),
     )
     rows = [
         [

@@ -39,11 +39,11 @@ class _Measure(NamedTuple):
 #: What is known of a group besides its conversations; a column that all lack is left out.
 _GROUP_COLUMNS: Final = (
     _Measure("duration: median", texts.seconds, lambda group: group.duration_p50),
-    _Measure("duration: 95 %", texts.seconds, lambda group: group.duration_p95),
+    _Measure("duration: 95\N{NO-BREAK SPACE}%", texts.seconds, lambda group: group.duration_p95),
     _Measure("messages of users: median", texts.quantity, lambda group: group.user_turns_p50),
-    _Measure("messages of users: 95 %", texts.quantity, lambda group: group.user_turns_p95),
+    _Measure("messages of users: 95\N{NO-BREAK SPACE}%", texts.quantity, lambda group: group.user_turns_p95),
     _Measure("latency: median", texts.seconds, lambda group: group.latency_p50),
-    _Measure("latency: 95 %", texts.seconds, lambda group: group.latency_p95),
+    _Measure("latency: 95\N{NO-BREAK SPACE}%", texts.seconds, lambda group: group.latency_p95),
     _Measure("interrupted", texts.share, lambda group: group.interruption_rate),
 )
 _BY_WORDS: Final = {"agent_id": "agent", "agent_version": "version"}

@@ -11,7 +11,7 @@ from exporter.contract import Instant
 from exporter.options.parse import to_choice
 from exporter.options.times import to_instant
 from exporter.query.connection import open_query
-from exporter.report.figures import BY_COLUMNS, Wish, make_report
+from exporter.report.figures import BY_COLUMNS, MEMORY_BYTES, Wish, make_report
 from exporter.report.model import Report
 from exporter.report.page import draw_page
 from exporter.report.place import write_page
@@ -48,7 +48,7 @@ async def write_report(
     if by is not None:
         to_choice(by, BY_COLUMNS, "--by")
     zone_name = None if timezone is None else check_zone(timezone, "--timezone")
-    with await open_query(destination, keys) as query:
+    with await open_query(destination, keys, memory_bytes=MEMORY_BYTES) as query:
         zone_name = zone_name or query.manifest.request.timezone
         read = partial(to_instant, now=now, zone=load_zone(zone_name))
         wish = Wish(

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from exporter.contract import HIDDEN_STATUS, Instant
+from exporter.contract import FIELDS, HIDDEN_STATUS, Instant
 from exporter.encode.decoded import LateDecoder
 from exporter.errors import RequestRefusedError, UsageError
 from exporter.fetch.walk.traits import Traits
@@ -37,6 +37,11 @@ from exporter.words import count_of
 
 if TYPE_CHECKING:
     from exporter.pipeline.admission import Admission
+
+
+#: Each value of all other fields has a few dozen bytes.
+_LARGE: Final = frozenset(field.name for field in FIELDS if field.sensitive)
+_SMALL_ROW_BYTES: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ async def open_reader(request: Request, context: RunContext, beside: Reader | No
             wait_seconds=settings.wait_seconds,
             beside=beside,
             turns=context.turns,
+            row_bytes=0 if request.fields is None or _LARGE & {*request.fields} else _SMALL_ROW_BYTES,
         )
         if beside:
             reader.traits.shown = beside.traits.shown

@@ -3,11 +3,12 @@
 from functools import partial
 
 from exporter.clock import wall_clock
-from exporter.coverage import Interval
+from exporter.coverage import Coverage, Interval
 from exporter.log.privacy import PrivacyChange
-from exporter.model import TableFormat
+from exporter.log.state import State
+from exporter.model import Change, TableFormat
 from exporter.run.claim import Claim
-from exporter.run.connect import Connection
+from exporter.run.connect import Connection, knows_hidden
 from exporter.settings import FileMode
 
 
@@ -20,8 +21,9 @@ async def declare(
     file_mode: FileMode | None,
     keeps_recordings: bool | None,
     privacy: PrivacyChange | None,
-) -> None:
-    """Puts into the log what this export will become, and that this run now holds it.
+) -> Coverage:
+    """Puts into the log what this export will become, and that this run now holds it. If the first page of the run has
+    shown that there is nothing to read, this covers it, which is returned.
 
     A run that was overtaken because locks do not reach it fails at its next commit; what it has published until then is
     swept. Without a commit at the start, it could still commit files that the sweep has deleted.
@@ -38,8 +40,23 @@ async def declare(
     if log.state.range is None:
         await append(kind="begin", request=connection.request, range=range_, privacy=privacy)
     elif log.state.range != range_:
-        await append(kind="widen", range=range_)
+        empty = _shown_empty(log.state, connection, range_)
+        change = Change(
+            covers=empty.intervals, read_since=connection.opening.top_since, organization=connection.organization
+        )
+        await append(kind="widen", range=range_, change=change if empty else Change())
+        return empty
     else:
         await append(kind="resume")
     if log.state.number > 1 and log.state.left:
         connection.context.observer.note("going on", commits=log.state.number, files=len(log.state.files))
+    return Coverage()
+
+
+def _shown_empty(state: State, connection: Connection, range_: Interval) -> Coverage:
+    """Returns all of the range that is not covered yet, if no row was created there; otherwise nothing."""
+    left = Coverage([range_]) - state.coverage
+    is_hidden = connection.opening.is_hidden or knows_hidden(state, connection.request)
+    if is_hidden or len(connection.reader.lists) > 1 or left - connection.opening.shown_empty(connection.context.lag):
+        return Coverage()
+    return left

@@ -36,7 +36,7 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.declaration import declare
-from exporter.run.division import schedule
+from exporter.run.division import run_looking, schedule
 from exporter.run.expiry import check_retention, let_expire
 from exporter.run.finish import check_whole
 from exporter.run.protection import settle_policy, tables_of
@@ -54,6 +54,7 @@ class Session:
     `run` is its name, `found` the state until then, `before` the same without what has expired by then, and `windows`
     is the number of windows that were read. Rows that become parts of the export are offered to the `tap`; those that
     the `admission` keeps out become nothing. `expired_rows` is the number of conversations that the run lets expire.
+    What is `empty`, as the first page has shown, was covered when the run began.
     """
 
     run: str
@@ -73,6 +74,7 @@ class Session:
     tap: Tap | None = None
     windows: int = field(default=0)
     expired_rows: int = field(default=0)
+    empty: Coverage = field(default_factory=Coverage)
 
     @classmethod
     async def start(
@@ -104,7 +106,9 @@ class Session:
         policy = (privacy and privacy.policy) or before.privacy.policy
         tables = tables_of(request, policy, context.keys)
         await check_whole(store, before)
-        await declare(claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy)
+        empty = await declare(
+            claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy
+        )
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
         await committer.sweep(may_wait=True)
         if expires:
@@ -146,6 +150,7 @@ class Session:
             began,
             hydrator,
             expired_rows=expired_rows,
+            empty=empty,
         )
 
     @property
@@ -210,7 +215,7 @@ class Session:
         )
         if into is None and oldest is None and self.log.state.coverage:
             oldest = self.log.state.data_start
-        scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density, self.opening)
+        scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density)
         covered = 0
         if into is None:
             covered = self._covered(scheduler)
@@ -234,7 +239,7 @@ class Session:
         )
         try:
             async with self.ends_published():
-                await pipeline.run()
+                await (run_looking(pipeline, self.reader, self.opening) if what else pipeline.run())
         finally:
             self.windows += pipeline.windows
 

@@ -126,6 +126,9 @@ class Store(Protocol):
         A killed process may leave the file at both paths, but never at neither.
         """
 
+    async def list_all(self, prefixes: Collection[str]) -> list[str]:
+        """Returns what `list` does of several directories, at less cost where some of them are missing."""
+
     async def list(self, prefix: str, after: str = "") -> list[str]:
         """Returns the paths of all files in the directory `prefix` and below, sorted: those behind the path `after`."""
 

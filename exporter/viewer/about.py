@@ -16,6 +16,7 @@ from exporter.viewer.transcript import source_of
 _COUNTED_ROWS: Final = 1_000_000
 _MOST_CHOICES: Final = 200
 _SECONDS: Final = 15.0
+_CHOICES: Final = {"agents": "agent_id", "versions": "agent_version_id", "channels": "channel", "statuses": "status"}
 
 
 async def answer_about(export: Export, name: str | None) -> dict[str, Any]:
@@ -48,7 +49,7 @@ async def answer_about(export: Export, name: str | None) -> dict[str, Any]:
 
 
 async def answer_facets(export: Export, generation: int | None) -> dict[str, Any]:
-    """Returns the agents, channels and statuses to choose from, those of most conversations first. Raises as
+    """Returns the agents, versions, channels and statuses to choose from, those of most conversations first. Raises as
     `Export.ask`."""
     export.check(generation)
     columns = export.columns(CONVERSATIONS)
@@ -56,14 +57,14 @@ async def answer_facets(export: Export, generation: int | None) -> dict[str, Any
     is_all = window is None or export.timeline.latest(BEGINNING, window.start, 1) is None
     found: dict[str, list[dict[str, Any]]] = {}
     note = None if is_all else f"Counted among the newest {_COUNTED_ROWS:,} conversations, roughly"
-    for name, column in (("agents", "agent_id"), ("channels", "channel"), ("statuses", "status")):
+    for name, column in _CHOICES.items():
         if window is None or column not in columns:
             found[name] = []
             continue
         where = within(export.query.schemas[CONVERSATIONS], "created_at", window)
         called = "max(agent.name)" if name == "agents" and "agent" in columns else "NULL"
         try:
-            found[name] = await export.ask(
+            found[name] = await export.search(
                 f"SELECT {column} AS value, {called} AS name, count(*) AS count FROM {CONVERSATIONS} "  # noqa: S608
                 f"WHERE {where} AND {column} IS NOT NULL GROUP BY ALL ORDER BY count DESC, value LIMIT {_MOST_CHOICES}",
                 where.values,

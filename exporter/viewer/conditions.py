@@ -13,7 +13,8 @@ from exporter.viewer.timeline import Window
 #: What is searched of a turn.
 SPOKEN: Final = ("text", "arguments", "output")
 #: Characters that JSON writes in one way alone, or that a server has no reason to write in another.
-_PLAIN: Final = frozenset(map(chr, range(0x20, 0x7F))) - frozenset('"\\/')
+_ESCAPED: Final = frozenset('"\\/')
+_PLAIN: Final = frozenset(map(chr, range(0x20, 0x7F))) - _ESCAPED - frozenset("<>&'")
 
 
 class Where(NamedTuple):
@@ -58,14 +59,28 @@ def behind(position: Position) -> Where:
 def as_asked(find: Find, columns: tuple[str, ...]) -> Where:
     """Returns the conditions of a search on the columns of conversations. Raises `NoAnswerError` if it lacks one."""
     where = Where([], [])
-    asked = {"agent_id": find.agent_id, "channel": find.channel, "status": find.status, "user_id": find.user}
-    for column, value in asked.items():
+    asked = {
+        "agent_id": ("agent_id = ?", find.agent_id),
+        "agent_version_id": ("agent_version_id = ?", find.agent_version_id),
+        "channel": ("channel = ?", find.channel),
+        "status": ("status = ?", find.status),
+        "user_id": ("contains(lower(user_id), lower(?))", find.user),
+        "duration": ("duration >= ?", find.duration_above),
+    }
+    for column, (condition, value) in asked.items():
         if value is None:
             continue
         if column not in columns:
             raise NoAnswerError(f"the export has no column {column}, so nothing can be found by it")
-        where.add("contains(lower(user_id), lower(?))" if column == "user_id" else f"{column} = ?", value)
+        where.add(condition, value)
     return where
+
+
+def named_in(table: str, schema: pa.Schema, window: Window, has: Where) -> Where:
+    """Returns the condition that a conversation of a window is one of those that a row of another table is about."""
+    where = within(schema, "conversation_created_at", window)
+    where.extend(has)
+    return Where([f"id IN (SELECT conversation_id FROM {table} WHERE {where})"], where.values)  # noqa: S608
 
 
 def said(text: str) -> Where:
@@ -82,4 +97,6 @@ def may_be_said(text: str, column: str) -> Where:
     longest = max(runs, key=len)
     if longest.strip():
         return Where([f"contains(lower({column}), lower(?))"], [longest])
-    return Where([f"(contains(lower({column}), lower(?)) OR contains({column}, ?))"], [text, "\\"])
+    # Any character may be written as its number; these are never written as they are.
+    escape = "\\" if any(letter in _ESCAPED or letter < " " for letter in text) else "\\u"
+    return Where([f"(contains(lower({column}), lower(?)) OR contains({column}, ?))"], [text, escape])

@@ -47,7 +47,16 @@ async def answer_turns(export: Export, readings: Readings, asked: Turns) -> dict
     reading = await readings.read(export, asked.identity)
     told = {"note": _note(export), "generation": export.generation}
     if reading is None:
-        return {"turns": [], "from": 0, "total": 0, "next": None, "from_source": None, "clock": None, **told}
+        return {
+            "turns": [],
+            "from": 0,
+            "total": 0,
+            "next": None,
+            "slowest": None,
+            "from_source": None,
+            "clock": None,
+            **told,
+        }
     items, clock, start = reading.items, reading.clock, asked.start
     if asked.at_seconds is not None:
         found = items.index_at(clock.starts_at + asked.at_seconds)
@@ -57,6 +66,7 @@ async def answer_turns(export: Export, readings: Readings, asked: Turns) -> dict
         "turns": items.page(start, asked.limit, clock),
         "from": start,
         "total": items.total,
+        "slowest": items.slowest,
         "next": following if following < items.total else None,
         "from_source": reading.source,
         "clock": {

@@ -32,40 +32,72 @@ class SlowQuestionError(ExporterError):
     """A question was interrupted because it took too long."""
 
 
+class _Lane:
+    """Asks one question at a time, each of which ends with the task that asks."""
+
+    def __init__(self, query: Query) -> None:
+        self.query: Final = query
+        self._one_at_a_time = asyncio.Lock()
+
+    async def fetch(self, sql: str, parameters: Parameters, seconds: float) -> pa.Table:
+        async with self._one_at_a_time:
+            thread = asyncio.get_running_loop().run_in_executor(None, self.query.fetch, sql, parameters)
+            try:
+                return await asyncio.wait_for(asyncio.shield(thread), seconds)
+            except TimeoutError as error:
+                await _end(self.query, thread)
+                raise SlowQuestionError(f"this took longer than {seconds:.0f} s, and was interrupted") from error
+            except asyncio.CancelledError:
+                await _end(self.query, thread)
+                raise
+
+    async def close(self) -> None:
+        """Closes the connection, once nothing is asked."""
+        async with self._one_at_a_time:
+            self.query.close()
+
+
 class Export:
-    """Gives access to one generation of the export at `location`, until its files are gone; then to the latest."""
+    """Gives access to one generation of the export at `location`, until its files are gone; then to the latest.
+
+    A search does not hold up those who read: it is asked apart.
+    """
 
     def __init__(self, location: Location, keys: ReaderKeys) -> None:
         self.location: Final = location
         self.keys: Final = keys
-        self._one_at_a_time = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._created_at: OrderedDict[str, Instant] = OrderedDict()
-        self._query: Query | None = None
+        self._lanes: tuple[_Lane, _Lane] | None = None
 
     async def open(self) -> None:
         """Opens the latest generation, unless it is open. Raises the errors of `open_query`."""
-        async with self._one_at_a_time:
-            if self._query is None or await self._latest() != self.generation:
-                await self._open()
+        async with self._opening:
+            if self._lanes is not None and await self._latest() == self.generation:
+                return
+            query = await open_query(self.location, self.keys, memory_bytes=_MEMORY_BYTES)
+            timeline, lanes = timeline_of(query.manifest), (_Lane(query), _Lane(query.cursor()))
+            async with open_store(self.location) as store:
+                self.filesystem, self.prefix = open_filesystem(store)
+            before, self._lanes, self.timeline = self._lanes, lanes, timeline
+            self._created_at.clear()
+            for lane in before or ():
+                await lane.close()
 
-    async def _open(self) -> None:
-        query = await open_query(self.location, self.keys, memory_bytes=_MEMORY_BYTES)
-        async with open_store(self.location) as store:
-            self.filesystem, self.prefix = open_filesystem(store)
-        self.close()
-        self._query, self.timeline = query, timeline_of(query.manifest)
+    async def close(self) -> None:
+        """Closes what is open, once nothing is asked."""
+        lanes, self._lanes = self._lanes, None
+        for lane in lanes or ():
+            await lane.close()
 
-    def close(self) -> None:
-        """Closes what is open; nothing may be asked meanwhile."""
-        if self._query is not None:
-            self._query.close()
-            self._query = None
+    def _lane(self, *, searches: bool = False) -> _Lane:
+        if self._lanes is None:
+            raise NoAnswerError("the export is closed", 503)
+        return self._lanes[searches]
 
     @property
     def query(self) -> Query:
-        if self._query is None:
-            raise NoAnswerError("the export is closed", 503)
-        return self._query
+        return self._lane().query
 
     @property
     def manifest(self) -> Manifest:
@@ -84,44 +116,39 @@ class Export:
         """Returns the names of a table's columns; none if the export has no such table."""
         return tuple(self.query.schemas[table].names) if table in self.query.schemas else ()
 
-    async def ask(
-        self, sql: str, parameters: Parameters = (), seconds: float = QUESTION_SECONDS
-    ) -> list[dict[str, Any]]:
-        """Returns the rows of an answer. Raises as `fetch`."""
-        rows: list[dict[str, Any]] = (await self.fetch(sql, parameters, seconds)).to_pylist()
+    async def search(self, sql: str, parameters: Parameters, seconds: float) -> list[dict[str, Any]]:
+        """Returns the rows of an answer that may take long. Raises as `fetch`."""
+        rows: list[dict[str, Any]] = (await self.fetch(sql, parameters, seconds, searches=True)).to_pylist()
         return rows
 
-    async def fetch(self, sql: str, parameters: Parameters = (), seconds: float = QUESTION_SECONDS) -> pa.Table:
-        """Returns an answer. One question is asked at a time; it ends with the task that asks.
+    async def ask(self, sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
+        """Returns the rows of an answer. Raises as `fetch`."""
+        rows: list[dict[str, Any]] = (await self.fetch(sql, parameters)).to_pylist()
+        return rows
+
+    async def fetch(
+        self, sql: str, parameters: Parameters = (), seconds: float = QUESTION_SECONDS, *, searches: bool = False
+    ) -> pa.Table:
+        """Returns an answer.
 
         Raises `SlowQuestionError` if it takes longer than `seconds`; `NoAnswerError` if a run has replaced the files
         meanwhile, once the generation after is open; and the errors of `Query.fetch`.
         """
-        async with self._one_at_a_time:
-            try:
-                return await self._fetch(self.query, sql, parameters, seconds)
-            except InterruptedExportError as error:
-                raise SlowQuestionError("this took too long, and was interrupted") from error
-            except (StoreError, OSError) as error:
-                if await self._latest() == self.generation:
-                    raise NoAnswerError(
-                        f"{self.location}: files that the manifest names cannot be read; exporter verify "
-                        f"{shell_word(self.location)} says which",
-                        500,
-                    ) from error
-                await self._open()
-                raise self._has_changed("a run has replaced files of the export meanwhile") from error
-
-    async def _fetch(self, query: Query, sql: str, parameters: Parameters, seconds: float) -> pa.Table:
-        thread = asyncio.get_running_loop().run_in_executor(None, query.fetch, sql, parameters)
+        lane = self._lane(searches=searches)
         try:
-            return await asyncio.wait_for(asyncio.shield(thread), seconds)
-        except TimeoutError as error:
-            await _end(query, thread)
-            raise SlowQuestionError(f"this took longer than {seconds:.0f} s, and was interrupted") from error
-        except asyncio.CancelledError:
-            await _end(query, thread)
-            raise
+            return await lane.fetch(sql, parameters, seconds)
+        except InterruptedExportError as error:
+            raise SlowQuestionError("this took too long, and was interrupted") from error
+        except (StoreError, OSError) as error:
+            generation = lane.query.manifest.generation
+            await self.open()
+            if self.generation == generation:
+                raise NoAnswerError(
+                    f"{self.location}: files that the manifest names cannot be read; exporter verify "
+                    f"{shell_word(self.location)} says which",
+                    500,
+                ) from error
+            raise self._has_changed("a run has replaced files of the export meanwhile") from error
 
     async def _latest(self) -> int | None:
         """Returns the generation that the manifest tells of now."""

@@ -35,16 +35,21 @@ class Position(NamedTuple):
 class Find(NamedTuple):
     """Says which conversations are looked for, from new to old, `limit` at most, behind `cursor` if there is one.
 
-    Times are half-open. `user` and `text` are found in any letter case.
+    Times are half-open. `user` and `text` are found in any letter case. With `recording`, only those whose recording is
+    kept; `duration_above` is in whole seconds, and some reply came after `latency_above` seconds or more.
     """
 
     since: Instant | None
     until: Instant | None
     agent_id: str | None
+    agent_version_id: str | None
     channel: str | None
     status: str | None
     user: str | None
     text: str | None
+    recording: bool
+    duration_above: int | None
+    latency_above: float | None
     cursor: Position | None
     limit: int
     generation: int | None
@@ -84,10 +89,14 @@ def parse_find(pairs: Iterable[tuple[str, str]], now: Instant, zone: tzinfo) -> 
         since,
         until,
         agent_id=given.get("agent_id"),
+        agent_version_id=given.get("agent_version_id"),
         channel=given.get("channel"),
         status=given.get("status"),
         user=given.get("user"),
         text=given.get("text"),
+        recording=_read(given, "recording", _kept) or False,
+        duration_above=_number(given, "duration_above", 0) or None,
+        latency_above=_read(given, "latency_above", _seconds),
         cursor=_read(given, "cursor", lambda _, text: decode_position(text)),
         limit=_number(given, "limit", _ROWS, least=1, most=MOST_ROWS),
         generation=_generation(given),
@@ -192,6 +201,12 @@ def _seconds(name: str, text: str) -> float:
     if not 0 <= seconds <= _MOST_SECONDS:
         raise NoAnswerError(f"{name}: must be a number of seconds, from 0 on")
     return seconds
+
+
+def _kept(name: str, text: str) -> bool:
+    if text != "kept":
+        raise NoAnswerError(f"{name}: must be kept, for conversations whose recording is here")
+    return True
 
 
 def _identity(given: Mapping[str, str]) -> str:

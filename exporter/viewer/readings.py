@@ -1,5 +1,6 @@
 """Keeps the conversations that were read last, because a reader scrolls and a listener seeks."""
 
+import asyncio
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
@@ -29,24 +30,33 @@ class Reading(NamedTuple):
 
 
 class Readings:
-    """Reads conversations, and keeps those that were read last."""
+    """Reads conversations, one at a time because one may be large, and keeps those that were read last.
+
+    Nothing of an earlier generation is kept: somebody may have been erased since.
+    """
 
     def __init__(self) -> None:
+        self._one_at_a_time = asyncio.Lock()
         self._kept: OrderedDict[tuple[int, str], Reading] = OrderedDict()
 
     async def read(self, export: Export, identity: str) -> Reading | None:
         """Returns what is said in a conversation; None if the export has no transcripts at all. Raises as
         `Export.created_at`."""
-        key = export.generation, identity
-        found = self._kept.pop(key, None) or await _read(export, identity)
-        if found is None:
-            return None
-        self._kept[key] = found
+        async with self._one_at_a_time:
+            key = export.generation, identity
+            found = self._kept.pop(key, None) or await _read(export, identity)
+            if found is not None:
+                self._keep(key, found)
+            return found
+
+    def _keep(self, key: tuple[int, str], reading: Reading) -> None:
+        for other in [each for each in self._kept if each[0] != key[0]]:
+            del self._kept[other]
+        self._kept[key] = reading
         while len(self._kept) > 1 and (
             len(self._kept) > _KEPT or sum(each.items.size_bytes for each in self._kept.values()) > _KEPT_BYTES
         ):
             self._kept.popitem(last=False)
-        return found
 
 
 async def _read(export: Export, identity: str) -> Reading | None:

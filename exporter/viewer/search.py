@@ -1,11 +1,12 @@
 """Finds conversations, from new to old, window by window, for no longer than a reader likes to wait."""
 
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 from exporter.contract import BEGINNING, END_OF_TIME, TRANSCRIPT_FIELD, format_instant
 from exporter.layout import CONVERSATIONS, RECORDINGS, TURNS
-from exporter.viewer.conditions import Where, as_asked, behind, may_be_said, said, within
+from exporter.viewer.conditions import Where, as_asked, behind, may_be_said, named_in, said, within
 from exporter.viewer.export import QUESTION_SECONDS, Export, SlowQuestionError
 from exporter.viewer.no_answer import NoAnswerError
 from exporter.viewer.parameters import Find, Position, encode_position
@@ -20,8 +21,8 @@ _MOST_ROWS: Final = 1_000_000
 _GROWTH: Final = 4
 #: Some windows take this many times as long as others of their size.
 _SHARE: Final = 2
-#: This many transcripts are read as JSON at a time.
-_READ_AT_ONCE: Final = 64
+#: Of this many transcripts that may have a text, the JSON is read before more are looked for.
+_READ_AT_ONCE: Final = 256
 #: What a row shows, by its name: the column that it is made of, and the expression.
 _SHOWN: Final = {
     "agent_id": ("agent_id", "agent_id"),
@@ -53,7 +54,10 @@ async def find_conversations(export: Export, find: Find) -> dict[str, Any]:
     for row in rows:
         export.remember(row["id"], row["at"])
     return {
-        "rows": [_shown(row) | {"has_recording": recorded and recorded.get(row["id"], False)} for row in rows],
+        "rows": [
+            _shown(row) | {"has_recording": None if recorded is None else recorded.get(row["id"], False)}
+            for row in rows
+        ],
         "cursor": None if is_complete else encode_position(position),
         "is_complete": is_complete,
         "searched_until": None if is_complete else format_instant(position.created_at),
@@ -78,9 +82,24 @@ class _Search:
         self.reads = find.text is not None and TURNS not in export.query.tables
         if self.reads and TRANSCRIPT_FIELD not in columns:
             raise NoAnswerError("the export has no transcripts, so no text can be found in them")
+        self._elsewhere = list(self._asked_elsewhere())
         shown = [f"{what if of in columns else 'NULL'} AS {name}" for name, (of, what) in _SHOWN.items()]
         size = [f"strlen({TRANSCRIPT_FIELD}) AS transcript_bytes"] if self.reads else []
         self._columns = ", ".join(["id", "epoch_us(created_at) AS at", *shown, *size])
+
+    def _asked_elsewhere(self) -> Iterator[tuple[str, Where]]:
+        """Yields what rows of other tables must have. Raises `NoAnswerError` if the export lacks one of them."""
+        find, tables = self._find, self._export.query.tables
+        if find.text is not None and not self.reads:
+            yield TURNS, said(find.text)
+        if find.latency_above is not None:
+            if TURNS not in tables:
+                raise NoAnswerError("the export has no table of turns, so nothing can be found by the time of replies")
+            yield TURNS, Where(["e2e_latency >= ?"], [find.latency_above])
+        if find.recording:
+            if RECORDINGS not in tables:
+                raise NoAnswerError("the export holds no recordings")
+            yield RECORDINGS, Where(["status = 'stored'"], [])
 
     async def run(self) -> tuple[list[dict[str, Any]], bool]:
         """Returns more rows than a page has, if there are as many, and whether all has been searched."""
@@ -110,7 +129,7 @@ class _Search:
         """Searches the latest part of a window that has this many rows, or all of it, and moves the position on."""
         where = self._where(window)
         limit = max(most, _READ_AT_ONCE) if self.reads else most
-        found = await self._export.ask(
+        found = await self._export.search(
             f"SELECT {self._columns} FROM {CONVERSATIONS} WHERE {where} "  # noqa: S608 - values are parameters
             f"ORDER BY {CONVERSATIONS}.created_at DESC, {CONVERSATIONS}.id DESC LIMIT {limit}",
             where.values,
@@ -131,10 +150,8 @@ class _Search:
             where.extend(more)
         if text is not None and self.reads:
             where.extend(may_be_said(text, TRANSCRIPT_FIELD))
-        elif text is not None:
-            inside = within(schemas[TURNS], "conversation_created_at", window)
-            inside.extend(said(text))
-            where.add(f"id IN (SELECT conversation_id FROM {TURNS} WHERE {inside})", *inside.values)  # noqa: S608
+        for table, has in self._elsewhere:
+            where.extend(named_in(table, schemas[table], window, has))
         return where
 
 

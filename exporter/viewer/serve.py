@@ -36,4 +36,4 @@ async def serve(
             on_ready(f"{origin}/{secret}/", f"{origin}/{entry}", export)
             await asyncio.Event().wait()
     finally:
-        export.close()
+        await export.close()

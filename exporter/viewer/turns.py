@@ -27,7 +27,7 @@ class Items:
     """Holds the items of a conversation that was created at `created_at`, in seconds since 1970.
 
     `first` is when the first of them began, and `last` when the last one ended, as far as they tell. System messages
-    are not said, and tell nothing.
+    are not said, and tell nothing. `slowest` is the index of the slowest reply, and its seconds.
     """
 
     def __init__(self, table: pa.Table, created_at: float) -> None:
@@ -41,6 +41,7 @@ class Items:
         spoken = pc.fill_null(pc.is_in(table["role"], pa.array(["user", "assistant"])), False)
         self.first: Final[float | None] = pc.min(pc.filter(self._starts, spoken)).as_py()
         self.last: Final[float | None] = pc.max(pc.filter(pc.coalesce(stopped, self._starts), spoken)).as_py()
+        self.slowest: Final = _slowest(table)
         self.total: Final[int] = 0 if not len(table) else pc.max(self._indexes).as_py() + 1
         self._outputs = pair_calls(_called(table))
         self._folded = set(self._outputs.values())
@@ -109,6 +110,13 @@ def pair_calls(called: Iterable[tuple[int, str | None, str]]) -> dict[int, int]:
         elif kind == OUTPUT and waiting[call_id]:
             pairs[waiting[call_id].popleft()] = index
     return pairs
+
+
+def _slowest(table: pa.Table) -> dict[str, Any] | None:
+    seconds = pc.max(table["e2e_latency"]).as_py()
+    if seconds is None:
+        return None
+    return {"index": table["item_index"][pc.index(table["e2e_latency"], seconds).as_py()].as_py(), "seconds": seconds}
 
 
 def _called(table: pa.Table) -> Iterable[tuple[int, str | None, str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli.about import ABOUT
+from exporter.cli.commands import module_of
 
 #: Starts a command in this process, and tells what is loaded when its first request has come, or else when it ends.
 PROGRAM = """
@@ -52,7 +53,7 @@ def loaded_by(tmp_path: Path, *words: str, **variables: str) -> tuple[int, set[s
 
 def commands_in(loaded: set[str]) -> set[str]:
     """Returns the commands among modules."""
-    modules = {f"exporter.cli.{'manual' if name == 'help' else name.replace(' ', '_')}": name for name in ABOUT}
+    modules = {f"exporter.cli.{module_of(name)}": name for name in ABOUT}
     return {name for module, name in modules.items() if module in loaded}
 
 

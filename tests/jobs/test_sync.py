@@ -10,11 +10,14 @@ from exporter.errors import AccessError, UsageError
 from exporter.jobs.export import export
 from exporter.jobs.sync import sync
 from exporter.jobs.verify import verify
+from exporter.layout import SUCCESS
+from exporter.log.commits import load_commits, load_state
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
-from exporter.sandbox import Behaviour, ServedRequest
+from exporter.sandbox import TOKEN, Behaviour, ServedRequest, make_conversations, serve
 from exporter.sandbox.gate import TOKEN_NOSENSITIVE
-from exporter.settings import Credentials, Selection
+from exporter.settings import Credentials, RunSettings, Selection
+from exporter.store.local.store import LocalStore
 from tests.end_to_end.export_directory import ExportDirectory, snapshot
 from tests.end_to_end.records import conversation
 from tests.jobs.moving import T0, check, fill, moving_source, run_sync, settings_for
@@ -53,6 +56,25 @@ async def test_a_second_one_changes_no_file_and_reads_what_may_have_been_missed(
     assert first.updates_since == second.updates_since_before
     assert first.updates_since is not None
     assert first.updates_since < second.updates_since
+
+
+async def test_a_night_without_news_makes_two_commits_and_takes_nothing_away(tmp_path: Path) -> None:
+    async with serve(make_conversations(100, T0, T0 + DAY, seed=1)) as sandbox:
+        context = RunContext(RunSettings(base_url=sandbox.url), Credentials(TOKEN), Quiet())
+        first = await sync(tmp_path, Selection(), context)
+        known, success = first.summary.generation, (tmp_path / SUCCESS).stat().st_ino
+        second = await sync(tmp_path, Selection(), context)
+    commits, state = await load_commits(LocalStore(tmp_path), known), await load_state(LocalStore(tmp_path))
+    assert [one.kind for one in commits] == ["widen", "sync"]
+    assert commits[0].range is not None
+    assert state.is_whole
+    assert state.range == commits[0].range
+    assert (tmp_path / SUCCESS).stat().st_ino == success
+    assert first.updates_since is not None
+    assert second.updates_since is not None
+    # The new part of the range is known as of when the first page was read, and so is all else.
+    assert first.updates_since < second.updates_since
+    assert state.reads == ((commits[0].change.read_since, state.coverage),)
 
 
 @pytest.mark.parametrize(

@@ -73,14 +73,14 @@ def test_the_demo_leaves_what_is_described(demo: Path) -> None:
     links = "SELECT count(*) FROM read_parquet(?) WHERE recording_details LIKE '%http://127.0.0.1:%.wav?Expires=%'"
     (found,) = duckdb.execute(links, [f"{export}/conversations/*/*.parquet"]).fetchall()
     recordings = list((export / "media").glob("*/*.wav"))
-    assert len(recordings) == found[0] == 5
+    assert len(recordings) == found[0] == 8
     for recording in recordings:
         with wave.open(str(recording)) as sound:
-            assert 1 <= sound.getnframes() / sound.getframerate() <= 2
+            assert sound.getnframes() / sound.getframerate() == 60
             assert any(sound.readframes(sound.getnframes()))
     for page in (README, PAGES["start"]):
         assert "2,000 made-up conversations" in page.text
-    assert "recordings of five calls, in `demo-export/media`" in PAGES["start"].text
+    assert "recordings of eight calls, in `demo-export/media`" in PAGES["start"].text
 
 
 @pytest.mark.parametrize("page", some_of([README, PAGES["start"]], README), ids=lambda page: page.name)

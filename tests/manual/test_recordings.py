@@ -56,7 +56,7 @@ def test_the_keys_and_what_leaves_by_hand(demo: Path, tmp_path: Path) -> None:
     assert run_shell("exporter verify calls --repair", tmp_path).returncode == 0
     query = "SELECT count(*) FROM read_parquet(?)"
     (found,) = duckdb.execute(query, [f"{tmp_path}/calls/recordings/**/part-*.parquet"]).fetchall()
-    assert found == (4,)
+    assert found == (7,)
 
 
 def test_the_form_of_encrypted_audio_and_a_program_that_reads_it(tmp_path: Path) -> None:

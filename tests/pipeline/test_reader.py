@@ -675,3 +675,13 @@ async def test_answers_that_are_too_large_for_a_while_neither_end_a_run_nor_make
         await read(1000)
     assert source.limits[-1] > 200
     assert budget._held == 0
+
+
+@pytest.mark.parametrize(("row_bytes", "rows"), [(0, 12), (512, 195)])
+async def test_rows_of_a_known_size_are_asked_for_by_the_page_at_once(clock: Clock, row_bytes: int, rows: int) -> None:
+    budget = ByteBudget(Shares(page=100_000, largest_page=400_000, in_flight=1_802_048, row_group=1 << 20))
+    source = Rows(clock, [])
+    reader = Reader(
+        source, Decoder(None), Quiet(), budget, concurrency=1, max_rps=None, clock=clock, row_bytes=row_bytes
+    )
+    assert reader.portions().rows(PageRequest(1000)) == rows

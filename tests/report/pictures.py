@@ -1,4 +1,4 @@
-"""Takes the picture of a report in the manual: `python -m tests.report.pictures` writes it anew."""
+"""Takes the picture of a report in the manual: `python -m tests.report.pictures` takes it again."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 
 from exporter.query.connection import open_query
-from exporter.report.figures import Wish, make_report
+from exporter.report.figures import MEMORY_BYTES, Wish, make_report
 from exporter.report.model import Report
 from exporter.run.encryption import reader_keys
 from exporter.store.open import open_store
@@ -18,7 +18,7 @@ def report_of(root: Path, **wish: Any) -> Report:
 
     async def make() -> Report:
         async with open_store(root) as store:
-            with await open_query(root, reader_keys(None, os.environ)) as query:
+            with await open_query(root, reader_keys(None, os.environ), memory_bytes=MEMORY_BYTES) as query:
                 return await make_report(query, store, Wish(**wish))
 
     return anyio.run(make)

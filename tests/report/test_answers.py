@@ -103,8 +103,9 @@ class TestYesterday:
             (
                 {"state": "hole", "covered_share": 0.25},
                 "bad",
-                "only 25 % of the day has been read",
+                "At least 1,436 conversations Some may be missing: only 25 % of the day",
             ),
+            ({"state": "hole", "covered_share": 0.0}, "bad", "Not read yet Nothing of this day has been read."),
             ({"state": "doubtful"}, "doubt", "the day is in doubt"),
             ({"state": "expired"}, "plain", "deleted, because of its age"),
             (
@@ -150,7 +151,9 @@ class TestTheSlowestVersion:
         assert self.of(self.version("v1", 0.8, 2), self.version("v2", 0.9, 1))[0] == "v2"
 
     def test_others_are_no_version(self) -> None:
-        assert self.of(self.version("v1", 0.8), self.version("rest", 3.0, is_rest=True))[0] == "v1"
+        name, text = self.of(self.version("v1", 0.8), self.version("rest", 3.0, is_rest=True))
+        assert name == "v1"
+        assert text.endswith("Only the 1 version with the most conversations were looked at.")
 
     def test_without_latencies_nobody_knows(self) -> None:
         assert self.of(self.version("v1", None, 0)) == (None, "Not known No message of an agent has a latency.")

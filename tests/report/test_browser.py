@@ -142,7 +142,7 @@ def test_the_hours_of_the_week_are_what_duckdb_counts(page: "Page", export: Path
 
 def test_every_chart_is_named_and_shows_something(page: "Page") -> None:
     charts = page.get_by_role("img")
-    assert charts.count() == 15
+    assert charts.count() == 13
     for chart in charts.all():
         assert re.search(r"\d", chart.get_attribute("aria-label") or "")
         assert chart.evaluate("svg => svg.getBBox().height") > 10

@@ -2,23 +2,29 @@
 
 import json
 import sys
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import boto3
 import msgspec
 import pytest
 
 import exporter
 from exporter.cli import main
 from exporter.contract import DAY, format_instant
-from exporter.errors import UsageError
+from exporter.errors import InterruptedExportError, UsageError
+from exporter.report import figures
 from exporter.report.figures import BY_COLUMNS
 from exporter.report.model import Absent, Report
 from exporter.report.page import FIRST
+from exporter.report.scope import Scope
 from exporter.report.svg import check_installed
 from exporter.sandbox import make_conversations
 from tests.jobs.made import SINCE, UNTIL, make_export, make_exports
+from tests.toolkit.clouds import S3
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +161,47 @@ def test_one_conversation_is_drawn(tmp_path: Path) -> None:
     assert report.conversations == 1
     assert "Complete: the only conversation" in page
     assert "NaN" not in page
+
+
+def test_a_report_that_is_given_up_ends_its_query(exports: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    began, ended = threading.Event(), list[str]()
+
+    def count(scope: Scope, *_: object) -> None:
+        began.set()
+        try:
+            # DuckDB would take minutes for this.
+            scope.query.fetch("SELECT sum(a.range) FROM range(1000000) a, range(1000000) b WHERE a.range > b.range")
+        except InterruptedExportError as error:
+            ended.append(str(error))
+            raise
+
+    monkeypatch.setattr(figures, "_make", count)
+
+    async def give_up() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(exporter.make_report, exports["complete"]))
+            await anyio.to_thread.run_sync(began.wait)
+            group.cancel_scope.cancel()
+
+    anyio.run(give_up)
+    assert ended == ["stopped: the query was interrupted"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_export_in_an_object_store(
+    exports: dict[str, Path], s3: S3, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    s3.make_bucket("reported")
+    bucket = boto3.resource("s3", endpoint_url=s3.environment["AWS_ENDPOINT_URL_S3"]).Bucket("reported")
+    for file in exports["complete"].rglob("*"):
+        if file.is_file():
+            bucket.upload_file(str(file), f"calls/{file.relative_to(exports['complete'])}")
+    assert main(["report", "s3://reported/calls", "--json"]) == 0
+    far = json.loads(capsys.readouterr().out)
+    near = json.loads(msgspec.json.encode(exporter.blocking.make_report(exports["complete"])))
+    assert far.pop("output") == "report.html"
+    assert far.pop("destination") == "s3://reported/calls"
+    assert near.pop("destination") == "complete"
+    assert far == near

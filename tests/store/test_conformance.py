@@ -121,6 +121,9 @@ async def test_lists_are_recursive_relative_and_of_one_directory(store: Store) -
     expected = ["conversations/created_date=2026-02-10/part-1.parquet", "conversations/part-2.parquet"]
     assert await store.list("conversations") == expected
     assert await store.list("missing") == []
+    assert await store.list_all(["turns", "conversations", "_exporter/quarantine", "conversations"]) == expected * 2
+    await store.create("_exporter/quarantine/a.jsonl", b"")
+    assert await store.list_all(["_exporter/quarantine", "turns"]) == ["_exporter/quarantine/a.jsonl"]
     asked = [*expected, "conversations-of-others/part-2.parquet", "turns/part-1.parquet"]
     assert await store.sizes(asked) == {expected[0]: 5, expected[1]: 5, "conversations-of-others/part-2.parquet": 2}
     assert await store.sizes([]) == {}

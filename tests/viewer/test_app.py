@@ -186,7 +186,7 @@ def endless() -> Iterator[str]:
 async def test_a_question_ends_when_its_time_is_up_and_the_next_one_is_answered(root: Path, endless: str) -> None:
     async with viewing(root) as viewer:
         with pytest.raises(SlowQuestionError, match="longer than 0 s"):
-            await viewer.export.ask(endless, seconds=0.05)
+            await viewer.export.search(endless, (), 0.05)
         assert await viewer.export.ask("SELECT 1 AS one") == [{"one": 1}]
 
 
@@ -194,21 +194,23 @@ async def test_a_question_ends_when_its_reader_leaves(
     root: Path, endless: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
-    ask = Export.ask
+    search = Export.search
 
-    async def ask_endlessly(self: Export, *_: object, **__: object) -> object:
+    async def search_endlessly(self: Export, *_: object) -> object:
         begun.set()
         try:
-            return await ask(self, endless)
+            return await search(self, endless, (), 1000.0)
         except asyncio.CancelledError:
             ended.set()
             raise
 
     async with viewing(root) as viewer:
         with monkeypatch.context() as patched:
-            patched.setattr(Export, "ask", ask_endlessly)
+            patched.setattr(Export, "search", search_endlessly)
             reading = asyncio.create_task(viewer.get("facets"))
             await begun.wait()
+            # Meanwhile a conversation can be read.
+            assert (await viewer.get("turns", id="c1")).status == 200
             reading.cancel()
             await ended.wait()
         # The connection to DuckDB is free again.

@@ -158,6 +158,22 @@ def test_a_recording_whose_file_is_missing_says_what_to_do(page: "Page") -> None
     assert page.evaluate("audio.paused")
 
 
+def test_an_item_behind_the_end_of_its_recording_says_so(page: "Page") -> None:
+    def later(answer: dict[str, Any]) -> None:
+        answer["turns"][-1]["start_seconds"] = 90
+
+    change(page, "turns", later)
+    open_conversation(page, "played")
+    page.evaluate(
+        "new Promise(resolve => audio.duration ? resolve() : audio.addEventListener('loadedmetadata', resolve))"
+    )
+    page.click("#turn-15 [data-seek]")
+    assert page.inner_text("#player-problem").startswith("The recording ends at 1:00, before this item")
+    assert page.evaluate("audio.paused")
+    page.click("#turn-2 [data-seek]")
+    assert page.inner_text("#player-problem") == ""
+
+
 def test_a_recording_that_cannot_be_read_says_why_in_the_words_of_the_server(browser: "Browser", address: str) -> None:
     with unwatched(browser) as page:
         refuse(page, "recording", 500, "media/x.wav: its bytes are not those that were written. Run `exporter verify`")

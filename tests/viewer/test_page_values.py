@@ -99,7 +99,7 @@ def test_the_current_item_is_the_last_that_has_begun(
     assert call(page, "timeline", "currentAt", [[found, moment] for moment in moments]) == expected
 
 
-FILTERS = ("text", "since", "until", "agent_id", "channel", "status", "user")
+FILTERS = ("text", "since", "until", "agent_id", "agent_version_id", "latency_above", "recording")
 FILTER_TEXTS = TEXTS.filter(lambda text: text.strip() == text != "" and "\0" not in text and "\ufeff" not in text)
 
 
@@ -141,6 +141,7 @@ def test_times_are_written_in_the_zone_of_the_export(page: "Page", moments: list
         ("clock", [-1.5], "−0:01"),
         ("span", [0.123456], "0.12 s"),
         ("span", [0.0042], "4 ms"),
+        ("span", [0.0004], "under 1 ms"),
         ("span", [59.7], "1 min"),
         ("span", [3605], "1 h 5 s"),
         ("span", [0], "0 s"),

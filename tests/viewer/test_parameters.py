@@ -53,6 +53,9 @@ def test_what_is_empty_is_not_asked_for() -> None:
         ([("text", "\ud800")], "text: not UTF-8"),
         ([("cursor", "abc")], "cursor: not one that this page has given"),
         ([("cursor", "é")], "cursor: not one that this page has given"),
+        ([("recording", "all")], "recording: must be kept"),
+        ([("latency_above", "-1")], "latency_above: must be a number of seconds"),
+        ([("duration_above", "1.5")], "duration_above: must be a whole number"),
         ([("sql", "DROP")], "there is no parameter 'sql' here; there are: since, until"),
     ],
 )

@@ -100,6 +100,7 @@ async def test_the_conversation_says_what_its_recording_is(root: Path) -> None:
             "note": None,
         }
         assert [row["has_recording"] for row in (await viewer.get("conversations")).json["rows"]] == [True, True, True]
+        assert await viewer.found(recording="kept") == ["c0", "c1", "c2"]
         assert (await viewer.get("about")).json["encrypted"] == (root.name == "encrypted")
 
 
@@ -150,6 +151,7 @@ async def test_a_recording_that_was_never_kept_says_why(tmp_path: Path) -> None:
             "the recording is not kept: the source no longer has it (status 410)",
         )
         assert [row["has_recording"] for row in (await viewer.get("conversations")).json["rows"]] == [False]
+        assert await viewer.found(recording="kept") == []
 
 
 async def test_a_recording_of_an_unknown_type_is_given_as_bytes(tmp_path: Path) -> None:
@@ -170,10 +172,10 @@ async def test_audio_is_compared_once_and_read_a_chunk_at_a_time(plain: Path, mo
     real = recording.Audio.read
 
     def noting(self: recording.Audio, part: range) -> Iterator[bytes]:
+        read.append(part)
         for chunk in real(self, part):
             assert len(chunk) <= 1000
             yield chunk
-        read.append(part)
 
     monkeypatch.setattr(recording, "_CHUNK_BYTES", 1000)
     monkeypatch.setattr(recording.Audio, "read", noting)

@@ -20,8 +20,18 @@ MARKUP = '<script>alert(1)</script> & "quoted" \\ / 100% _any_ it\'s'
 ROWS: list[Row] = [
     *many(30),
     *(conversation(f"tie{n}", SINCE + DAY, "At the same time.") for n in range(7)),
+    # A window may end between any two of these.
+    *(conversation(f"close{n}", SINCE + DAY + n, "A microsecond later.") for n in range(1, 7)),
     conversation("odd", SINCE + HOUR, MARKUP, "ŞIRKET STRASSE Привет", channel="email", status="failed"),
-    conversation("other", SINCE + 2 * HOUR, "nothing", agent_id="agt_b", agent={"id": "agt_b", "name": "Bob"}),
+    conversation(
+        "other",
+        SINCE + 2 * HOUR,
+        "nothing",
+        agent_id="agt_b",
+        agent={"id": "agt_b", "name": "Bob"},
+        agent_version_id="ver_2",
+        duration=61,
+    ),
     conversation("a/b", SINCE + 3 * HOUR, "slash"),
     conversation("..", SINCE + 4 * HOUR, "dots"),
     conversation("%2e\u202e?#&", SINCE + 5 * HOUR, "signs"),
@@ -37,6 +47,13 @@ ROWS: list[Row] = [
                 ]
             },
         )
+    ),
+    conversation(
+        "slow",
+        SINCE + 8 * HOUR,
+        conversation={
+            "items": [said("assistant", str(n), 0.0, metrics={"e2e_latency": n}) for n in (0.5, 1.0, 2.5, 1.5)]
+        },
     ),
     conversation("silent", SINCE + 7 * HOUR, conversation=None, user_id=None, agent=None, agent_id=None),
 ]
@@ -93,6 +110,8 @@ FOUND: list[tuple[dict[str, object], list[str]]] = [
     ({"channel": "email"}, ["odd"]),
     ({"status": "failed"}, ["odd"]),
     ({"agent_id": "agt_b"}, ["other"]),
+    ({"agent_version_id": "ver_2"}, ["other"]),
+    ({"duration_above": 61}, ["other"]),
     ({"user": "USER_TIE3"}, ["tie3"]),
     ({"user": "_any_"}, []),
     ({"since": "2026-02-09T00:30Z", "until": "2026-02-09T02:00Z"}, ["odd"]),
@@ -150,8 +169,19 @@ async def test_choices_are_counted(root: Path) -> None:
             {"id": "agt_a", "name": "Ann", "count": len(ROWS) - 2},
             {"id": "agt_b", "name": "Bob", "count": 1},
         ]
+        assert found["versions"] == [{"value": "ver_2", "count": 1}]
         assert found["channels"] == [{"value": "telephone", "count": len(ROWS) - 1}, {"value": "email", "count": 1}]
         assert (found["statuses"][1], found["note"]) == ({"value": "failed", "count": 1}, None)
+
+
+async def test_slow_replies_are_found_where_there_are_turns(roots: dict[str, Path]) -> None:
+    async with viewing(roots["turns"]) as viewer:
+        assert await viewer.found(latency_above=2.5) == ["slow"]
+        assert await viewer.found(latency_above=2.6) == []
+        assert await viewer.found(latency_above=2.5, text="nothing") == []
+        assert (await viewer.get("turns", id="slow")).json["slowest"] == {"index": 2, "seconds": 2.5}
+        assert (await viewer.get("turns", id="other")).json["slowest"] is None
+        assert (await viewer.get("turns", id="silent")).json["slowest"] is None
 
 
 async def test_a_search_that_runs_out_of_time_says_how_far_it_has_come_and_goes_on(
@@ -174,7 +204,7 @@ async def test_a_first_window_that_takes_too_long_is_refused_with_advice(
         raise SlowQuestionError("this took longer than 30 s, and was interrupted")
 
     async with viewing(root) as viewer:
-        monkeypatch.setattr(Export, "ask", slow)
+        monkeypatch.setattr(Export, "search", slow)
         answer = await viewer.get("conversations")
         assert (answer.status, answer.json["error"]) == (
             503,
@@ -186,7 +216,12 @@ async def test_what_has_no_column_cannot_be_searched_by(tmp_path: Path) -> None:
     await make(tmp_path / "few", many(2), fields=("id", "created_at", "updated_at", "status"))
     async with viewing(tmp_path / "few") as viewer:
         assert await viewer.found() == ["c0", "c1"]
-        for asked, what in (({"user": "x"}, "no column user_id"), ({"text": "x"}, "no transcripts")):
+        for asked, what in (
+            ({"user": "x"}, "no column user_id"),
+            ({"text": "x"}, "no transcripts"),
+            ({"latency_above": 1}, "no table of turns"),
+            ({"recording": "kept"}, "no recordings"),
+        ):
             answer = await viewer.get("conversations", **asked)
             assert (answer.status, what in answer.json["error"]) == (400, True)
         assert (await viewer.get("facets")).json["agents"] == []

@@ -129,6 +129,10 @@ def test_a_place_in_the_recording_is_found_among_items_without_times() -> None:
     made = Items(decode_items(json.dumps({"items": items})), AT)
     assert [made.index_at(AT + seconds) for seconds in (-5, 0, 10, 39.9, 1e6)] == [0, 0, 1, 3, 99]
     assert (made.first, made.last) == (AT + 10, AT + 990)
+    late = said("late", AT + 1, metrics={"started_speaking_at": AT + 5, "stopped_speaking_at": AT + 7})
+    spoken = Items(decode_items(json.dumps({"items": [said("soon", AT), late]})), AT)
+    assert [spoken.index_at(AT + seconds) for seconds in (3, 5)] == [0, 1]
+    assert (spoken.first, spoken.last) == (AT, AT + 7)
     empty = Items(decode_items(None), AT)
     assert (empty.total, empty.index_at(AT), empty.page(0, 5, CLOCK)) == (0, 0, [])
 

@@ -131,4 +131,4 @@ async def viewing(location: Location, texts: dict[str, str] | None = None) -> As
         ):
             yield Viewer(session, f"http://{HOST}:{port}", export)
     finally:
-        export.close()
+        await export.close()

@@ -25,11 +25,9 @@ _LEAST_SECONDS: Final = 0.001
 #: The workers for each one that is needed on average, by rate and by room, because some come late.
 _RATE_HEADROOM: Final = 1.5
 _ROOM_HEADROOM: Final = 1.25
-#: How many requests may be under way at first, how many answers allow one more, and after how many answers each does. A
-#: limit thus shows to a few requests, at the cost of a few round trips where there is none.
+#: How many requests may be under way at first. Each answer allows one more, so that they double with each round trip: a
+#: limit shows to a few requests, at the cost of four round trips where there is none.
 _FIRST_IN_FLIGHT: Final = 2
-_ANSWERS_FOR_ONE_MORE: Final = 4
-_CAUTIOUS_ANSWERS: Final = 16
 _HTTP_SERVICE_UNAVAILABLE: Final = 503
 
 
@@ -77,8 +75,7 @@ class Throttle:
     @property
     def _ramp(self) -> int:
         """Returns how many requests may be under way, by how many have been let through so far."""
-        cautious = self._answers // _ANSWERS_FOR_ONE_MORE
-        return _FIRST_IN_FLIGHT + max(cautious, self._answers - _CAUTIOUS_ANSWERS)
+        return _FIRST_IN_FLIGHT + self._answers
 
     def sent(self, now: float) -> Ticket:
         """Notes that a request is sent."""

@@ -15,7 +15,7 @@ class Answer:
     `wire_bytes` is the size of the body as it came, packed or not.
     """
 
-    body: bytes
+    body: bytes | memoryview
     served_at: Instant | None
     quota: Quota | None = None
     age: int = 0

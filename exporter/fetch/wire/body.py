@@ -8,6 +8,8 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
+from exporter.huge import join
+
 #: The most that a packed body is unpacked by between two looks at its size.
 _PIECE_BYTES: Final = 1024 * 1024
 _GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -106,7 +108,7 @@ class Body:
         charset = _CHARSET.search(content_type)
         self._charset = charset[1] if charset else None
         # They are joined once: a buffer that grows as they come is copied many times over.
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
         self._size_bytes = 0
         self._padding_bytes = 0
 
@@ -133,18 +135,18 @@ class Body:
         """Returns whether nothing that was packed is missing."""
         return all(unpacker.is_complete for unpacker in self._unpackers)
 
-    def text(self) -> bytes:
+    def text(self) -> bytes | memoryview:
         """Returns the body, in UTF-8 where it is text of a known charset."""
-        content = b"".join(self._pieces)
+        content = join(self._pieces, list(map(len, self._pieces)))
         # Only one body at a time is there twice.
         self._pieces = [content]
-        encoding: str = json.detect_encoding(content[:4])
-        if encoding == "utf-8" and self._charset and not (content.isascii() or _is_utf8(content)):
+        encoding: str = json.detect_encoding(bytes(content[:4]))
+        if encoding == "utf-8" and self._charset and not _is_utf8(content):
             encoding = self._charset
         if encoding == "utf-8":
             return content
         try:
-            return content.decode(encoding).removeprefix("\ufeff").encode()
+            return str(content, encoding).removeprefix("\ufeff").encode()
         except UnicodeError:
             return content
 
@@ -155,7 +157,7 @@ class Body:
         return pieces
 
 
-def begins_like(what: str, text: bytes) -> bool:
+def begins_like(what: str, text: bytes | memoryview) -> bool:
     """Returns whether `text` begins like a JSON `array`, or `object`, as `what` names it."""
     return _OPENS[what].match(text) is not None
 
@@ -183,9 +185,9 @@ def _each(unpacker: _Unpacker, pieces: _Pieces) -> Iterator[bytes]:
         yield from unpacker.pieces(piece)
 
 
-def _is_utf8(content: bytes) -> bool:
+def _is_utf8(content: bytes | memoryview) -> bool:
     try:
-        content.decode()
+        str(content, "utf-8")
     except UnicodeDecodeError:
         return False
     return True

@@ -228,8 +228,8 @@ class Channel:
             self._bearer.expires_at = end
         body = await self._read(response, fits)
         if not begins_like(what, body):
-            came = self._quoted(described(body, _codings(response), response.headers.get("Content-Type", "")))
-            said = own_words(body[:_MAX_ERROR_BODY_BYTES], self._bearer)
+            came = self._quoted(described(bytes(body), _codings(response), response.headers.get("Content-Type", "")))
+            said = own_words(bytes(body[:_MAX_ERROR_BODY_BYTES]), self._bearer)
             raise UnusableAnswerError(
                 f"{self._host} answered {response.status} with {came} instead of a JSON {what}"
                 f"{f': {said}' if said else ''}. "
@@ -259,7 +259,7 @@ class Channel:
                 error = _WantsSlashError(str(error))
             raise error
 
-    async def _read(self, response: aiohttp.ClientResponse, fits: Callable[[int], bool]) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, fits: Callable[[int], bool]) -> bytes | memoryview:
         body = Body(_codings(response), response.headers.get("Content-Type", ""))
         self._check(fits, 0 if body.is_packed else (response.content_length or 0))
         async for chunk in response.content.iter_any():
@@ -283,7 +283,7 @@ class Channel:
 
     async def _read_error(self, response: aiohttp.ClientResponse) -> bytes:
         try:
-            return await self._read(response, lambda size_bytes: size_bytes <= _MAX_ERROR_BODY_BYTES)
+            return bytes(await self._read(response, lambda size_bytes: size_bytes <= _MAX_ERROR_BODY_BYTES))
         except (aiohttp.ClientError, OSError, SourceError):
             return b""  # the status says enough
 

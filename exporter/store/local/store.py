@@ -99,6 +99,9 @@ class LocalStore:
     async def move(self, path: str, to: str) -> None:
         await to_thread.run_sync(self._move, self.locate(path), self.locate(to))
 
+    async def list_all(self, prefixes: Collection[str]) -> list[str]:
+        return [path for prefix in prefixes for path in await self.list(prefix)]
+
     async def list(self, prefix: str, after: str = "") -> list[str]:
         return await to_thread.run_sync(_list, self.root, self.locate(prefix), after)
 

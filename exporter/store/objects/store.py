@@ -108,6 +108,10 @@ class ObjectStore:
     async def move(self, path: str, to: str) -> None:
         await _finished(self.bucket.move, path, to)
 
+    async def list_all(self, prefixes: Collection[str]) -> list[str]:
+        there = await _finished(self.bucket.top) | await _finished(self.bucket.top, PRIVATE)
+        return [path for prefix in prefixes if prefix in there for path in await self.list(prefix)]
+
     async def list(self, prefix: str, after: str = "") -> list[str]:
         if prefix == STAGING:
             return [path for name in self._scratch.names() if (path := f"{STAGING}/{name}") > after]

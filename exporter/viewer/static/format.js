@@ -55,7 +55,7 @@ export function clock(seconds, tenths = false) {
  */
 export function span(seconds) {
   if (seconds === null || seconds === undefined) return "";
-  if (seconds > 0 && seconds < 0.1) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds > 0 && seconds < 0.1) return seconds < 0.001 ? "under 1 ms" : `${Math.round(seconds * 1000)} ms`;
   if (seconds < 10) return `${Number(seconds.toFixed(2))} s`;
   const whole = Math.round(seconds);
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];

@@ -60,6 +60,8 @@ function act(event, actions) {
     return true;
   }
   if (target.matches("audio") && event.key !== "j" && event.key !== "k" && event.key !== "/" && event.key !== "?") return false;
+  // What scrolls by itself keeps the arrows.
+  if (target.matches("#head") && event.key.startsWith("Arrow")) return false;
   switch (event.key) {
     case "/":
       actions.search();

@@ -4,6 +4,7 @@
 
 import { address, whyNoAudio } from "./api.js";
 import { make, prose, the } from "./dom.js";
+import { clock } from "./format.js";
 import { currentAt } from "./timeline.js";
 
 const SPEEDS = [0.5, 0.75, 1, 1.25, 1.5, 2, 3];
@@ -99,8 +100,13 @@ export class Player {
    */
   playFrom(seconds) {
     if (!this.isOpen) return;
+    const start = Math.max(0, seconds + this.shift);
+    const isBeyond = this.audio.duration <= start;
+    the("player-problem").textContent = isBeyond
+      ? `The recording ends at ${clock(this.audio.duration)}, before this item, if it began with the conversation.` : "";
+    if (isBeyond) return;
     the("follow").checked = true;
-    this.audio.currentTime = Math.max(0, seconds + this.shift);
+    this.audio.currentTime = start;
     this.play();
   }
 

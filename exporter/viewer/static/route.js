@@ -4,7 +4,10 @@
  * Nothing else of the address is ever read: its path is the secret.
  */
 
-export const FILTERS = /** @type {const} */ (["text", "since", "until", "agent_id", "channel", "status", "user"]);
+export const FILTERS = /** @type {const} */ ([
+  "text", "since", "until", "agent_id", "agent_version_id", "channel", "status", "user", "duration_above",
+  "latency_above", "recording",
+]);
 
 /**
  * @typedef {object} Route

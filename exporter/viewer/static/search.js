@@ -29,7 +29,11 @@ export class Search {
     /** @type {HTMLFormElement} */
     this.form = the("filters");
     this.list = the("results");
-    const submit = () => go(writeRoute({ filters: this.typed() }));
+    const submit = () => {
+      // Whoever asks for the same again wants what is new, or has just seen a failure.
+      this.filters = null;
+      go(writeRoute({ filters: this.typed() }));
+    };
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       submit();
@@ -64,6 +68,7 @@ export class Search {
       const facets = await ask("facets");
       this.form.querySelectorAll("select").forEach((select) => (select.title = facets.note ?? ""));
       this.offer("agent_id", facets.agents ?? [], (/** @type {any} */ agent) => [agent.id, agent.name || agent.id]);
+      this.offer("agent_version_id", facets.versions ?? [], (/** @type {any} */ version) => [valueOf(version), valueOf(version)]);
       this.offer("channel", facets.channels ?? [], (/** @type {any} */ channel) => [valueOf(channel), valueOf(channel)]);
       this.offer("status", facets.statuses ?? [], (/** @type {any} */ status) => [valueOf(status), words(valueOf(status))]);
     } catch (error) {
@@ -187,7 +192,7 @@ export class Search {
         cell("length", "Duration", typeof row.duration_seconds === "number" ? clock(row.duration_seconds) : null),
         cell("count", "User turns", typeof row.turns === "number" ? counted(row.turns, "turn") : null),
         cell("user", "User", row.user),
-        make("span", { class: "audio" }, row.has_recording ? "♪" : "", row.has_recording && unseen("with a recording")),
+        make("span", { class: "audio" }, row.has_recording === true && "♪", row.has_recording === true && unseen("with a recording")),
         row.snippet && make("span", { class: "snippet", dir: "auto" }, ...marked(row.snippet, this.filters?.text ?? "")),
       ),
     );

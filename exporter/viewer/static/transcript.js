@@ -4,7 +4,7 @@
 
 import { ask } from "./api.js";
 import { prose, the } from "./dom.js";
-import { counted } from "./format.js";
+import { counted, span } from "./format.js";
 import { covers, startsOf } from "./timeline.js";
 import { makeTurn } from "./turn.js";
 
@@ -35,6 +35,8 @@ export class Transcript {
     this.onChange = () => {};
     the("earlier").addEventListener("click", () => this.extend(-1));
     the("later").addEventListener("click", () => this.extend(1));
+    this.slowest = 0;
+    the("slowest").addEventListener("click", () => this.reveal(this.slowest));
     the("jump").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
       event.preventDefault();
       const number = Number(/** @type {any} */ (event.target).elements.number.value);
@@ -70,7 +72,7 @@ export class Transcript {
     this.starts = [];
     this.total = 0;
     this.list.replaceChildren();
-    for (const id of ["earlier", "later", "jump"]) the(id).hidden = true;
+    for (const id of ["earlier", "later", "jump", "slowest"]) the(id).hidden = true;
     the("turn-count").textContent = the("transcript-state").textContent = "";
   }
 
@@ -174,7 +176,7 @@ export class Transcript {
         const elements = answer.turns.map((/** @type {any} */ turn) => makeTurn(turn, answer.total, this.canPlay));
         show({ from: answer.from, turns: answer.turns, elements });
         the("clock-note").textContent = answer.clock?.note ?? "";
-        this.tell(answer.note);
+        this.tell(answer.note, answer.slowest);
       } catch (error) {
         if (!signal?.aborted) this.onProblem(error, () => this.fetch(where, show));
       }
@@ -193,8 +195,14 @@ export class Transcript {
     }
   }
 
-  /** @param {string | null | undefined} note */
-  tell(note) {
+  /**
+   * @param {string | null | undefined} note
+   * @param {{index: number, seconds: number} | null | undefined} slowest
+   */
+  tell(note, slowest) {
+    the("slowest").hidden = !slowest;
+    if (slowest) the("slowest").firstElementChild.textContent = `Slowest reply: after ${span(slowest.seconds)}`;
+    this.slowest = slowest?.index ?? 0;
     the("earlier").hidden = this.first;
     the("later").hidden = this.last;
     the("jump").hidden = this.total <= PAGE_ITEMS;
