@@ -19,6 +19,7 @@ from exporter.sandbox import ORGANIZATION, PERSONAL_TOKEN, gate
 from tests.toolkit.clouds import S3
 from tests.toolkit.manual import (
     ALL,
+    ASKED,
     EXPORTER,
     PAGES,
     PROGRAMS,
@@ -38,7 +39,7 @@ from tests.toolkit.sizes import some_of
 HANDLERS = [program for program in PROGRAMS if "web.run_app" in program]
 #: Programs whose requirements are larger than everything else, or that are tested elsewhere.
 ELSEWHERE = re.compile(
-    r"pyspark|import dlt|web\.run_app|deltalake|scan_delta|pyiceberg|AESGCM|copy\.duckdb"
+    r"pyspark|import dlt|web\.run_app|deltalake|scan_delta|pyiceberg|AESGCM|copy\.duckdb|import duckdb\nimport exporter"
     r"|^(?:import|from) (?:airflow|dagster|prefect)",
     re.M,
 )
@@ -194,10 +195,10 @@ def test_every_kind_of_snippet_is_looked_at() -> None:
     languages = {language for page in ALL for language, _ in page.snippets}
     programs = {"sh", "sql", "python", "ipython", "java"}
     assert languages == programs | {"ini", "json", "crontab", "mermaid", "toml", "text", "yaml", "dockerfile", "promql"}
-    statements = [text for text in snippets_in("sql", TOGETHER) if text not in (*QUERIES, *WAREHOUSE)]
+    statements = [text for text in snippets_in("sql", TOGETHER) if text not in (*QUERIES, *WAREHOUSE, *ASKED)]
     # The two short queries of the README and of its first page are beside the ten others.
     assert (len(QUERIES), len(statements), len(snippets_in("ini")), len(snippets_in("crontab"))) == (12, 2, 4, 1)
-    assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 13)
+    assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 14)
     (spark,) = [program for program in PROGRAMS if "pyspark" in program]
     ast.parse(spark)
     libraries = {"polars", "pandas", "pyarrow", "hashlib"}
@@ -266,7 +267,7 @@ def test_the_schema(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (statement,) = [
         text
         for text in snippets_in("sql", TOGETHER)
-        if text not in (*QUERIES, *WAREHOUSE) and "add_parquet_key" not in text
+        if text not in (*QUERIES, *WAREHOUSE, *ASKED) and "add_parquet_key" not in text
     ]
     with duckdb.connect() as database:
         database.execute((demo / "conversations.sql").read_text(encoding="utf-8"))

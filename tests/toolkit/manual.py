@@ -117,8 +117,12 @@ def snippets_in(language: str, pages: Sequence[Page] = ALL) -> list[str]:
 
 #: Statements for warehouses, which the tests of their pages parse, or run one after the other.
 WAREHOUSE = [*PAGES["changes"].in_language("sql"), *PAGES["warehouses"].in_language("sql")]
+#: Those that `exporter sql` answers are run by the tests of its page.
+ASKED = PAGES["sql"].in_language("sql")
 QUERIES = [
-    text for text in snippets_in("sql", TOGETHER) if not text.startswith(("INSERT", "PRAGMA")) and text not in WAREHOUSE
+    text
+    for text in snippets_in("sql", TOGETHER)
+    if not text.startswith(("INSERT", "PRAGMA")) and text not in (*WAREHOUSE, *ASKED)
 ]
 #: Those that need a key are run by the tests of their page.
 PROGRAMS = [text for text in snippets_in("python", TOGETHER) if "data.key" not in text]
