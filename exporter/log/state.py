@@ -208,6 +208,11 @@ class State:
         return min(oldest, default=self.range.end if self.range else None)
 
     @property
+    def newest_row(self) -> Instant | None:
+        """Returns when the newest row was created, or None if there is no row."""
+        return max((last for (last,) in self.conversations.each("created_at_max")), default=None)
+
+    @property
     def covered_share(self) -> float | None:
         """Returns the share of the range, in time and from roughly where its data begins, that is covered: 0 to 1.
 

@@ -187,7 +187,9 @@ class Session:
     @property
     def shown_empty(self) -> Coverage:
         """Returns where the first page of the run has shown that no row was created."""
-        return self.opening.shown_empty(self.context.lag) if self.reads_one_list else Coverage()
+        if not self.reads_one_list:
+            return Coverage()
+        return self.opening.shown_empty(self.context.lag, self.log.state.newest_row)
 
     async def read(
         self,
