@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from exporter.words import count_of
 
 if TYPE_CHECKING:
-    from exporter.log.state import Hydrated
+    from exporter.log.hydrated import Hydrated
 
 
 def not_shown(withheld: Sequence[str]) -> str:

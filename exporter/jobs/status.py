@@ -15,9 +15,10 @@ from exporter.jobs.requested import Requested, withheld_of
 from exporter.lake.kept import KeptTables, kept_tables
 from exporter.log.commits import load_state
 from exporter.log.doubts import spans_of
+from exporter.log.hydrated import Hydrated
 from exporter.log.journal import RunRecord, has_ended, read_last_run
 from exporter.log.manifest import check_not_behind
-from exporter.log.state import Hydrated, State, StateName, state_name
+from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters
 from exporter.run.reconcile import stored_export
 from exporter.run.recording_outcomes import Tally

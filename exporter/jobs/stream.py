@@ -14,8 +14,9 @@ from exporter.errors import DoubtfulStreamError
 from exporter.jobs.doubts import Doubt, unproven_of
 from exporter.keys import NO_KEYS, Keys
 from exporter.log.doubts import joined
+from exporter.log.hydrated import Hydrated
 from exporter.log.manifest import withheld_fields
-from exporter.log.state import Hydrated, State
+from exporter.log.state import State
 from exporter.model import CONVERSATIONS, TURNS, Counters
 from exporter.pipeline.batch_sink import BatchSink, BatchStream, Send, StreamTotals
 from exporter.pipeline.hydration import Hydrator

@@ -18,6 +18,7 @@ from exporter.log.acceptance import Acceptance, Doubts, new_doubts, withheld_row
 from exporter.log.dropped import DroppedFiles
 from exporter.log.feed import Feed
 from exporter.log.files import Files, TableParts
+from exporter.log.hydrated import Hydrated
 from exporter.log.live import Totals
 from exporter.log.privacy import Privacy, PrivacyChange
 from exporter.log.replaced import Replacement
@@ -90,19 +91,6 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     keeps_recordings: bool | None = None
     hydrated: tuple[str, ...] = ()
     privacy: PrivacyChange | None = None
-
-
-class Hydrated(msgspec.Struct, frozen=True, kw_only=True):
-    """Says what came by id because the list left it out: which `fields`, and how often, counted over all runs.
-
-    `rows` came with a field that they lacked. `gone` were answered with 404, and stayed as they were listed; `lacking`
-    were answered in another way that brought nothing.
-    """
-
-    fields: tuple[str, ...] = ()
-    rows: int = 0
-    gone: int = 0
-    lacking: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +206,11 @@ class State:
         """Returns when the oldest row was created, or the end of the range if there is no row."""
         oldest = (first for (first,) in self.conversations.each("created_at_min"))
         return min(oldest, default=self.range.end if self.range else None)
+
+    @property
+    def newest_row(self) -> Instant | None:
+        """Returns when the newest row was created, or None if there is no row."""
+        return max((last for (last,) in self.conversations.each("created_at_max")), default=None)
 
     @property
     def covered_share(self) -> float | None:

@@ -60,15 +60,16 @@ class Opening:
         times = self.top.rows.created_at if self.top is not None else ()
         return None if times and times[-1] < start else self.density
 
-    def shown_empty(self, lag: int) -> Coverage:
+    def shown_empty(self, lag: int, newest_row: Instant | None) -> Coverage:
         """Returns where the first page has shown that nothing was created, up to `lag` microseconds before it was read.
 
         What has no row there is nowhere, however bounds are read: the page is of the newest rows of the whole list. One
-        that was asked for up to an end shows nothing of this, nor does one whose rows show no order.
+        that was asked for up to an end shows nothing of this, nor does one whose rows show no order, or end before the
+        time of the `newest_row` that is stored: it may be older than what other questions have brought.
         """
         times = self.top.rows.created_at if self.top is not None else ()
         shows_order = len(set(times)) >= _ORDERED and list(times) == sorted(times, reverse=True)
-        if self.top_since is None or not shows_order:
+        if self.top_since is None or not shows_order or (newest_row is not None and newest_row > times[0]):
             return Coverage()
         start, end = times[0] + 1, self.top_since - lag
         return Coverage([Interval(start, end)] if start < end else [])

@@ -57,6 +57,7 @@ def _shown_empty(state: State, connection: Connection, range_: Interval) -> Cove
     """Returns all of the range that is not covered yet, if no row was created there; otherwise nothing."""
     left = Coverage([range_]) - state.coverage
     is_hidden = connection.opening.is_hidden or knows_hidden(state, connection.request)
-    if is_hidden or len(connection.reader.lists) > 1 or left - connection.opening.shown_empty(connection.context.lag):
+    if is_hidden or len(connection.reader.lists) > 1:
         return Coverage()
-    return left
+    is_empty = not left - connection.opening.shown_empty(connection.context.lag, state.newest_row)
+    return left if is_empty else Coverage()

@@ -11,9 +11,10 @@ from exporter.contract import FILTERS_BY_NAME
 from exporter.errors import DestinationError, ProtectionError, UsageError
 from exporter.keys import Keys, with_check
 from exporter.layout import RECORDINGS, TURNS
+from exporter.log.privacy import PrivacyChange
 from exporter.log.state import State
 from exporter.model import DataFile
-from exporter.privacy import NO_FLOORS, Floors, Policy
+from exporter.privacy import NO_FLOORS, Encryption, Floors, Policy
 from exporter.run.policy_changes import differences, is_inside, obstacles, takes_turns
 from exporter.settings import Filters, Request, Selection
 from exporter.store.location import Location, shell_word
@@ -63,6 +64,14 @@ def settle_policy(state: State, asked: Selection, destination: Location, keys: K
     keeps = state.keeps_recordings if asked.recordings is None else asked.recordings
     check_recordings(stored or policy, keeps=bool(keeps))
     return policy
+
+
+def settle_privacy(
+    state: State, asked: Selection, destination: Location, keys: Keys, encryption: Encryption | None
+) -> PrivacyChange | None:
+    """Returns what an export does to personal data, or will. Raises as `settle_policy`."""
+    policy = settle_policy(state, asked, destination, keys)
+    return PrivacyChange(policy=policy, encryption=encryption) if policy or encryption else None
 
 
 def settle_stricter(state: State, asked: Policy | None, destination: Location, keys: Keys) -> Policy:

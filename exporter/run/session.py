@@ -11,7 +11,6 @@ import msgspec
 from exporter.contract import HIDDEN_STATUS, Instant
 from exporter.coverage import Coverage, Interval
 from exporter.errors import ExporterError, StoreError
-from exporter.keys import Keys
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import CommitLog
 from exporter.log.expiry import field_floors
@@ -39,7 +38,7 @@ from exporter.run.declaration import declare
 from exporter.run.division import run_looking, schedule
 from exporter.run.expiry import check_retention, let_expire
 from exporter.run.finish import check_whole
-from exporter.run.protection import settle_policy, tables_of
+from exporter.run.protection import settle_privacy, tables_of
 from exporter.run.reconcile import has_sensitive_fields, settle_range
 from exporter.run.sighted import find_sighted
 from exporter.schedule.homes import Homes
@@ -188,7 +187,9 @@ class Session:
     @property
     def shown_empty(self) -> Coverage:
         """Returns where the first page of the run has shown that no row was created."""
-        return self.opening.shown_empty(self.context.lag) if self.reads_one_list else Coverage()
+        if not self.reads_one_list:
+            return Coverage()
+        return self.opening.shown_empty(self.context.lag, self.log.state.newest_row)
 
     async def read(
         self,
@@ -292,13 +293,7 @@ async def begin(
         file_mode=asked.file_mode,
         keep_generations=keep_generations,
         keeps_recordings=asked.recordings,
-        privacy=_privacy(before, asked, claim, context.keys),
+        privacy=settle_privacy(before, asked, claim.store.location, context.keys, claim.encryption),
         expires=expires,
         retention=asked.retention,
     )
-
-
-def _privacy(before: State, asked: Selection, claim: Claim, keys: Keys) -> PrivacyChange | None:
-    """Returns what an export does to personal data, or will. Raises as `settle_policy`."""
-    policy = settle_policy(before, asked, claim.store.location, keys)
-    return PrivacyChange(policy=policy, encryption=claim.encryption) if policy or claim.encryption else None

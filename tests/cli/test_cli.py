@@ -42,7 +42,7 @@ from exporter.jobs.sync_result import SyncResult
 from exporter.jobs.vacuum import VacuumResult
 from exporter.keys import Keys
 from exporter.lake.kept import KeptTables
-from exporter.log.state import Hydrated
+from exporter.log.hydrated import Hydrated
 from exporter.model import TableFormat
 from exporter.progress import Observer, Snapshot
 from exporter.run.context import RunContext

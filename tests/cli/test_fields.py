@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.cli.fields import describe_hydrated
-from exporter.log.state import Hydrated
+from exporter.log.hydrated import Hydrated
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from exporter.jobs.reread import reread
 from exporter.jobs.stream import stream
 from exporter.jobs.summary import Summary
 from exporter.log.commits import load_state
-from exporter.log.state import Hydrated
+from exporter.log.hydrated import Hydrated
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, ServedRequest, make_conversations, serve

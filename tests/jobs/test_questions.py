@@ -3,14 +3,20 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from exporter.contract import DAY, HOUR, MINUTE, SECOND
 from exporter.errors import ContradictionError
+from exporter.fetch.walk.descent import first_below
+from exporter.fetch.walk.rows import Outline, outline
 from exporter.jobs.sync import sync
 from exporter.jobs.sync_result import SyncResult
 from exporter.log.commits import load_state
+from exporter.model import Page
+from exporter.pipeline import probe
 from exporter.pipeline import reader as reader_module
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
@@ -130,3 +136,20 @@ async def test_one_row_a_page_is_not_taken_for_the_only_row_where_others_are_sto
         stored = ExportDirectory(tmp_path).records()
         for identity, row in source.rows.items():
             assert identity in stored or any(row.created_at in doubt for doubt in doubts)
+
+
+async def test_a_page_without_the_newest_stored_row_shows_no_window_to_be_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def until_midnight(page: Page[Any]) -> Page[Outline]:
+        found = outline(page)
+        return replace(found, rows=found.rows[first_below(found.rows.created_at, source.now // DAY * DAY) :])
+
+    async with synced_source(tmp_path) as source:
+        # A list without bounds that lags behind those with bounds, as from another database.
+        monkeypatch.setattr(probe, "outline", until_midnight)
+        for _ in range(2):
+            source.now += HOUR
+            source.insert(source.now, status="completed")
+            assert (await run(tmp_path, source)).inserted == 1
+        check(tmp_path, source)

@@ -1,10 +1,9 @@
 """Keeps a destination in a local directory. Every `OSError` becomes a `StoreError` with its path and advice."""
 
 import errno
-import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from io import BufferedReader
@@ -18,7 +17,6 @@ from exporter.clock import wall_clock
 from exporter.contract import Instant
 from exporter.errors import DestinationLockedError, StoreError
 from exporter.layout import (
-    COMMITS,
     LOCK,
     staging_path,
 )
@@ -36,7 +34,7 @@ from exporter.store.disk import (
     replace,
     reporting,
 )
-from exporter.store.local import ground, lock, trial
+from exporter.store.local import files, ground, lock, trial
 from exporter.store.local.sizes import sizes_of
 from exporter.store.location import parts_inside
 
@@ -78,10 +76,10 @@ class LocalStore:
         await to_thread.run_sync(ground.prepare, self.root, self._durable, self.file_mode)
 
     async def read(self, path: str) -> bytes | None:
-        return await to_thread.run_sync(_read, self.locate(path))
+        return await to_thread.run_sync(files.read, self.locate(path))
 
     async def read_all(self, paths: Collection[str]) -> list[bytes | None]:
-        return await to_thread.run_sync(_read_all, [self.locate(path) for path in paths])
+        return await to_thread.run_sync(files.read_all, [self.locate(path) for path in paths])
 
     async def create(self, path: str, data: bytes) -> bool:
         return await self._write(path, data, self._place_new)
@@ -90,11 +88,11 @@ class LocalStore:
         await self._write(path, data, self._replace)
 
     async def append(self, path: str, line: bytes) -> None:
-        await to_thread.run_sync(_append, self.root, self.locate(path), line, self.file_mode)
+        await to_thread.run_sync(files.append, self.root, self.locate(path), line, self.file_mode)
 
     async def delete(self, *paths: str) -> None:
         for path in paths:
-            await to_thread.run_sync(_delete, self.locate(path))
+            await to_thread.run_sync(files.delete, self.locate(path))
 
     async def move(self, path: str, to: str) -> None:
         await to_thread.run_sync(self._move, self.locate(path), self.locate(to))
@@ -103,7 +101,7 @@ class LocalStore:
         return [path for prefix in prefixes for path in await self.list(prefix)]
 
     async def list(self, prefix: str, after: str = "") -> list[str]:
-        return await to_thread.run_sync(_list, self.root, self.locate(prefix), after)
+        return await to_thread.run_sync(files.paths_in, self.root, self.locate(prefix), after)
 
     async def sizes(self, paths: Collection[str]) -> Mapping[str, int]:
         return await to_thread.run_sync(sizes_of, self.root, paths)
@@ -246,59 +244,3 @@ class LocalStore:
         for directory in reversed(final.relative_to(self.root).parents):
             is_inside = directory != Path()
             make_directories(self.root / directory, self._durable, self.file_mode, is_inside=is_inside)
-
-
-def _append(root: Path, file: Path, line: bytes, file_mode: FileMode) -> None:
-    if not (root / COMMITS).is_dir():
-        return
-    with reporting(file):
-        descriptor = open_private(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        try:
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                line = b"\n" + line
-            while line:
-                line = line[os.write(descriptor, line) :]
-            finish(descriptor, file_mode)
-        finally:
-            os.close(descriptor)
-        if not size:
-            fsync_directory(file.parent)
-
-
-def _delete(path: Path) -> None:
-    with reporting(path):
-        try:
-            path.unlink()
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        fsync_directory(path.parent)
-
-
-def _read(file: Path) -> bytes | None:
-    with reporting(file), suppress(FileNotFoundError), open_patiently(file) as opened:
-        return opened.readall()
-    return None
-
-
-def _read_all(files: Collection[Path]) -> list[bytes | None]:
-    return [_read(file) for file in files]
-
-
-def _list(root: Path, directory: Path, after: str) -> list[str]:
-    with reporting(directory):
-        paths = _paths_below(str(directory), directory.relative_to(root).as_posix())
-        return sorted(path for path in paths if path > after)
-
-
-def _paths_below(directory: str, prefix: str) -> Iterator[str]:
-    """Yields the paths of all files in a directory and below, with this prefix; a link to a directory leads nowhere."""
-    try:
-        entries = list(os.scandir(directory))
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for entry in entries:
-        if not entry.is_dir():
-            yield f"{prefix}/{entry.name}"
-        elif not entry.is_symlink():
-            yield from _paths_below(entry.path, f"{prefix}/{entry.name}")
