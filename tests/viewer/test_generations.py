@@ -6,8 +6,9 @@ import pytest
 
 from exporter.contract import DAY, HOUR
 from exporter.errors import DestinationError
-from exporter.jobs.erase import Wish, erase
+from exporter.jobs.erase import erase
 from exporter.progress import Quiet
+from exporter.run.erasure_wish import Wish
 from tests.jobs.erasing import KEYS
 from tests.viewer.viewed import TABLES, UNTIL, Viewer, conversation, make, viewing
 
