@@ -1,13 +1,20 @@
 """Reads of a manifest what readers of the tables need."""
 
+import re
+from collections.abc import Iterator
+from typing import Final
+
 import msgspec
 
 from exporter.errors import DestinationError
+from exporter.layout import ALL_TABLES, is_part, partition_text
 from exporter.log.state import FORMAT_VERSION, StateName
 from exporter.model import TableFormat
 from exporter.privacy import Encryption, EncryptionMode, KeyReference
 from exporter.settings import PartitionBy
 from exporter.zones import UTC_NAME
+
+_COLUMN: Final = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 
 
 class ManifestColumn(msgspec.Struct):
@@ -101,12 +108,30 @@ class _Version(msgspec.Struct):
 def read_manifest(manifest: bytes, where: object) -> Manifest:
     """Returns what a manifest says; messages name `where` it lies.
 
-    Raises `DestinationError` for one that a newer exporter wrote, and for one that is not an exporter's.
+    Raises `DestinationError` for one that a newer exporter wrote, and for one that is not an exporter's: whoever wrote
+    it, what it names is a file of a table, and never another one on the reader's machine.
     """
     try:
         version = msgspec.json.decode(manifest, type=_Version).format_version
         if version > FORMAT_VERSION:
             raise DestinationError(f"{where}: in format {version}, by a newer exporter. Upgrade first")
-        return msgspec.json.decode(manifest, type=Manifest)
+        found = msgspec.json.decode(manifest, type=Manifest)
     except msgspec.MsgspecError as error:
         raise DestinationError(f"{where}: not a manifest that an exporter wrote") from error
+    for odd in _oddities(found):
+        raise DestinationError(f"{where}: not a manifest that an exporter wrote: it names {odd}")
+    return found
+
+
+def _oddities(manifest: Manifest) -> Iterator[str]:
+    """Says what no exporter names in such a way."""
+    for name, table in manifest.tables.items():
+        if name not in ALL_TABLES:
+            yield f"the table {name[:80]!r}"
+        for column in table.schema:
+            if _COLUMN.fullmatch(column.name) is None:
+                yield f"the column {column.name[:80]!r}"
+        for file in table.files:
+            directory = "/".join(filter(None, [name, partition_text(file.partition)]))
+            if not is_part(file.path) or not file.path.startswith(f"{directory}/part-"):
+                yield f"the file {file.path[:200]!r}, which is no part of {name}"

@@ -79,8 +79,12 @@ class Calendar:
         return to_datetime(instant).astimezone(load_zone(self.zone)).isoformat()
 
     def day_sql(self, column: str) -> str:
-        """Returns SQL for the number of the local day of a column of instants."""
-        return f"({self._local_sql(column)}) // {DAY} - {_SHIFT_DAYS}"
+        """Returns SQL for the number of the local day of a column of instants of `span`.
+
+        Near the ends of time, clocks show a day that cannot be written; it counts as the nearest one of `days`.
+        """
+        day = f"({self._local_sql(column)}) // {DAY} - {_SHIFT_DAYS}"
+        return f"greatest({self.days[0]}, least({self.days[-1]}, {day}))"
 
     def week_hour_sql(self, column: str) -> str:
         """Returns SQL for the local hour of the week, from 0 to 167; Monday's first is 0."""

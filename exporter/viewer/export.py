@@ -73,7 +73,7 @@ class Export:
     async def open(self) -> None:
         """Opens the latest generation, unless it is open. Raises the errors of `open_query`."""
         async with self._opening:
-            if self._lanes is not None and await self._latest() == self.generation:
+            if self._lanes is not None and await self.is_latest():
                 return
             query = await open_query(self.location, self.keys, memory_bytes=_MEMORY_BYTES)
             timeline, lanes = timeline_of(query.manifest), (_Lane(query), _Lane(query.cursor()))
@@ -150,10 +150,11 @@ class Export:
                 ) from error
             raise self._has_changed("a run has replaced files of the export meanwhile") from error
 
-    async def _latest(self) -> int | None:
-        """Returns the generation that the manifest tells of now."""
+    async def is_latest(self) -> bool:
+        """Returns whether the manifest still tells of the generation that is open. Raises the errors of
+        `open_query`."""
         async with open_store(self.location) as store:
-            return (await load_manifest(store)).generation
+            return (await load_manifest(store)).generation == self.generation
 
     def _has_changed(self, what: str) -> NoAnswerError:
         return NoAnswerError(f"{what}. This shows generation {self.generation} from now on; ask again", 409)

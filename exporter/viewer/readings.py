@@ -32,7 +32,7 @@ class Reading(NamedTuple):
 class Readings:
     """Reads conversations, one at a time because one may be large, and keeps those that were read last.
 
-    Nothing of an earlier generation is kept: somebody may have been erased since.
+    Nothing of a generation is kept when there is a later one: somebody may have been erased since.
     """
 
     def __init__(self) -> None:
@@ -43,6 +43,8 @@ class Readings:
         """Returns what is said in a conversation; None if the export has no transcripts at all. Raises as
         `Export.created_at`."""
         async with self._one_at_a_time:
+            if self._kept and not await export.is_latest():
+                self._kept.clear()
             key = export.generation, identity
             found = self._kept.pop(key, None) or await _read(export, identity)
             if found is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from datetime import date
 from pathlib import Path
@@ -123,6 +124,29 @@ async def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
         (root / "_manifest.json").write_text(json.dumps(manifest | change))
         with pytest.raises(DestinationError, match=complaint):
             exporter.open_dataset(root)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('"path":"conversations/', '"path":"../', "the file '../created_date"),
+        ('"path":"conversations/', '"path":"/', "the file '/created_date"),
+        ('"path":"conversations/', '"path":"turns/', "the file 'turns/created_date"),
+        ('"path":"conversations/', '"path":"conversations/../', "the file 'conversations/../created_date"),
+        ('"partition":{"created_date":"2', '"partition":{"created_date":"3', "the file 'conversations/created_date"),
+        ('"conversations":{', '"c AS SELECT 1; --":{', "the table 'c AS SELECT 1; --'"),
+        ('"name":"agent_id"', '"name":"a\\" b"', "the column 'a\" b'"),
+    ],
+)
+async def test_a_manifest_names_nothing_beyond_its_export(old: str, new: str, complaint: str, tmp_path: Path) -> None:
+    root = await exported(tmp_path / "out")
+    found = json.dumps(json.loads((root / "_manifest.json").read_bytes()), separators=(",", ":"))
+    assert old in found
+    (root / "_manifest.json").write_text(found.replace(old, new))
+    with pytest.raises(
+        DestinationError, match=f"not a manifest that an exporter wrote: it names {re.escape(complaint)}"
+    ):
+        exporter.open_dataset(root, *json.loads((root / "_manifest.json").read_bytes())["tables"])
 
 
 async def test_it_reads_from_an_object_store_what_it_reads_from_a_disk(

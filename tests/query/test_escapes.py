@@ -121,6 +121,17 @@ FROM arrow_scan(1, 2, 3)
 FROM python_arrow_scan(1)
 FROM leaked
 FROM connection
+EXPLAIN ANALYZE DROP VIEW conversations
+EXPLAIN (ANALYZE) DROP VIEW conversations
+EXPLAIN ANALYZE CREATE OR REPLACE VIEW conversations AS SELECT 1 AS id
+EXPLAIN ANALYZE CREATE TEMP VIEW conversations AS SELECT 1 AS id
+EXPLAIN ANALYZE /* a /* b */ c */ CREATE TEMP VIEW conversations AS SELECT 1 AS id
+EXPLAIN ANALYZE BEGIN
+EXPLAIN ANALYZE WITH x AS (SELECT 1) INSERT INTO t FROM x
+CREATE TEMP TABLE conversations AS PIVOT turns ON role USING count(*) GROUP BY item_index
+EXPLAIN ANALYZE CREATE TEMP TABLE conversations AS PIVOT turns ON role USING count(*) GROUP BY item_index
+COPY (PIVOT turns ON role USING count(*)) TO '{out}'
+WITH x AS (PIVOT turns ON role USING count(*) GROUP BY item_index) INSERT INTO t FROM x
 SELECT 1; COPY (SELECT 1) TO '{out}'
 """.strip().splitlines()
 
@@ -162,6 +173,9 @@ def test_what_reads_is_let_through(query: Query) -> None:
         *("SUMMARIZE SELECT 1", "EXPLAIN FROM turns", "EXPLAIN ANALYZE SELECT count(*) FROM turns", "SELECT 1; -- x"),
         "PIVOT conversations ON channel USING count(*) GROUP BY direction",
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3) FROM n",
+        "PIVOT turns ON role USING count(*) GROUP BY item_index; -- ;\n",
+        *("EXPLAIN (ANALYZE) (SELECT 1) UNION (SELECT 2);", "-- a\nexplain /* b */ analyse PIVOT turns ON role"),
+        *("EXPLAIN DESCRIBE turns", "EXPLAIN (FORMAT json) SELECT ';' -- c"),
         "SELECT unnest(json_extract(conversation, '$.items[*]')) FROM conversations",
         "(SELECT 1) UNION (SELECT 2)",
     ):

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exporter.contract import DAY, HOUR, SECOND, Instant, instant_of, parse_timestamp, to_datetime
+from exporter.contract import (
+    BEGINNING,
+    DAY,
+    END_OF_TIME,
+    HOUR,
+    SECOND,
+    Instant,
+    instant_of,
+    parse_timestamp,
+    to_datetime,
+)
 from exporter.coverage import Interval
 from exporter.partitions import date_of, interval_of_day
 from exporter.report.calendar import MOST_PERIODS, Calendar, first_day, offsets, unit_of
@@ -72,6 +82,17 @@ def test_sql_counts_by_what_clocks_show(
         assert period == unit_of(day, calendar.grain)
         assert day in calendar.days
         assert instant in interval_of_day(day, calendar.zone)
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "UTC", "Pacific/Kiritimati"])
+def test_sql_counts_the_ends_of_time_among_the_days_that_can_be_written(
+    connection: duckdb.DuckDBPyConnection, zone: str
+) -> None:
+    early = Calendar(Interval(BEGINNING, BEGINNING + 9 * DAY), zone)
+    late = Calendar(Interval(END_OF_TIME - 9 * DAY, END_OF_TIME), zone)
+    for calendar, instant, place in ((early, BEGINNING, 0), (late, END_OF_TIME - 1, -1)):
+        ((day, _, period),) = asked(connection, calendar, [instant])
+        assert (day, period) == (calendar.days[place], calendar.periods[place])
 
 
 @settings(deadline=None)

@@ -6,6 +6,10 @@ import pytest
 
 from exporter.contract import DAY, HOUR
 from exporter.errors import DestinationError
+from exporter.jobs.erase import erase
+from exporter.progress import Quiet
+from exporter.run.erasure_wish import Wish
+from tests.jobs.erasing import KEYS
 from tests.viewer.viewed import TABLES, UNTIL, Viewer, conversation, make, viewing
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +62,17 @@ async def test_a_page_of_files_that_were_swept_is_told_to_ask_again(root: Path) 
             assert (await viewer.get(what, generation=new, **asked)).status == 200
         rest = (await viewer.get("conversations", cursor=first["cursor"], generation=new)).json["rows"]
         assert [row["id"] for row in (*first["rows"], *rest)] == [f"c{n}" for n in range(6)]
+
+
+async def test_what_was_read_of_somebody_is_not_shown_any_more_once_they_are_erased(root: Path) -> None:
+    async with viewing(root) as viewer:
+        old = await opened(viewer)
+        for identity in ("c1", "c4"):
+            assert len((await viewer.get("turns", id=identity, generation=old)).json["turns"]) == 1
+        await erase(root, Wish(ids=("c1",)), KEYS, Quiet(), now=UNTIL + DAY)
+        assert (await viewer.get("turns", id="c1", generation=old)).status == 409
+        assert (await viewer.get("turns", id="c1")).status == 404
+        assert len((await viewer.get("turns", id="c4")).json["turns"]) == 1
 
 
 async def test_a_page_that_is_loaded_again_shows_the_latest_generation(tmp_path: Path) -> None:
