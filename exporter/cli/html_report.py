@@ -61,7 +61,7 @@ def html_report(
 ) -> None:
     """Draw DEST as one page for a browser: whether it is complete, and what its conversations show.
 
-    It has counts and names of agents, and no personal data. It needs no token and no network.
+    It has counts and ids of agents, and no personal data. It needs no token and no network.
     """
     target, to_stdout = parse_location(destination), output == _STDOUT
     if to_stdout and (display.as_json or display.json_lines):

@@ -159,7 +159,7 @@ async def open_query(
         from exporter.query.files import ExportFiles
     except ImportError as error:
         raise UsageError(
-            f"SQL needs packages that are not installed. To install them:\n{install_command('duckdb', 'fsspec')}"
+            f"this needs packages that are not installed. To install them:\n{install_command('duckdb', 'fsspec')}"
         ) from error
     async with open_store(location) as store:
         manifest, tables = await find_files(store, generation)

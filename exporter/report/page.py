@@ -113,7 +113,7 @@ def _footer(report: Report) -> Markup:
         element(
             "p",
             f"Made by {report.software} from generation {report.generation:,} of the export alone. The page "
-            "has counts and names of agents, tools and columns, and nothing that anybody said. All days and times are "
-            f"those of {report.timezone}.",
+            "has counts, ids of agents, and names of tools and columns, and nothing that anybody said. All days and "
+            f"times are those of {report.timezone}.",
         ),
     )

@@ -24,7 +24,9 @@ _LONG_NUMBER: Final = re.compile(r"\d+\.\d{3,}(?:e-\d+)?")
 def check_installed() -> None:
     """Raises `UsageError` if the package that draws is not installed."""
     if find_spec("vl_convert") is None:
-        raise UsageError(f"a report needs vl-convert: {install_command('vl-convert-python')}")
+        # All of the extra at once: those that are there stay as they are.
+        needed = install_command("duckdb", "fsspec", "vl-convert-python")
+        raise UsageError(f"a report needs packages that are not installed. To install them:\n{needed}")
 
 
 def draw(spec: Spec, description: str) -> Markup:
