@@ -28,7 +28,7 @@ from exporter.run.protection import check_settled, settle_policy
 from exporter.run.reconcile import in_stored_zone, settle_request, shown
 from exporter.run.record import Run
 from exporter.run.token_end import near_end
-from exporter.schedule.clock import Now
+from exporter.schedule.clock import TOLERATED, Now
 from exporter.settings import Request, Selection
 from exporter.store.base import Store
 from exporter.store.location import shell_word
@@ -62,8 +62,11 @@ class Connection:
 
     @property
     def latest(self) -> Instant:
-        """Returns the end of a range that has none of its own."""
-        return self.opening.now.end(self.context.lag)
+        """Returns the end of a range that has none of its own: where the first page ends to show what is empty, if that
+        is a moment before the time to go by, which another answer may have told."""
+        end, since = self.opening.now.end(self.context.lag), self.opening.top_since
+        shown = end if since is None else since - self.context.lag
+        return shown if end - TOLERATED < shown < end else end
 
 
 async def find_stored(store: Store, run: Run, asked: Selection, keys: Keys) -> tuple[State, Request, Selection]:

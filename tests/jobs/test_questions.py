@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -152,4 +153,16 @@ async def test_a_page_without_the_newest_stored_row_shows_no_window_to_be_empty(
             source.now += HOUR
             source.insert(source.now, status="completed")
             assert (await run(tmp_path, source)).inserted == 1
+        check(tmp_path, source)
+
+
+async def test_clocks_that_differ_by_seconds_cost_no_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with synced_source(tmp_path) as source:
+        source.now += DAY
+        asked = count()
+        with monkeypatch.context() as clock:
+            # Of several answers, a later one than the first may tell the time.
+            clock.setattr(reader_module, "wall_clock", lambda: source.now - 3 * SECOND + next(asked) * SECOND // 5)
+            await run(tmp_path, source)
+        assert len(source.sandbox.requests) == 3
         check(tmp_path, source)
