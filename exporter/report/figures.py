@@ -197,7 +197,10 @@ def _days(scope: Scope, conversations: ConversationFigures) -> tuple[Day, ...]:
 def _notes(scope: Scope) -> tuple[str, ...]:
     """Says what a reader must know of the figures."""
     policy = scope.state.privacy.policy
-    notes = ["A p50 or p95 is a value that occurs; one of 1,024 or more (seconds, milliseconds) may be 0.2 % larger."]
+    notes = [
+        "A p50, a p95 and the largest are values that occur; one of 1,024 or more (seconds, milliseconds) may be "
+        "0.2 % larger than it says."
+    ]
     protected = (
         [] if policy is None else [name for name in dict.fromkeys((scope.by, *_VERSIONS)) if policy.protects(name)]
     )
