@@ -15,6 +15,8 @@ _SHOWN_SPANS: Final = 3
 _MOST_DIGITS: Final = 11
 #: Fewer letters begin too many names.
 _LEAST_BEGINNING: Final = 3
+#: Characters that move a terminal, or that turn the direction of a line around; not the end of a line, nor a tab.
+_OBEYED: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def format_seconds(seconds: float) -> str:
@@ -74,6 +76,11 @@ def key_value(key: str, value: object) -> str:
     text = str(round(value, 3) if isinstance(value, float) else value)
     harmless = text and text.isprintable() and not set(text) & set(' "=')
     return f"{key}={text if harmless else json.dumps(text)}"
+
+
+def harmless(text: str) -> str:
+    """Returns a text with the numbers of characters that a terminal would obey in their place; its lines stay."""
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def nearest(name: str, known: Iterable[str], letters_per_edit: int = 3) -> str | None:

@@ -8,13 +8,12 @@ import pyarrow as pa
 
 from exporter.cli.canvas import cells, cut
 from exporter.query.text import texts_of
+from exporter.words import harmless
 
 _GAP: Final = "  "
 _LEAST_WIDTH: Final = 12
 _MORE: Final = "…"
 _SPACES: Final = re.compile(r"\s+")
-#: A caller may have said what a terminal would obey, or what turns the direction of the line around.
-_UNSHOWN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 #: What a cell shows of a text at most, before it is measured.
 _MOST_CHARACTERS: Final = 2000
 
@@ -52,8 +51,7 @@ def draw_table(schema: pa.Schema, batches: Sequence[pa.RecordBatch], width: int 
 
 def shown_text(text: str) -> str:
     """Returns a text on one line, without anything that a terminal would obey."""
-    plain = _SPACES.sub(" ", text[:_MOST_CHARACTERS])
-    return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", plain)
+    return harmless(_SPACES.sub(" ", text[:_MOST_CHARACTERS]))
 
 
 def _column(field: pa.Field, chunks: list[pa.Array]) -> _Column:

@@ -12,6 +12,7 @@ from exporter.model import ALL_TABLES
 from exporter.query.views import PREFIX
 from exporter.store.location import Location, shell_word
 from exporter.store.oserrors import describe
+from exporter.words import harmless
 
 if TYPE_CHECKING:
     from exporter.query.files import ExportFiles
@@ -58,7 +59,8 @@ def _gone(location: Location) -> StoreError:
 def _translate(error: Exception, location: Location, tables: Collection[str]) -> ExporterError:
     import duckdb
 
-    text = str(error)[:_MOST_CHARACTERS].rstrip()
+    # DuckDB quotes values, and a caller may have said anything.
+    text = harmless(str(error)[:_MOST_CHARACTERS].rstrip())
     # While rows are read, it comes through Arrow.
     if isinstance(error, duckdb.InterruptException) or text.startswith("INTERRUPT Error"):
         return InterruptedExportError("stopped: the query was interrupted")

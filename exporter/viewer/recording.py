@@ -118,7 +118,7 @@ async def describe_recording(export: Export, recording: Recording) -> dict[str, 
 
 
 def is_kept(recording: Recording) -> bool:
-    return recording.status == "stored" and is_media(recording.path or "")
+    return recording.status == "stored" and recording.bytes is not None and is_media(recording.path or "")
 
 
 def check_kept(recording: Recording | None) -> Recording:

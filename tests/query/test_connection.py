@@ -21,10 +21,11 @@ from exporter.query import connection, views
 from exporter.query.connection import Query, open_query
 from exporter.query.files import ExportFiles
 from exporter.run.encryption import reader_keys
+from exporter.sandbox import Row
 from exporter.settings import PartitionBy, Selection
 from exporter.store.location import parse_location
 from tests.end_to_end.export_directory import assert_same as assert_same_rows
-from tests.jobs.made import make_export
+from tests.jobs.made import SINCE, make_export
 from tests.jobs.moving import fill, moving_source, run_sync
 from tests.query.conftest import ROWS, TABLES, Open
 from tests.toolkit.clouds import S3
@@ -203,6 +204,15 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path, opened: Open) -> Non
         opened(root).fetch("SELECT idd FROM conversations WHERE id = 'IOError: No such file or directory INTERRUPT'")
     with pytest.raises(DestinationError, match="no export here"):
         opened(tmp_path)
+
+
+def test_what_a_caller_said_does_not_reach_a_terminal_in_a_complaint(tmp_path: Path, opened: Open) -> None:
+    said = Row(SINCE, fields={"id": "1", "status": "a\x1b]0;b\x07\u202ec\x9bd\n"})
+    query = opened(make_export(tmp_path / "calls", [said]))
+    with pytest.raises(UsageError, match="Conversion Error") as caught:
+        query.fetch("SELECT status::INTEGER FROM conversations")
+    assert r"'a\u001b]0;b\u0007\u202ec\u009bd" in str(caught.value)
+    assert str(caught.value).replace("\n", "").isprintable()
 
 
 def test_a_damaged_file_is_named(calls: Path, tmp_path: Path, opened: Open) -> None:

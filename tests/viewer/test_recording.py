@@ -17,6 +17,8 @@ from exporter.privacy import Encryption, KeyReference
 from exporter.sandbox import MediaBehaviour
 from exporter.store.location import parse_location
 from exporter.viewer import recording
+from exporter.viewer.no_answer import NoAnswerError
+from exporter.viewer.recording import Recording, check_kept
 from tests.toolkit.clouds import S3
 from tests.toolkit.recordings import outcomes
 from tests.viewer.viewed import AUDIO_BYTES, SECRET, TABLES, UNTIL, Viewer, conversation, make, viewing
@@ -220,3 +222,21 @@ async def test_a_bucket_is_read_as_a_disk_is(s3: S3, roots: dict[str, Path], mon
         assert audio.startswith(b"RIFF")
         assert await viewer.found(text="hello") == ["c0"]
         assert (await viewer.get("turns", id="c0")).json["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "size"),
+    [
+        ("../secret.wav", 5),
+        ("/secret.wav", 5),
+        ("media/../secret.wav", 5),
+        (f"media/{'0' * 64}.wav\n", 5),
+        (None, 5),
+        (f"media/{'0' * 64}.wav", None),
+    ],
+)
+def test_a_row_that_no_exporter_has_written_opens_nothing(path: str | None, size: int | None) -> None:
+    row = Recording("stored", None, path, size, None, None)
+    with pytest.raises(NoAnswerError, match="is not kept"):
+        check_kept(row)
+    assert check_kept(row._replace(path=f"media/{'0' * 64}.wav", bytes=5))
