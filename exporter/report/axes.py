@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from exporter.report.texts import GAP
+
 Spec: TypeAlias = dict[str, Any]
 
 #: More than these have no room on a telephone.
@@ -17,17 +19,17 @@ _LAST_TICK_AT: Final = 0.9
 
 
 class Form(NamedTuple):
-    """Says how the values of an axis are written: the format of their numbers, and what follows each."""
+    """Says how an axis writes its values, as `texts` does: an expression of Vega. Ticks are `least_step` apart."""
 
-    numbers: str
-    unit: str = ""
+    text: str
     least_step: float = 0
 
 
-COUNTS: Final = Form("~s", least_step=1)
-SECONDS: Final = Form("~r", " s")
-SHARES: Final = Form("~%")
-BYTES: Final = Form("~s", "B", least_step=1)
+#: Ticks of small counts stand at halves all the same, and have no text there.
+COUNTS: Final = Form("datum.value % 1 ? '' : format(datum.value, datum.value < 1e5 ? ',' : '~s')", least_step=1)
+SECONDS: Final = Form(f"format(datum.value, ',~r') + '{GAP}s'")
+SHARES: Final = Form(f"format(100 * datum.value, '~r') + '{GAP}%'")
+BYTES: Final = Form(f"datum.value ? replace(format(datum.value, '~s'), /([kMGT]?)$/, '{GAP}$1B') : '0'")
 
 
 def midnight(day: str) -> float:
@@ -68,6 +70,5 @@ def amount_axis(field: str, form: Form) -> Spec:
 
 
 def _axis(form: Form) -> Spec:
-    text = f"(datum.value ? datum.label : '0') + '{form.unit}'"
-    axis = {"format": form.numbers, "labelExpr": text, "tickCount": 4, "domain": False, "ticks": False}
+    axis = {"labelExpr": form.text, "tickCount": 4, "domain": False, "ticks": False}
     return axis | ({"tickMinStep": form.least_step} if form.least_step else {})

@@ -7,6 +7,7 @@ specification other than as a value of its data.
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from math import ceil
 from typing import Any, Final, TypeAlias
 
 from exporter.report.axes import (
@@ -94,7 +95,9 @@ def growth(generations: Sequence[int], values: Sequence[float], form: Form) -> S
 def histogram(labels: Sequence[str], counts: Sequence[int], form: Form = COUNTS) -> Spec:
     """Returns a bar for each bin, all of one width. `labels`, which differ, say where each begins."""
     rows = [{"bin": index, "count": count} for index, count in enumerate(counts)]
-    step, width = -(-len(labels) // MOST_TICKS) or 1, (WIDTH - _LEFT - _RIGHT) / (len(labels) or 1)
+    width = (WIDTH - _LEFT - _RIGHT) / (len(labels) or 1)
+    longest = max(map(len, labels), default=0)
+    step = max(1, -(-len(labels) // MOST_TICKS), ceil((longest + 1) * _CHARACTER_WIDTH / width))
     ticks = [
         {"bin": index, "label": label}
         for index, label in enumerate(labels)

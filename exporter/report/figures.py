@@ -9,7 +9,7 @@ import anyio
 import msgspec
 from anyio import to_thread
 
-from exporter.contract import TRANSCRIPT_FIELD, Instant
+from exporter.contract import TRANSCRIPT_FIELD, Instant, format_instant
 from exporter.coverage import Interval
 from exporter.errors import UsageError
 from exporter.jobs.requested import withheld_of
@@ -89,7 +89,9 @@ def _scope(query: Query, state: State, store: Store, wish: Wish) -> Scope:
     start = range_.start if wish.since is None else max(range_.start, wish.since)
     end = range_.end if wish.until is None else min(range_.end, wish.until)
     if start >= end:
-        raise UsageError(f"nothing to report: {store.location} has no time between --since and --until")
+        first = "all" if range_.since is None else f"from {format_instant(range_.since)}"
+        held = f"{first} up to {format_instant(range_.end)}"
+        raise UsageError(f"nothing to report: {store.location} has no time between --since and --until; it has {held}")
     zone = request.timezone if wish.timezone is None else check_zone(wish.timezone, "--timezone")
     is_open = range_.open_below and wish.since is None
     if is_open:

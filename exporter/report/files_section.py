@@ -4,7 +4,7 @@ from typing import Final
 
 from exporter.report import axes, charts, texts
 from exporter.report.blocks import Column, Figure, Table, draw_figure, draw_table, grid, named, without
-from exporter.report.markup import Markup, element
+from exporter.report.markup import Markup, element, joined
 from exporter.report.model import Absent, Files, Recordings, Report
 
 #: What became of recordings, and its color.
@@ -59,14 +59,13 @@ def draw_files(report: Report) -> tuple[Markup | None, ...]:
 
 
 def _tables(files: Files) -> Markup:
-    small = f"files under {texts.size(files.small_bytes)} that can be joined"
     columns = (
         Column("table", False),
         Column("rows"),
         Column("files"),
         Column("size"),
         Column("partitions"),
-        Column(small),
+        Column("small files"),
     )
     rows = [
         [
@@ -79,7 +78,8 @@ def _tables(files: Files) -> Markup:
         ]
         for each in files.tables
     ]
-    return draw_table(Table("Files of each table", columns, rows))
+    small = f"Small files are under {texts.size(files.small_bytes)}, and can be joined."
+    return joined(draw_table(Table("Files of each table", columns, rows)), element("p", small, class_="unit"))
 
 
 def _partitions(files: Files) -> Markup:

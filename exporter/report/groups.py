@@ -81,6 +81,11 @@ class Spoken:
             self.latency[milliseconds] = self.latency.get(milliseconds, 0) + number
 
     @property
+    def is_spoken(self) -> bool:
+        """Returns whether anything says that there was a voice, which alone can be interrupted."""
+        return bool(self.latency or self.interrupted)
+
+    @property
     def rate(self) -> float | None:
         """Returns the share of messages that were interrupted."""
         return share_of(self.interrupted, self.messages) if self.messages else None
@@ -112,7 +117,7 @@ def make_groups(
                 latency_count=None if said is None else sum(said.latency.values()),
                 latency_p50=None if said is None else _quantile(said.latency, 0.5, _MILLISECOND),
                 latency_p95=None if said is None else _quantile(said.latency, 0.95, _MILLISECOND),
-                interruption_rate=None if said is None else said.rate,
+                interruption_rate=said.rate if said is not None and said.is_spoken else None,
                 is_rest=code == REST,
             )
         )

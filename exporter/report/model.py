@@ -105,7 +105,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     """Sums up the conversations of one value of a column, or of one version of an agent, whose id then is `agent_id`.
 
     What is not in the export is None: durations are in seconds, latencies (end to end) too, and `interruption_rate` is
-    the share of the agent's messages that were interrupted. `is_rest` says that it sums up all that are not listed.
+    the share of the agent's messages that were interrupted, None without a voice. `is_rest` says that it sums up all
+    that are not listed.
     """
 
     name: str | None

@@ -13,7 +13,7 @@ from exporter.words import install_command
 #: What says nothing in a picture that has a description of its own.
 _IDLE: Final = re.compile(
     r' (?:class|role|aria-[a-z]+|pointer-events|font-family|stroke-miterlimit|xmlns:xlink)="[^"]*"'
-    r'| transform="translate\(0,0\)"| opacity="1"|<path[^>]* d="(?:|M0,0h0v0h0Z)"[^>]*/>'
+    r'| transform="translate\(0,0\)"| opacity="1"|<path[^>]* d="(?:|M0,0h0v0h0Z)"[^>]*/>|<text[^>]*/>'
 )
 _EMPTY_GROUP: Final = re.compile(r"<g[^>]*></g>")
 _TAG: Final = re.compile(r"<[^>]*>")

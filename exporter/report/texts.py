@@ -10,7 +10,7 @@ WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Satu
 #: Stands for a value that there is none of.
 NONE: Final = "–"
 #: Stands between a number and its unit, where no line may break.
-_GAP: Final = "\N{NO-BREAK SPACE}"
+GAP: Final = "\N{NO-BREAK SPACE}"
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
@@ -23,7 +23,7 @@ def number(value: int | None) -> str:
 
 def counted(value: int, noun: str) -> str:
     """Returns a count of things, such as `1 day` or `61,234 days`."""
-    return count_of(value, noun).replace(" ", _GAP, 1)
+    return count_of(value, noun).replace(" ", GAP, 1)
 
 
 def seconds(value: float | None) -> str:
@@ -31,25 +31,25 @@ def seconds(value: float | None) -> str:
     if value is None:
         return NONE
     if round(value, 1) < 10:
-        return f"{value:.2f}{_GAP}s"
+        return f"{value:.2f}{GAP}s"
     if round(value, 1) < _MINUTE:
-        return f"{value:.1f}{_GAP}s"
+        return f"{value:.1f}{GAP}s"
     whole = round(value)
     if whole < _HOUR:
-        return f"{whole // _MINUTE}{_GAP}min{_GAP}{whole % _MINUTE:02d}{_GAP}s"
+        return f"{whole // _MINUTE}{GAP}min{GAP}{whole % _MINUTE:02d}{GAP}s"
     if value >= 2 * _DAY:
-        return f"{quantity(round(value / _DAY, 1))}{_GAP}days"
+        return f"{quantity(round(value / _DAY, 1))}{GAP}days"
     minutes = round(value / _MINUTE)
-    return f"{minutes // 60:,}{_GAP}h{_GAP}{minutes % 60:02d}{_GAP}min"
+    return f"{minutes // 60:,}{GAP}h{GAP}{minutes % 60:02d}{GAP}min"
 
 
 def bound(value: float | None) -> str:
     """Returns a duration that bounds others, as short as it can be: `0.5 s`, `2 min`, `1 h`."""
     if value is None or value % 1 or value < _MINUTE or value % _MINUTE:
-        return NONE if value is None else f"{quantity(value)}{_GAP}s"
+        return NONE if value is None else f"{quantity(value)}{GAP}s"
     if value % _HOUR:
-        return f"{value / _MINUTE:.0f}{_GAP}min"
-    return f"{value / _HOUR:,.0f}{_GAP}h"
+        return f"{value / _MINUTE:.0f}{GAP}min"
+    return f"{value / _HOUR:,.0f}{GAP}h"
 
 
 def share(value: float | None) -> str:
@@ -58,15 +58,15 @@ def share(value: float | None) -> str:
         return NONE
     percent = 100 * value
     if 0 < percent < 0.1:
-        return f"< 0.1{_GAP}%"
+        return f"< 0.1{GAP}%"
     if 99.9 < percent < 100:
-        return f"> 99.9{_GAP}%"
-    return f"{percent:.1f}{_GAP}%".replace(".0", "")
+        return f"> 99.9{GAP}%"
+    return f"{percent:.1f}{GAP}%".replace(".0", "")
 
 
 def size(size_bytes: float | None) -> str:
     """Returns a size such as `1.5 kB`."""
-    return NONE if size_bytes is None else format_size(size_bytes).replace(" ", _GAP)
+    return NONE if size_bytes is None else format_size(size_bytes).replace(" ", GAP)
 
 
 def quantity(value: float | None) -> str:
@@ -92,12 +92,12 @@ def sentence(text: str) -> str:
 def day(text: str) -> str:
     """Returns a day such as `10 Feb 2026`."""
     known = date.fromisoformat(text)
-    return f"{known.day}{_GAP}{_MONTHS[known.month - 1]}{_GAP}{known.year}"
+    return f"{known.day}{GAP}{_MONTHS[known.month - 1]}{GAP}{known.year}"
 
 
 def short_day(text: str) -> str:
     """Returns a day with its weekday in a table, such as `Tue 10 Feb 2026`."""
-    return f"{WEEKDAYS[date.fromisoformat(text).weekday()][:3]}{_GAP}{day(text)}"
+    return f"{WEEKDAYS[date.fromisoformat(text).weekday()][:3]}{GAP}{day(text)}"
 
 
 def long_day(text: str) -> str:
@@ -110,7 +110,7 @@ def period(text: str, grain: str) -> str:
     if grain == "year":
         return text[:4]
     if grain == "month":
-        return day(text).split(_GAP, 1)[1]
+        return day(text).split(GAP, 1)[1]
     return f"week of {day(text)}" if grain == "week" else day(text)
 
 

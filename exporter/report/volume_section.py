@@ -49,7 +49,7 @@ _GROUP_COLUMNS: Final = (
 _BY_WORDS: Final = {"agent_id": "agent", "agent_version": "version"}
 
 
-def draw_volume(report: Report) -> tuple[Markup, ...]:
+def draw_volume(report: Report) -> tuple[Markup | None, ...]:
     """Returns what stands below the heading of the section."""
     if not report.conversations:
         return (element("p", "There is no conversation to count.", class_="none"),)
@@ -58,14 +58,17 @@ def draw_volume(report: Report) -> tuple[Markup, ...]:
     return (
         _latest(report.days),
         grid(
-            without(title, report.volume) if isinstance(report.volume, Absent) else draw_figure(_volume(report.volume)),
+            without(title, report.volume)
+            if isinstance(report.volume, Absent)
+            else draw_figure(_volume(report.volume, report.days)),
             _week(report),
             draw_distribution(
                 "How long conversations take", report.durations, "conversation", texts.seconds, texts.bound
             ),
             draw_distribution("Messages of users", report.user_turns, "conversation", texts.quantity),
         ),
-        _statuses(report),
+        # The table by groups has the statuses too.
+        None if report.by == "status" else _statuses(report),
         element("p", "95 %: so many of the values are no larger.", class_="unit"),
         _groups(by, report.groups),
         _groups("version of agents", report.versions, of_versions=True),
@@ -88,13 +91,19 @@ def _latest(days: Sequence[Day]) -> Markup:
     return draw_table(Table(f"The last {texts.counted(len(rows), 'day')}", columns, rows))
 
 
-def _volume(volume: Volume) -> Figure:
+def _volume(volume: Volume, days: Sequence[Day]) -> Figure:
     grain, periods = volume.grain, volume.periods
-    most, fewest = max(volume.total), min(volume.total)
+    cut = {each.day for each in days if each.state == "cut"}
+    most = max(volume.total)
+    # What the range has only a part of has few for this reason.
+    fewest, least = min(
+        ((count, each) for count, each in zip(volume.total, periods, strict=True) if each not in cut),
+        default=(most, periods[0]),
+    )
     at_most = texts.period(periods[volume.total.index(most)], grain)
     finding = f"{texts.counted(sum(volume.total), 'conversation')} in {texts.counted(len(periods), grain)}."
     if len(periods) > 1:
-        at_least = texts.period(periods[volume.total.index(fewest)], grain)
+        at_least = texts.period(least, grain)
         finding += f" The most, {most:,}: {at_most}; the fewest, {fewest:,}: {at_least}."
     names = [_series_name(each.name, each.is_rest) for each in volume.series]
     columns = [Column(grain, False), Column("all"), *(Column(name) for name in names)]

@@ -9,11 +9,12 @@ import altair
 import pytest
 from msgspec.structs import replace
 
-from exporter.report import blocks
-from exporter.report.axes import Spec
+from exporter.report import blocks, charts
+from exporter.report.axes import BYTES, COUNTS, SECONDS, SHARES, Form, Spec
 from exporter.report.markup import Markup
 from exporter.report.model import Absent, Count, Group, PartitionFiles, Report, Series, Tool, Volume
 from exporter.report.page import FIRST, draw_page
+from exporter.report.svg import draw
 from tests.report.sample import MARKUP, empty_report, full_report
 
 #: The elements that a page needs; none of them runs, loads or sends anything.
@@ -208,12 +209,52 @@ def test_its_charts_are_what_vega_lite_defines(monkeypatch: pytest.MonkeyPatch) 
     """A slip in a name would be left out of the chart in silence."""
     specs: list[Spec] = []
 
-    def draw(spec: Spec, _: str) -> Markup:
+    def noted(spec: Spec, _: str) -> Markup:
         specs.append(spec)
         return Markup()
 
-    monkeypatch.setattr(blocks, "draw", draw)
+    monkeypatch.setattr(blocks, "draw", noted)
     draw_page(full_report())
     assert len(specs) == 14
     for spec in specs:
         altair.LayerChart.from_dict(spec)
+
+
+@pytest.mark.parametrize(
+    ("form", "most", "expected"),
+    [
+        (COUNTS, 1, ["0", "1"]),
+        (COUNTS, 2, ["0", "1", "2"]),
+        (COUNTS, 3_271, ["0", "1,000", "2,000", "3,000", "4,000"]),
+        (COUNTS, 2_000_000, ["0", "500k", "1M", "1.5M", "2M"]),
+        (BYTES, 3_900_000, ["0", "1 MB", "2 MB", "3 MB", "4 MB"]),
+        (SHARES, 0.098, ["0 %", "2 %", "4 %", "6 %", "8 %", "10 %"]),
+        (SECONDS, 1.8, ["0 s", "0.5 s", "1 s", "1.5 s", "2 s"]),
+    ],
+)
+def test_axes_write_numbers_as_texts_do(form: Form, most: float, expected: list[str]) -> None:
+    drawn = Elements(draw(charts.lines(["2026-02-01"], "day", [[most]], form), "a chart").encode())
+    shown = drawn.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert shown == "".join(["1 Feb", *expected])
+
+
+def test_labels_of_bins_do_not_overlap() -> None:
+    """A day has ten characters, of which few have room."""
+    days = [f"2026-01-{day:02d}" for day in range(1, 32)]
+    shown = Elements(draw(charts.histogram(days, [1] * 31), "a chart").encode()).text
+    assert shown == "01" + "2026-01-01" + "2026-01-09" + "2026-01-17" + "2026-01-25"
+
+
+def test_conversations_by_status_stand_there_once() -> None:
+    page = Elements(draw_page(replace(full_report(), by="status")))
+    assert page.text.count("Conversations by status") == 1
+
+
+def test_a_day_that_the_range_has_a_part_of_is_not_the_one_with_the_fewest() -> None:
+    report = full_report()
+    volume = report.volume
+    assert not isinstance(volume, Absent)
+    # The last day is cut, and the first one is not.
+    few = replace(volume, total=(2, *volume.total[1:-1], 1))
+    text = Elements(draw_page(replace(report, volume=few))).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "the fewest, 2: 1 Feb 2026." in text
