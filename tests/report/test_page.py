@@ -217,3 +217,10 @@ def test_its_charts_are_what_vega_lite_defines(monkeypatch: pytest.MonkeyPatch) 
     assert len(specs) == 14
     for spec in specs:
         altair.LayerChart.from_dict(spec)
+
+
+@pytest.mark.parametrize(
+    ("by", "shown"), [("agent_id", "agent"), ("agent_version_id", "version"), ("status", "status")]
+)
+def test_groups_are_called_by_a_plain_word(by: str, shown: str) -> None:
+    assert f"<caption>Conversations by {shown}</caption>".encode() in draw_page(replace(full_report(), by=by))
