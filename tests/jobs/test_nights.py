@@ -143,8 +143,8 @@ async def test_a_month_of_nights_ends_exact(tmp_path: Path) -> None:
         rows_at_least = cost.inserted + cost.updated + cost.unchanged
         assert cost.rows_read <= 1.3 * rows_at_least + 500
         assert cost.requests <= 6 * rows_at_least / settings.page_size + 60
-        # It claims the export for a wider range, and says up to when all changes are known. Where the first page does not
-        # show that nothing is there, it also covers that.
+        # It claims the export for a wider range, and says up to when all changes are known. Where the first page does
+        # not show that nothing is there, it also covers that.
         assert cost.commits <= 3 or cost.inserted or cost.updated
 
 
