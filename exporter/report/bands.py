@@ -11,11 +11,11 @@ from exporter.coverage import Interval
 from exporter.partitions import date_of, day_text
 from exporter.report.calendar import Calendar
 from exporter.report.model import Band, BandKind, Coverage, Day, DayState, Span
+from exporter.report.texts import WEEKDAYS
 
 #: The most pieces that a band has.
 MOST_BANDS: Final = 200
 _MOST_HOLES: Final = 50
-_WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def judge_day(standing: Standing, calendar: Calendar, day: int, conversations: i
     length = span.end - span.start
     return Day(
         day=day_text(day),
-        weekday=_WEEKDAYS[date_of(day).weekday()],
+        weekday=WEEKDAYS[date_of(day).weekday()],
         conversations=conversations,
         state=state,
         covered_share=round((length - missing) / length, 6),

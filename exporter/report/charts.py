@@ -21,6 +21,7 @@ from exporter.report.axes import (
     time_axis,
 )
 from exporter.report.markup import writable
+from exporter.report.texts import WEEKDAYS
 
 Values: TypeAlias = Sequence[float | None]
 
@@ -41,7 +42,7 @@ _NAME_CHARACTERS: Final = 22
 _FONT_SIZE: Final = 12
 #: What a digit takes at most, also on a telephone, where letters are larger.
 _CHARACTER_WIDTH: Final = 8.5
-_WEEK: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_WEEK: Final = tuple(day[:3] for day in WEEKDAYS)
 
 
 def stacked(

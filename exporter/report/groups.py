@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
 
-from exporter.report.histogram import Histogram, merged, quantile, scaled
+from exporter.report.histogram import THOUSANDTH, Histogram, merged, quantile, scaled
 from exporter.report.model import NAME_CHARACTERS, Count, Group
 
 #: The most groups of a column that are told apart.
@@ -12,7 +12,6 @@ MOST_GROUPS: Final = 50
 #: The code of the rows of all other groups.
 REST: Final = -1
 
-_MILLISECOND: Final = 0.001
 T = TypeVar("T")
 #: The rows of each bucket, by the code of a group.
 Histograms: TypeAlias = Mapping[int, Histogram]
@@ -115,8 +114,8 @@ def make_groups(
                 user_turns_p50=_quantile(turns, 0.5),
                 user_turns_p95=_quantile(turns, 0.95),
                 latency_count=None if said is None else sum(said.latency.values()),
-                latency_p50=None if said is None else _quantile(said.latency, 0.5, _MILLISECOND),
-                latency_p95=None if said is None else _quantile(said.latency, 0.95, _MILLISECOND),
+                latency_p50=None if said is None else _quantile(said.latency, 0.5, THOUSANDTH),
+                latency_p95=None if said is None else _quantile(said.latency, 0.95, THOUSANDTH),
                 interruption_rate=said.rate if said is not None and said.is_spoken else None,
                 is_rest=code == REST,
             )

@@ -18,6 +18,9 @@ _EXACT: Final = 1 << _EXACT_BITS
 #: DuckDB's integers have this many bits beside the sign.
 _BITS: Final = 63
 
+#: The unit of values that are thousandths: of a second, or of all.
+THOUSANDTH: Final = 0.001
+
 #: How many rows have a value in each bucket.
 Histogram: TypeAlias = Mapping[int, int]
 

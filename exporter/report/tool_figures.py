@@ -6,12 +6,11 @@ from typing import Final
 import pyarrow as pa
 
 from exporter.report.groups import cut
-from exporter.report.histogram import bucket_sql, quantile, scaled
+from exporter.report.histogram import THOUSANDTH, bucket_sql, quantile, scaled
 from exporter.report.model import Tool
 
 #: The most tools that are told apart.
 _MOST_TOOLS: Final = 30
-_MILLISECOND: Final = 0.001
 #: What `tools_sql` groups by, and what it counts.
 KEYS: Final = ("tool", "ms")
 SUMS: Final = ("calls", "errors", "unanswered", "timed")
@@ -78,7 +77,7 @@ def _tool(name: str | None, calls: _Calls, *, is_rest: bool = False) -> Tool:
         errors=calls.errors,
         unanswered=calls.unanswered,
         timed=sum(calls.milliseconds.values()),
-        duration_p50=scaled(quantile(calls.milliseconds, 0.5), _MILLISECOND),
-        duration_p95=scaled(quantile(calls.milliseconds, 0.95), _MILLISECOND),
+        duration_p50=scaled(quantile(calls.milliseconds, 0.5), THOUSANDTH),
+        duration_p95=scaled(quantile(calls.milliseconds, 0.95), THOUSANDTH),
         is_rest=is_rest,
     )

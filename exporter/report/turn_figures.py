@@ -13,12 +13,11 @@ from exporter.report.calendar import Calendar
 from exporter.report.conversation_figures import ConversationFigures, ranks_sql
 from exporter.report.cube import Cells, Cube, Sums
 from exporter.report.groups import Spoken
-from exporter.report.histogram import bucket_sql, describe, quantile, scaled
+from exporter.report.histogram import THOUSANDTH, bucket_sql, describe, merged, quantile, scaled
 from exporter.report.model import Absent, Distribution, Quantiles, Series, Tool, Turns
 from exporter.report.scope import Scope
 from exporter.report.tool_figures import KEYS, SUMS, make_tools, tools_sql
 
-_MILLISECOND: Final = 0.001
 _LATENCY_EDGES: Final = (0, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5)
 _CONFIDENCE_EDGES: Final = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 #: A latency from here on, in seconds, is none.
@@ -59,17 +58,14 @@ class TurnFigures:
         )
 
     def _latency(self) -> Distribution | Absent:
-        everything = Spoken()
-        for one in self.by_period.values():
-            everything.messages += one.messages
-            for milliseconds, number in one.latency.items():
-                everything.latency[milliseconds] = everything.latency.get(milliseconds, 0) + number
-        found = describe(everything.latency, everything.messages, _LATENCY_EDGES, _MILLISECOND)
+        said = self.by_period.values()
+        latencies, messages = merged(one.latency for one in said), sum(one.messages for one in said)
+        found = describe(latencies, messages, _LATENCY_EDGES, THOUSANDTH)
         return found if found.count else Absent("no message has an end-to-end latency")
 
     def _confidence(self) -> Distribution | Absent:
         known = {value: number for value, number in self.heard.items() if value is not None}
-        found = describe(known, sum(self.heard.values()), _CONFIDENCE_EDGES, _MILLISECOND)
+        found = describe(known, sum(self.heard.values()), _CONFIDENCE_EDGES, THOUSANDTH)
         return found if found.count else Absent("no message has a transcription confidence")
 
 
@@ -127,6 +123,6 @@ def _quantiles(calendar: Calendar, said: list[Spoken]) -> Quantiles:
     return Quantiles(
         periods=calendar.period_texts,
         counts=tuple(sum(one.latency.values()) for one in said),
-        p50=tuple(scaled(quantile(one.latency, 0.5), _MILLISECOND) for one in said),
-        p95=tuple(scaled(quantile(one.latency, 0.95), _MILLISECOND) for one in said),
+        p50=tuple(scaled(quantile(one.latency, 0.5), THOUSANDTH) for one in said),
+        p95=tuple(scaled(quantile(one.latency, 0.95), THOUSANDTH) for one in said),
     )

@@ -46,7 +46,7 @@ _GROUP_COLUMNS: Final = (
     _Measure("latency: 95\N{NO-BREAK SPACE}%", texts.seconds, lambda group: group.latency_p95),
     _Measure("interrupted", texts.share, lambda group: group.interruption_rate),
 )
-_BY_WORDS: Final = {"agent_id": "agent", "agent_version": "version"}
+_BY_WORDS: Final = {"agent_id": "agent", "agent_version_id": "version"}
 
 
 def draw_volume(report: Report) -> tuple[Markup | None, ...]:

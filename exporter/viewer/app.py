@@ -15,6 +15,7 @@ from anyio import to_thread
 
 from exporter.clock import wall_clock
 from exporter.errors import ExporterError
+from exporter.loopback import HOST
 from exporter.viewer.about import answer_about, answer_facets
 from exporter.viewer.conversation import answer_conversation, answer_turns
 from exporter.viewer.export import Export, SlowQuestionError
@@ -52,7 +53,7 @@ _HEADERS: Final = {
 }
 _TYPES: Final = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 _INDEX: Final = "index.html"
-_NAMES: Final = ("127.0.0.1", "localhost")
+_NAMES: Final = (HOST, "localhost")
 
 
 class App:

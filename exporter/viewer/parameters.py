@@ -182,9 +182,7 @@ def _read(given: Mapping[str, str], name: str, read: Callable[[str, str], T]) ->
     return read(name, given[name]) if name in given else None
 
 
-def _number(
-    given: Mapping[str, str], name: str, otherwise: int, least: int = 0, most: int = 10**_MOST_DIGITS - 1
-) -> int:
+def _number(given: Mapping[str, str], name: str, otherwise: int, least: int = 0, most: int = _MOST_NUMBER) -> int:
     text = given.get(name)
     if text is None:
         return otherwise

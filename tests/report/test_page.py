@@ -258,3 +258,10 @@ def test_a_day_that_the_range_has_a_part_of_is_not_the_one_with_the_fewest() -> 
     few = replace(volume, total=(2, *volume.total[1:-1], 1))
     text = Elements(draw_page(replace(report, volume=few))).text.replace("\N{NO-BREAK SPACE}", " ")
     assert "the fewest, 2: 1 Feb 2026." in text
+
+
+@pytest.mark.parametrize(
+    ("by", "shown"), [("agent_id", "agent"), ("agent_version_id", "version"), ("status", "status")]
+)
+def test_groups_are_called_by_a_plain_word(by: str, shown: str) -> None:
+    assert f"<caption>Conversations by {shown}</caption>".encode() in draw_page(replace(full_report(), by=by))
