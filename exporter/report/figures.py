@@ -200,8 +200,8 @@ def _notes(scope: Scope) -> tuple[str, ...]:
     """Says what a reader must know of the figures."""
     policy = scope.state.privacy.policy
     notes = [
-        "A median, a 95 % and the largest are values that occur; one of 1,024 or more (seconds, milliseconds) may be 0.2 % "
-        "larger than it says."
+        "A median, a 95 % and the largest are values that occur; one of 1,024 or more (seconds, milliseconds) may be "
+        "0.2 % larger than it says."
     ]
     protected = (
         [] if policy is None else [name for name in dict.fromkeys((scope.by, *_VERSIONS)) if policy.protects(name)]
