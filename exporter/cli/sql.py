@@ -133,16 +133,15 @@ def interruptible(query: "Query", work: Callable[[], T]) -> Callable[[], Awaitab
 
     from anyio import to_thread
 
+    from exporter.query.interruption import end_query
+
     async def run() -> T:
         task = asyncio.ensure_future(to_thread.run_sync(work))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            # The query may not have begun yet.
-            while not task.done():
-                query.interrupt()
-                await asyncio.wait([task], timeout=0.05)
-            if not task.cancelled() and (error := task.exception()) and not isinstance(error, InterruptedExportError):
+            error = await end_query(query, task)
+            if error is not None and not isinstance(error, InterruptedExportError):
                 raise error from None
             raise
 

@@ -18,6 +18,7 @@ from exporter.log.commits import list_commits, load_states
 from exporter.log.journal import RunRecord, read_checks, read_runs
 from exporter.log.state import State
 from exporter.query.connection import Query
+from exporter.query.interruption import end_query
 from exporter.report.bands import judge_day
 from exporter.report.calendar import Calendar
 from exporter.report.conversation_figures import ConversationFigures, count_conversations
@@ -39,8 +40,6 @@ _VERSIONS: Final = ("agent_version_id", "agent_id")
 MEMORY_BYTES: Final = 400_000_000
 #: The days that are listed one by one.
 _MOST_DAYS: Final = 35
-#: A report that is given up interrupts its query this often.
-_INTERRUPT_SECONDS: Final = 0.05
 _NOBODY: Final = Absent("there is no conversation between these times")
 
 
@@ -76,13 +75,9 @@ async def make_report(query: Query, store: Store, wish: Wish) -> Report:
     try:
         return await asyncio.shield(thread)
     finally:
-        # A report that is given up ends its queries, one of which may just be about to begin.
+        # A report that is given up ends its queries.
         with anyio.CancelScope(shield=True):
-            while not thread.done():
-                query.interrupt()
-                await asyncio.wait([thread], timeout=_INTERRUPT_SECONDS)
-        if not thread.cancelled():
-            thread.exception()
+            await end_query(query, thread)
 
 
 def _scope(query: Query, state: State, store: Store, wish: Wish) -> Scope:

@@ -5,18 +5,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from exporter.contract import Instant, format_instant
 from exporter.coverage import Interval
-from exporter.layout import CONVERSATIONS, TURNS
+from exporter.layout import TURNS
 from exporter.log.state import State
 from exporter.model import DataFile
 from exporter.partitions import key_of
+from exporter.parts.columns import SORT_COLUMNS
 from exporter.query.connection import Query
+from exporter.query.literal import time_literal
 from exporter.report.calendar import Calendar
 
-#: The column of each table that says when the conversation was created.
-CREATED_AT: Final = {CONVERSATIONS: "created_at"}
-_CREATED_AT_ELSEWHERE: Final = "conversation_created_at"
 #: Queries that join, or that group by texts, take this many rows of turns at a time: so they need little memory.
 _CHUNK_ROWS: Final = 1_500_000
 
@@ -49,10 +47,10 @@ class Scope:
         """Returns SQL for the rows of a table in a chunk, or for all of the report."""
         if chunk is None and not self.is_narrowed:
             return "TRUE"
-        column, span = created_at(table), chunk or self.calendar.span
-        bounds = [f"{column} < {_literal(span.end)}"]
+        column, span = SORT_COLUMNS[table], chunk or self.calendar.span
+        bounds = [f"{column} < {time_literal(span.end)}"]
         if span.since is not None:
-            bounds.append(f"{column} >= {_literal(span.start)}")
+            bounds.append(f"{column} >= {time_literal(span.start)}")
         # Only the key tells, without opening files, which of them to read.
         keys = sorted({value for file in self._files(table, span) for value in file.partition.values()})
         if keys and (key := key_of(self.query.manifest.request.partition_by)):
@@ -77,11 +75,6 @@ class Scope:
         return found
 
 
-def created_at(table: str) -> str:
-    """Returns the column of a table that says when the conversation was created."""
-    return CREATED_AT.get(table, _CREATED_AT_ELSEWHERE)
-
-
 def divide(span: Interval, files: Sequence[DataFile], most_rows: int) -> Iterator[Interval]:
     """Yields pieces of `span`, without a gap, that have about `most_rows` rows of `files` at most."""
     start, rows = span.start, 0
@@ -95,7 +88,3 @@ def divide(span: Interval, files: Sequence[DataFile], most_rows: int) -> Iterato
                 yield Interval(start, end)
                 start, rows = end, 0
     yield Interval(start, span.end)
-
-
-def _literal(instant: Instant) -> str:
-    return f"TIMESTAMPTZ '{format_instant(instant)}'"

@@ -8,7 +8,6 @@ from exporter.encode.descriptions import DESCRIPTIONS
 from exporter.layout import CONVERSATIONS, RECORDINGS, TURNS
 from exporter.log.published import Manifest
 from exporter.store.location import shell_word
-from exporter.viewer.conditions import within
 from exporter.viewer.export import Export, SlowQuestionError
 from exporter.viewer.transcript import source_of
 
@@ -61,7 +60,7 @@ async def answer_facets(export: Export, generation: int | None) -> dict[str, Any
         if window is None or column not in columns:
             found[name] = []
             continue
-        where = within(export.query.schemas[CONVERSATIONS], "created_at", window)
+        where = export.within(CONVERSATIONS, window)
         called = "max(agent.name)" if name == "agents" and "agent" in columns else "NULL"
         try:
             found[name] = await export.search(

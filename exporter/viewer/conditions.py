@@ -4,8 +4,9 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-from exporter.contract import Instant, format_instant
 from exporter.partitions import PARTITION_KEYS
+from exporter.parts.columns import SORT_COLUMNS
+from exporter.query.literal import time_literal
 from exporter.viewer.no_answer import NoAnswerError
 from exporter.viewer.parameters import Find, Position
 from exporter.viewer.timeline import Window
@@ -35,13 +36,9 @@ class Where(NamedTuple):
         return " AND ".join(self.conditions)
 
 
-def time_literal(instant: Instant) -> str:
-    """Returns an instant as SQL has it, so that files without it are passed by."""
-    return f"TIMESTAMPTZ '{format_instant(instant)}'"
-
-
-def within(schema: pa.Schema, column: str, window: Window) -> Where:
-    """Returns the conditions that the time in `column` lies in a window."""
+def within(table: str, schema: pa.Schema, window: Window) -> Where:
+    """Returns the conditions that the conversation of a row was created in a window."""
+    column = SORT_COLUMNS[table]
     where = Where([f"{column} >= {time_literal(window.start)}", f"{column} < {time_literal(window.end)}"], [])
     key = next((name for name in PARTITION_KEYS if name in schema.names), None)
     if key is not None and window.keys is not None:
@@ -78,7 +75,7 @@ def as_asked(find: Find, columns: tuple[str, ...]) -> Where:
 
 def named_in(table: str, schema: pa.Schema, window: Window, has: Where) -> Where:
     """Returns the condition that a conversation of a window is one of those that a row of another table is about."""
-    where = within(schema, "conversation_created_at", window)
+    where = within(table, schema, window)
     where.extend(has)
     return Where([f"id IN (SELECT conversation_id FROM {table} WHERE {where})"], where.values)  # noqa: S608
 

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from exporter.contract import SECOND, TRANSCRIPT_FIELD, format_datetime, format_instant
 from exporter.layout import CONVERSATIONS
-from exporter.viewer.conditions import within
 from exporter.viewer.export import Export
 from exporter.viewer.no_answer import NoAnswerError
 from exporter.viewer.parameters import One, Turns
@@ -80,11 +79,8 @@ async def answer_turns(export: Export, readings: Readings, asked: Turns) -> dict
 
 
 async def _row(export: Export, identity: str) -> dict[str, Any]:
-    created_at = await export.created_at(identity)
-    schema = export.query.schemas[CONVERSATIONS]
-    where = within(schema, "created_at", export.timeline.window_of(created_at, created_at))
-    where.add("id = ?", identity)
-    columns = ", ".join(f'"{name}"' for name in schema.names if name != TRANSCRIPT_FIELD)
+    where = await export.about(CONVERSATIONS, identity)
+    columns = ", ".join(f'"{name}"' for name in export.columns(CONVERSATIONS) if name != TRANSCRIPT_FIELD)
     found = await export.ask(f"SELECT {columns} FROM {CONVERSATIONS} WHERE {where} LIMIT 1", where.values)  # noqa: S608
     if not found:
         raise NoAnswerError("there is no conversation with this id in the export", 404)

@@ -11,19 +11,20 @@ from exporter.errors import ExporterError, InterruptedExportError, StoreError
 from exporter.jobs.dataset import load_manifest
 from exporter.layout import CONVERSATIONS
 from exporter.log.published import Manifest, ManifestFile
+from exporter.parts.columns import ID_COLUMNS
 from exporter.query.connection import Parameters, Query, open_query
+from exporter.query.interruption import end_query
 from exporter.run.encryption import ReaderKeys
 from exporter.store.filesystem import open_filesystem
 from exporter.store.location import Location, shell_word
 from exporter.store.open import open_store
+from exporter.viewer.conditions import Where, within
 from exporter.viewer.no_answer import NoAnswerError
-from exporter.viewer.timeline import Span, Timeline
+from exporter.viewer.timeline import Span, Timeline, Window
 
 #: A question that takes longer is interrupted.
 QUESTION_SECONDS: Final = 30.0
 _MEMORY_BYTES: Final = 512 * 1024 * 1024
-#: An interruption that comes before the question begins is lost, so it is repeated this often.
-_INTERRUPTION_SECONDS: Final = 0.05
 #: The times of this many conversations that were shown are remembered, so that they are found again at once.
 _REMEMBERED: Final = 20_000
 
@@ -45,10 +46,10 @@ class _Lane:
             try:
                 return await asyncio.wait_for(asyncio.shield(thread), seconds)
             except TimeoutError as error:
-                await _end(self.query, thread)
+                await end_query(self.query, thread)
                 raise SlowQuestionError(f"this took longer than {seconds:.0f} s, and was interrupted") from error
             except asyncio.CancelledError:
-                await _end(self.query, thread)
+                await end_query(self.query, thread)
                 raise
 
     async def close(self) -> None:
@@ -165,6 +166,17 @@ class Export:
         if len(self._created_at) > _REMEMBERED:
             self._created_at.popitem(last=False)
 
+    def within(self, table: str, window: Window) -> Where:
+        """Returns the conditions of the rows of a table whose conversations were created in a window."""
+        return within(table, self.query.schemas[table], window)
+
+    async def about(self, table: str, identity: str) -> Where:
+        """Returns the conditions of the rows of a table that are about a conversation. Raises as `created_at`."""
+        created_at = await self.created_at(identity)
+        where = self.within(table, self.timeline.window_of(created_at, created_at))
+        where.add(f"{ID_COLUMNS[table]} = ?", identity)
+        return where
+
     async def created_at(self, identity: str) -> Instant:
         """Returns when a conversation was created. Raises `NoAnswerError` if there is none, and as `ask`."""
         if (known := self._created_at.get(identity)) is not None:
@@ -177,15 +189,6 @@ class Export:
             raise NoAnswerError("there is no conversation with this id in the export", 404)
         self.remember(identity, found[0]["at"])
         return self._created_at[identity]
-
-
-async def _end(query: Query, thread: "asyncio.Future[pa.Table]") -> None:
-    """Interrupts a question until it has ended."""
-    while not thread.done():
-        query.interrupt()
-        await asyncio.wait([thread], timeout=_INTERRUPTION_SECONDS)
-    # It is looked at, so that nobody complains of an error that no one has seen.
-    thread.exception()
 
 
 def timeline_of(manifest: Manifest) -> Timeline:

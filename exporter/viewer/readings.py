@@ -9,7 +9,6 @@ from anyio import to_thread
 from exporter.contract import RECORDING_FIELD, SECOND
 from exporter.layout import CONVERSATIONS
 from exporter.viewer.clock import Clock, clock_of
-from exporter.viewer.conditions import within
 from exporter.viewer.export import Export
 from exporter.viewer.recording import find_recording
 from exporter.viewer.transcript import Source, read_transcript
@@ -77,9 +76,7 @@ async def _read(export: Export, identity: str) -> Reading | None:
 async def _details(export: Export, identity: str) -> str | None:
     if RECORDING_FIELD not in export.columns(CONVERSATIONS):
         return None
-    created_at = await export.created_at(identity)
-    where = within(export.query.schemas[CONVERSATIONS], "created_at", export.timeline.window_of(created_at, created_at))
-    where.add("id = ?", identity)
+    where = await export.about(CONVERSATIONS, identity)
     found = await export.ask(
         f"SELECT {RECORDING_FIELD} AS details FROM {CONVERSATIONS} WHERE {where}",  # noqa: S608 - values are parameters
         where.values,

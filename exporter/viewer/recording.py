@@ -11,7 +11,6 @@ from exporter.errors import DamagedPartError, ExporterError, StoreError, Unreada
 from exporter.layout import ENCRYPTED, RECORDINGS, is_encrypted, is_media, media_extension
 from exporter.media_cipher import Unsealer, key_name_of
 from exporter.store.location import shell_word
-from exporter.viewer.conditions import within
 from exporter.viewer.export import Export
 from exporter.viewer.no_answer import NoAnswerError
 
@@ -85,12 +84,11 @@ class Audio:
 
 async def find_recording(export: Export, identity: str) -> Recording | None:
     """Returns the recording of a conversation; None if there is none. Raises `NoAnswerError`, and as `Export.ask`."""
-    created_at = await export.created_at(identity)
+    # Also where there are no recordings, so that an unknown id is called that.
+    await export.created_at(identity)
     if RECORDINGS not in export.query.tables:
         return None
-    window = export.timeline.window_of(created_at, created_at)
-    where = within(export.query.schemas[RECORDINGS], "conversation_created_at", window)
-    where.add("conversation_id = ?", identity)
+    where = await export.about(RECORDINGS, identity)
     found = await export.ask(
         f"SELECT {', '.join(Recording._fields)} FROM {RECORDINGS} WHERE {where}",  # noqa: S608 - names of columns
         where.values,

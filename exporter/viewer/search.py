@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from exporter.contract import BEGINNING, END_OF_TIME, TRANSCRIPT_FIELD, format_instant
 from exporter.layout import CONVERSATIONS, RECORDINGS, TURNS
-from exporter.viewer.conditions import Where, as_asked, behind, may_be_said, named_in, said, within
+from exporter.viewer.conditions import Where, as_asked, behind, may_be_said, named_in, said
 from exporter.viewer.export import QUESTION_SECONDS, Export, SlowQuestionError
 from exporter.viewer.no_answer import NoAnswerError
 from exporter.viewer.parameters import Find, Position, encode_position
@@ -145,7 +145,7 @@ class _Search:
 
     def _where(self, window: Window) -> Where:
         schemas, text = self._export.query.schemas, self._find.text
-        where = within(schemas[CONVERSATIONS], "created_at", window)
+        where = self._export.within(CONVERSATIONS, window)
         for more in (behind(self.position), self._asked):
             where.extend(more)
         if text is not None and self.reads:
@@ -176,7 +176,7 @@ async def _recorded(export: Export, rows: list[dict[str, Any]]) -> dict[str, boo
     if not rows:
         return {}
     window = export.timeline.window_of(rows[-1]["at"], rows[0]["at"])
-    where = within(export.query.schemas[RECORDINGS], "conversation_created_at", window)
+    where = export.within(RECORDINGS, window)
     where.add("conversation_id IN (SELECT unnest(?))", [row["id"] for row in rows])
     found = await export.ask(
         f"SELECT conversation_id AS id, status = 'stored' AS is_stored FROM {RECORDINGS} WHERE {where}",  # noqa: S608

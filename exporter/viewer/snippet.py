@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from exporter.contract import TRANSCRIPT_FIELD, Instant
 from exporter.layout import CONVERSATIONS, TURNS
-from exporter.viewer.conditions import SPOKEN, said, within
+from exporter.viewer.conditions import SPOKEN, said
 from exporter.viewer.export import Export
 from exporter.viewer.timeline import Window
 from exporter.viewer.transcript import decode_items
@@ -25,7 +25,7 @@ class Candidate(NamedTuple):
 
 async def snippets_in_turns(export: Export, window: Window, ids: Sequence[str], text: str) -> dict[str, str | None]:
     """Returns, by conversation, what was said around the first place that has a text. Raises as `Export.ask`."""
-    where = within(export.query.schemas[TURNS], "conversation_created_at", window)
+    where = export.within(TURNS, window)
     where.add("conversation_id IN (SELECT unnest(?))", list(ids))
     where.extend(said(text))
     found = await export.ask(
@@ -42,7 +42,7 @@ async def snippets_in_transcripts(export: Export, candidates: Iterable[Candidate
     places: dict[str, str] = {}
     for group in _groups(candidates):
         first, last = min(one.created_at for one in group), max(one.created_at for one in group)
-        where = within(export.query.schemas[CONVERSATIONS], "created_at", export.timeline.window_of(first, last))
+        where = export.within(CONVERSATIONS, export.timeline.window_of(first, last))
         where.add("id IN (SELECT unnest(?))", [one.identity for one in group])
         for row in await export.ask(
             f"SELECT id, {TRANSCRIPT_FIELD} AS transcript FROM {CONVERSATIONS} WHERE {where}",  # noqa: S608

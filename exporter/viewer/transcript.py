@@ -9,12 +9,12 @@ from exporter.contract import TRANSCRIPT_FIELD, Kind
 from exporter.encode.schema import TYPES, turns_schema
 from exporter.encode.turns import TurnsEncoder
 from exporter.layout import CONVERSATIONS, TURNS
-from exporter.viewer.conditions import within
+from exporter.parts.columns import ID_COLUMNS, SORT_COLUMNS
 from exporter.viewer.export import Export
 
 Source: TypeAlias = Literal["turns", "transcript"]
 
-_OF_CONVERSATION: Final = ("conversation_id", "conversation_created_at")
+_OF_CONVERSATION: Final = (ID_COLUMNS[TURNS], SORT_COLUMNS[TURNS])
 
 
 class Transcript(NamedTuple):
@@ -37,16 +37,12 @@ async def read_transcript(export: Export, identity: str) -> Transcript | None:
     source = source_of(export)
     if source is None:
         return None
-    created_at = await export.created_at(identity)
-    window = export.timeline.window_of(created_at, created_at)
     if source == "turns":
         columns = ", ".join(name for name in turns_schema().names if name not in _OF_CONVERSATION)
-        where = within(export.query.schemas[TURNS], "conversation_created_at", window)
-        where.add("conversation_id = ?", identity)
+        where = await export.about(TURNS, identity)
         items = await export.fetch(f"SELECT {columns} FROM {TURNS} WHERE {where}", where.values)  # noqa: S608
         return Transcript(items.sort_by("item_index"), source)
-    where = within(export.query.schemas[CONVERSATIONS], "created_at", window)
-    where.add("id = ?", identity)
+    where = await export.about(CONVERSATIONS, identity)
     found = await export.ask(
         f"SELECT {TRANSCRIPT_FIELD} AS transcript FROM {CONVERSATIONS} WHERE {where}",  # noqa: S608
         where.values,

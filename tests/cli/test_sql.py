@@ -19,6 +19,7 @@ from exporter.errors import InterruptedExportError
 from exporter.sandbox import make_conversations
 from tests.jobs.made import SINCE, UNTIL, make_export
 from tests.jobs.sealed import keys, made
+from tests.toolkit.processes import started
 from tests.toolkit.terminal import Terminal, terminal
 
 #: Takes minutes, unless it is interrupted.
@@ -115,7 +116,7 @@ def test_a_name_of_the_config_file(
 
 
 def test_ctrl_c_ends_a_query(calls: Path) -> None:
-    with subprocess.Popen(
+    with started(
         [sys.executable, "-m", "exporter", "sql", str(calls), f"FROM (SELECT 1 UNION ALL ({LONG}))"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -132,7 +133,7 @@ def test_ctrl_c_ends_a_query(calls: Path) -> None:
 
 def test_ctrl_c_leaves_no_file(calls: Path, tmp_path: Path) -> None:
     text = "SELECT i, 'x' || i AS text FROM range(1000000000) t(i)"
-    with subprocess.Popen(
+    with started(
         [sys.executable, "-m", "exporter", "sql", str(calls), text, "-o", str(tmp_path / "x.csv")],
         stderr=subprocess.PIPE,
         text=True,

@@ -16,9 +16,8 @@ def main() -> None:
     """Exports the conversations of the demo, and takes a picture of the top of their report."""
     with TemporaryDirectory() as directory:
         root, page_file = Path(directory) / "calls", Path(directory) / "report.html"
-        command(["demo", str(root), "--quiet"])
-        command(["verify", str(root), "--quiet"])
-        command(["report", str(root), "--output", str(page_file), "--quiet"])
+        for line in (["demo", str(root)], ["verify", str(root)], ["report", str(root), "--output", str(page_file)]):
+            assert command([*line, "--quiet"]) == 0, line
         with chromium() as browser, watched_page(browser, viewport={"width": 1000, "height": 560}) as page:
             page.goto(page_file.as_uri())
             PICTURE.write_bytes(take_picture(page))

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Page, Route, ViewportSize
 
-WIDE = {"width": 1280, "height": 800}
+WIDE: "ViewportSize" = {"width": 1280, "height": 800}
 
 
 def shown(page: "Page") -> list[str]:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import duckdb
 import pytest
 
-from tests.toolkit.browser import chromium, violations, watched_page
+from tests.toolkit.browser import violations, watched_page
 from tests.viewer.page_export import ARABIC, HOSTILE, HOSTILE_ID
 from tests.viewer.page_steps import WIDE, open_conversation, shown
 
@@ -26,12 +26,6 @@ REACHES = """second => new Promise((resolve) => {
   audio.addEventListener("timeupdate", look);
   look();
 })"""
-
-
-@pytest.fixture(scope="module")
-def browser(address: str) -> Iterator["Browser"]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.toolkit.browser import chromium, watched_page
+from tests.toolkit.browser import watched_page
 from tests.viewer.page_steps import WIDE, change, open_conversation, shown
 
 if TYPE_CHECKING:
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 ITEMS = 500_000
 #: They fit into the minute that the recording lasts.
 ITEM_SECONDS = 60 / ITEMS
-
-
-@pytest.fixture(scope="module")
-def browser(address: str) -> Iterator["Browser"]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -36,7 +30,7 @@ def page(browser: "Browser", address: str) -> Iterator["Page"]:
 @contextmanager
 def unwatched(browser: "Browser") -> Iterator["Page"]:
     """Opens a page on which requests may fail, which Chromium logs as errors."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context = browser.new_context(viewport=WIDE)
     try:
         yield context.new_page()
     finally:
