@@ -221,7 +221,7 @@ def test_groups_that_may_name_people_are_refused(made: Path, column: str) -> Non
 
 
 def test_a_span_outside_of_the_range_is_refused(made: Path) -> None:
-    with pytest.raises(UsageError, match="nothing to report: .* it has from 20.* up to 20"):
+    with pytest.raises(UsageError, match=r"nothing to report: .* it has from 20.* up to 20"):
         report_of(made, since=UNTIL)
     with pytest.raises(UsageError, match="no such time zone"):
         report_of(made, timezone="Europe/Nowhere")
