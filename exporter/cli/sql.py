@@ -78,7 +78,9 @@ def sql(
     opening = partial(open_query, target, found, generation=generation)
     with run_until_signal(opening, f"{_STOPPED}nothing was asked") as opened:
         if (state := opened.manifest.state) != "complete":
-            say(f"the export is {state}: see exporter status", is_dated=False)
+            say(
+                f"the export is {state} at generation {opened.manifest.generation}: see exporter status", is_dated=False
+            )
         if text is None:
             from exporter.cli.sql_session import Session
 

@@ -154,8 +154,8 @@ def _missing_key(root: Node, members: Mapping[str, Node], policy: Policy) -> Usa
             if rule.needs_key:
                 return members[section].members()[path].error(f"{rule.action} needs a key: {_KEY_ADVICE}")
     return members.get("defaults", root).error(
-        'rows that fit no column are withheld, and named by a keyed hash, which needs a key. Write quarantine = "keep" '
-        f"to have them as served, or {_KEY_ADVICE}"
+        "rows that fit no column are withheld, and named by a keyed hash, which needs a key. "
+        f'Write quarantine = "keep" in [defaults] to have them as served, or {_KEY_ADVICE}'
     )
 
 

@@ -1,7 +1,7 @@
 """Makes the report of an export: reads its log, its journal and its tables, and puts what they say into values."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +14,8 @@ from exporter.coverage import Interval
 from exporter.errors import UsageError
 from exporter.jobs.requested import withheld_of
 from exporter.layout import CONVERSATIONS, RECORDINGS, TURNS
-from exporter.log.commits import load_states
-from exporter.log.journal import CheckCommand, CheckRecord, RunRecord, read_checks, read_runs
+from exporter.log.commits import list_commits, load_states
+from exporter.log.journal import RunRecord, read_checks, read_runs
 from exporter.log.state import State
 from exporter.query.connection import Query
 from exporter.report.bands import judge_day
@@ -23,7 +23,7 @@ from exporter.report.calendar import Calendar
 from exporter.report.conversation_figures import ConversationFigures, count_conversations
 from exporter.report.file_figures import describe_files
 from exporter.report.groups import make_groups
-from exporter.report.model import Absent, Day, Group, Recordings, Report
+from exporter.report.model import Absent, Day, Group, Recordings, Report, Trust
 from exporter.report.recording_figures import count_recorded
 from exporter.report.scope import Scope
 from exporter.report.trust import begins, describe_trust, standing_of
@@ -63,13 +63,14 @@ async def make_report(query: Query, store: Store, wish: Wish) -> Report:
     """
     generation = query.manifest.generation
     state = (await load_states(store, (generation,)))[generation]
-    checks = await read_checks(store)
+    checks, later_commits = await read_checks(store), len(await list_commits(store, generation))
     # A run that has ended meanwhile says what a later generation has.
     runs = [run for run in await read_runs(store) if run.generation is None or run.generation <= generation]
     scope = _scope(query, state, store, wish)
 
     def make() -> Report:
-        return _make(scope, runs, checks, store)
+        trust = describe_trust(state, runs, checks, scope.calendar, later_commits)
+        return _make(scope, runs, trust, store)
 
     thread = asyncio.ensure_future(to_thread.run_sync(make))
     try:
@@ -118,7 +119,7 @@ def _by(query: Query, wished: str | None) -> str:
     return wished
 
 
-def _make(scope: Scope, runs: Sequence[RunRecord], checks: Mapping[CheckCommand, CheckRecord], store: Store) -> Report:
+def _make(scope: Scope, runs: Sequence[RunRecord], trust: Trust, store: Store) -> Report:
     state, calendar = scope.state, scope.calendar
     conversations = count_conversations(scope)
     turns = _turns(scope, conversations)
@@ -133,7 +134,7 @@ def _make(scope: Scope, runs: Sequence[RunRecord], checks: Mapping[CheckCommand,
         is_narrowed=scope.is_narrowed,
         by=scope.by,
         conversations=conversations.rows,
-        trust=describe_trust(state, runs, checks, calendar),
+        trust=trust,
         days=_days(scope, conversations),
         days_count=len(calendar.days),
         volume=conversations.volume(calendar, scope.by) if has_rows else _NOBODY,

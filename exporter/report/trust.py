@@ -55,6 +55,7 @@ def describe_trust(
     runs: Sequence[RunRecord],
     checks: Mapping[CheckCommand, CheckRecord],
     calendar: Calendar,
+    later_commits: int = 0,
 ) -> Trust:
     """Describes an export whose range is known. `runs` are those of the journal, from old to new."""
     request, range_ = state.request or Request(), state.range or calendar.span
@@ -94,6 +95,7 @@ def describe_trust(
         accepted_doubts=accepted,
         is_unsettled=bool(state.unsettled),
         unended_run=_unended(state, runs, calendar),
+        later_commits=later_commits,
         protection=_protection(state, calendar),
         checks=tuple(_check(command, checks.get(command), state, calendar) for command in CHECKS),
         runs=_runs(runs, calendar),

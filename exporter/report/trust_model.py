@@ -117,7 +117,8 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
     since which changes may be unknown. Of the doubts, `new_doubts` are accepted by nobody. `unproven` are the first of
     `unproven_count`. `withheld` are fields that no row has because the token may not see them, and `partly_withheld`
     the intervals in which rows lack fields that others have. `unended_run` is when a run began that has not said how it
-    ended: it was killed, or is at work. `runs` are the latest, newest first.
+    ended: it was killed, or is at work. `later_commits` are those behind the manifest, which the report does not have.
+    `runs` are the latest, newest first.
     """
 
     state: StateName
@@ -145,6 +146,7 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
     accepted_doubts: int
     is_unsettled: bool
     unended_run: str | None
+    later_commits: int = 0
     protection: Protection | None
     checks: tuple[Check, ...]
     runs: tuple[Run, ...]

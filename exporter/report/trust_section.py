@@ -45,8 +45,9 @@ def _band(coverage: Coverage) -> Markup:
         if coverage.holes_count
         else ""
     )
-    finding = f"The range, from {texts.instant(coverage.start)} to {texts.instant(coverage.end)}.{read}{holes}"
-    start = "from the first conversation, " if coverage.is_open else ""
+    first = "the first conversation" if coverage.is_open else texts.instant(coverage.start)
+    finding = f"The range, from {first} to {texts.instant(coverage.end)}.{read}{holes}"
+    start = "drawn from " if coverage.is_open else ""
     coarse = "Small pieces are drawn wider than they are." if coverage.is_coarse else None
     return element(
         "figure",
@@ -95,6 +96,9 @@ def _doubts(trust: Trust) -> Iterator[str]:
     if trust.unended_run is not None:
         began = texts.instant(trust.unended_run)
         yield f"A run that began on {began} has not said how it ended: it is at work, or was killed."
+    if trust.later_commits:
+        later = texts.counted(trust.later_commits, "commit")
+        yield f"Left out: {later} that no manifest names yet: a run is at work or was killed; the next one names all."
     if trust.open_rows:
         yield f"{counted(trust.open_rows, 'conversation')} not over when last read; a sync reads them again."
 

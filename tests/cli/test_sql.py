@@ -90,7 +90,7 @@ def test_an_export_that_is_not_complete_says_so(calls: Path, tmp_path: Path, cap
     generation = json.loads((calls / "_manifest.json").read_text())["generation"]
     status, out, err = ask(capfd, str(calls), "SELECT 1 AS one", "--generation", "1")
     assert (status, out) == (0, '"one"\n1\n')
-    assert err == "the export is incomplete: see exporter status\n"
+    assert err == "the export is incomplete at generation 1: see exporter status\n"
     assert ask(capfd, str(calls), "SELECT 1 AS one", "--generation", str(generation))[2] == ""
 
 

@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from exporter.keys import DATA_VARIABLE, Key, Keys
+from exporter.options.policy import load_policy
 from exporter.options.privacy import find_new_key
 from exporter.privacy import Encryption, KeyReference
 from exporter.sandbox import make_conversations
@@ -32,6 +33,15 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     keys = Keys(data_file=directory / "data.key")
     make_export(directory / "calls", ROWS, encryption=Encryption(key=KeyReference(name="d1")), keys=keys)
     return directory
+
+
+def test_the_policy_is_whole(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    (text,) = PAGE.in_language("toml")
+    policy.write_text(text)
+    loaded = load_policy(policy)
+    assert loaded.encryption == Encryption(key=KeyReference(name="d1", env=DATA_VARIABLE))
+    assert not loaded.policy.rules
 
 
 @pytest.mark.parametrize("snippet", PYTHON, ids=["exporter", "pyarrow", "polars"])

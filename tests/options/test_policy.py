@@ -205,7 +205,7 @@ BAD = [
     (
         "version = 1\n[defaults]\n",
         "2:2: defaults: rows that fit no column are withheld, and named by a keyed hash, which needs a key. "
-        'Write quarantine = "keep" to have them as served, or '
+        'Write quarantine = "keep" in [defaults] to have them as served, or '
         'write key = { env = "EXPORTER_PRIVACY_KEY", name = "k1" } at the top of the file',
     ),
     # Defaults

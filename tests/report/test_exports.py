@@ -10,8 +10,10 @@ from exporter.contract import DAY, HOUR, parse_timestamp
 from exporter.errors import ProtectionError
 from exporter.jobs.verify import verify
 from exporter.keys import DATA_VARIABLE
+from exporter.layout import MANIFEST
 from exporter.report import scope
 from exporter.report.model import Turns
+from exporter.report.trust_section import draw_trust
 from exporter.sandbox import make_conversations
 from exporter.settings import PartitionBy
 from tests.jobs.damage import flip, parts
@@ -65,6 +67,19 @@ def test_an_encrypted_export_needs_its_key(tmp_path: Path, monkeypatch: pytest.M
     assert found.conversations == len(ROWS)
     assert found.trust.protection is not None
     assert found.trust.protection.encryption_key == key.name
+
+
+def test_commits_that_no_manifest_names_yet_are_told(tmp_path: Path) -> None:
+    root = make_export(tmp_path / "calls", ROWS, SINCE, until=UNTIL - DAY)
+    manifest = (root / MANIFEST).read_bytes()
+    assert report_of(root).trust.later_commits == 0
+    make_export(root, ROWS, SINCE, until=UNTIL)
+    assert report_of(root).trust.later_commits == 0
+    # As a kill leaves it between the last commit and the manifest.
+    (root / MANIFEST).write_bytes(manifest)
+    found = report_of(root)
+    assert found.trust.later_commits > 0
+    assert "that no manifest names yet" in draw_trust(found)
 
 
 def test_what_a_repair_has_taken_out_is_a_hole(tmp_path: Path) -> None:
