@@ -1,7 +1,6 @@
 import json
 from collections import Counter
 from itertools import pairwise
-from statistics import median
 
 import pytest
 
@@ -166,17 +165,3 @@ def test_refuses(arguments: dict[str, object]) -> None:
     defaults: dict[str, object] = {"count": 1, "since": SINCE, "until": UNTIL}
     with pytest.raises(UsageError):
         make_conversations(**{**defaults, **arguments})  # type: ignore[arg-type]
-
-
-def test_one_version_of_an_agent_is_slow(documents: list[dict[str, object]]) -> None:
-    """A report has something to find."""
-    latencies: dict[object, list[float]] = {}
-    for each in documents:
-        transcript = each["conversation"] or {"items": []}
-        for item in transcript["items"]:  # type: ignore[index]
-            if "e2e_latency" in item.get("metrics", {}):
-                latencies.setdefault(each["agent_version_id"], []).append(item["metrics"]["e2e_latency"])
-    medians = sorted(median(found) for found in latencies.values())
-    assert len(medians) == 6
-    assert medians[-2] < 1.1 * medians[0]
-    assert 1.5 * medians[0] < medians[-1] < 1.8 * medians[0]
