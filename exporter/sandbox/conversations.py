@@ -40,8 +40,6 @@ _STATUS_WEIGHTS = {
 }
 _NEVER_STARTED = frozenset(("unanswered", "ringing", "triggered", "token_created"))
 _AGENT_WEIGHTS = (34, 18, 16, 14, 8, 10)
-#: One in so many versions of this agent is slow. In the first weeks of 2026, such a one follows one that is not.
-_SLOW_AGENT, _SLOW_RELEASES = 2, 7
 _AGENTS = tuple((f"agt_{0x5EED01 + 7919 * n:08x}", topic) for n, topic in enumerate(TOPICS))
 _NUMBERS = tuple(f"+1202555{n:04d}" for n in (101, 117, 123, 142, 158, 163, 177, 190))
 _WIDGETS = tuple(f"wgt_{name}" for name in ("pricing", "help_center", "checkout", "account"))
@@ -136,7 +134,6 @@ class _Call(NamedTuple):
     agent: int
     user_turns: int
     spoken: bool
-    slow: bool
 
     def transcript(self, rng: random.Random, created_at: Instant) -> dict[str, list[dict[str, object]]] | None:
         if not self.user_turns:
@@ -148,7 +145,6 @@ class _Call(NamedTuple):
             user_turns=self.user_turns,
             started_at=created_at // 1000 / 1000,
             spoken=self.spoken,
-            slow=self.slow,
         )
 
 
@@ -167,14 +163,13 @@ def _make_call(rng: random.Random, created_at: Instant, updated_at: Instant, org
     user_turns = min(max(1, round(seconds / 24)), MAX_USER_TURNS) if started else 0
     duration = seconds if started and spoken and status != "in_progress" else None
     agent_id, topic = _AGENTS[agent]
-    release = created_at // (45 * DAY) % 1000
     numbered = channel in ("telephone", "text")
     fields: dict[str, object] = {
         "id": f"{identity[:8]}-{identity[8:12]}-4{identity[13:16]}-a{identity[17:20]}-{identity[20:]}",
         "organization_id": organization,
         "user_id": f"usr_{int(rng.random() ** 2 * 90_000):05d}",
         "agent_id": agent_id,
-        "agent_version_id": f"{agent_id.replace('agt', 'ver')}_{release}",
+        "agent_version_id": f"{agent_id.replace('agt', 'ver')}_{created_at // (45 * DAY) % 1000}",
         "direction": "outbound" if outbound else "inbound",
         "channel": channel,
         "status": status,
@@ -189,7 +184,7 @@ def _make_call(rng: random.Random, created_at: Instant, updated_at: Instant, org
         "custom_metadata": _custom_metadata(rng, facts, topic.key),
         "recording_details": _recording(rng, identity, created_at, duration) if duration else None,
     }
-    return _Call(fields, facts, agent, user_turns, spoken, slow=agent == _SLOW_AGENT and release % _SLOW_RELEASES == 0)
+    return _Call(fields, facts, agent, user_turns, spoken)
 
 
 def _make_facts(rng: random.Random, created_at: Instant, agent: str) -> dict[str, str]:

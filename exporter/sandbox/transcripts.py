@@ -10,36 +10,26 @@ ItemJson: TypeAlias = dict[str, object]
 #: One exchange takes about 900 bytes of JSON, so that no transcript grows beyond 30 kB (source.md).
 MAX_USER_TURNS: Final = 28
 
-#: With this many times the usual time to the first token, the whole answer takes about 1.6 times as long.
-_SLOWNESS: Final = 2.5
 _TOOL_ERROR = "the service did not answer within 5 s"
 
 
 def make_transcript(
-    rng: random.Random,
-    topic: Topic,
-    facts: dict[str, str],
-    *,
-    user_turns: int,
-    started_at: float,
-    spoken: bool,
-    slow: bool,
+    rng: random.Random, topic: Topic, facts: dict[str, str], *, user_turns: int, started_at: float, spoken: bool
 ) -> dict[str, list[ItemJson]]:
-    """Returns `{"items": [...]}` with `user_turns` messages of the caller. `started_at` is in epoch seconds. A `slow`
-    agent answers late."""
-    return {"items": _Script(rng, facts, started_at, spoken, slow).play(topic, user_turns)}
+    """Returns `{"items": [...]}` with `user_turns` messages of the caller. `started_at` is in epoch seconds."""
+    return {"items": _Script(rng, facts, started_at, spoken).play(topic, user_turns)}
 
 
 class _Script:
     """Writes one transcript, item by item, and keeps the time in it. If it is `spoken`, items have speech metrics."""
 
-    __slots__ = ("facts", "items", "now", "random", "rng", "slow", "spoken")
+    __slots__ = ("facts", "items", "now", "random", "rng", "spoken")
 
-    def __init__(self, rng: random.Random, facts: dict[str, str], started_at: float, spoken: bool, slow: bool) -> None:
+    def __init__(self, rng: random.Random, facts: dict[str, str], started_at: float, spoken: bool) -> None:
         self.rng, self.random = rng, rng.random
         self.facts = facts
         self.now = started_at
-        self.spoken, self.slow = spoken, slow
+        self.spoken = spoken
         self.items: list[ItemJson] = []
 
     def play(self, topic: Topic, user_turns: int) -> list[ItemJson]:
@@ -96,7 +86,7 @@ class _Script:
         random = self.random
         speaking = 1.5 + 7 * random()
         item = self._message("assistant", template)
-        first_token = round((0.2 + 0.9 * random() ** 2) * (_SLOWNESS if self.slow else 1), 4)
+        first_token = round(0.2 + 0.9 * random() ** 2, 4)
         if self.spoken:
             item["interrupted"] = random() < 0.08
             first_byte = round(0.08 + 0.3 * random(), 4)
