@@ -35,7 +35,7 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.declaration import declare
-from exporter.run.division import run_looking, schedule
+from exporter.run.division import schedule
 from exporter.run.expiry import check_retention, let_expire
 from exporter.run.finish import check_whole
 from exporter.run.protection import settle_privacy, tables_of
@@ -216,7 +216,7 @@ class Session:
         )
         if into is None and oldest is None and self.log.state.coverage:
             oldest = self.log.state.data_start
-        scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density)
+        scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density, self.opening)
         covered = 0
         if into is None:
             covered = self._covered(scheduler)
@@ -240,7 +240,7 @@ class Session:
         )
         try:
             async with self.ends_published():
-                await (run_looking(pipeline, self.reader, self.opening) if what else pipeline.run())
+                await pipeline.run()
         finally:
             self.windows += pipeline.windows
 
