@@ -1,7 +1,5 @@
 """Runs a session: begins under its claim, and reads window after window into the parts that its commits add."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
@@ -10,7 +8,6 @@ import msgspec
 
 from exporter.contract import HIDDEN_STATUS, Instant
 from exporter.coverage import Coverage, Interval
-from exporter.errors import ExporterError, StoreError
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import CommitLog
 from exporter.log.expiry import field_floors
@@ -109,6 +106,7 @@ class Session:
             claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy
         )
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
+        claim.publish = committer.write_manifest
         await committer.sweep(may_wait=True)
         if expires:
             stage = claim.stage(tables, context.settings, context.clock)
@@ -239,20 +237,9 @@ class Session:
             admission=self.admission,
         )
         try:
-            async with self.ends_published():
-                await pipeline.run()
+            await pipeline.run()
         finally:
             self.windows += pipeline.windows
-
-    @asynccontextmanager
-    async def ends_published(self) -> AsyncIterator[None]:
-        """Brings the manifest up to date with the log if the block raises an `ExporterError`."""
-        try:
-            yield
-        except ExporterError:
-            with suppress(StoreError):
-                await self.committer.write_manifest()
-            raise
 
     def _covered(self, scheduler: Scheduler) -> int:
         """Returns how much of the range was read before, in microseconds, from where its data roughly begins."""
