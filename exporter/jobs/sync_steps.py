@@ -115,9 +115,8 @@ async def _update(session: Session, since: Instant | None, lister: Reader | None
         into = SpoolSink(stage, spool, reading=reading + 1)
         await session.read(what, into, updated_since=updated_since, oldest=oldest)
 
-    async with session.ends_published():
-        is_listed = since is not None and lister is None and await read_updates(session, since, spool)
-        bound = None if is_listed else await find_bound(session, since)
+    is_listed = since is not None and lister is None and await read_updates(session, since, spool)
+    bound = None if is_listed else await find_bound(session, since)
     if not is_listed:
         await read(before.coverage, bound, 0)
     if spool.unasked:

@@ -39,16 +39,18 @@ async def _nobody() -> None:
 claimed: Final[ContextVar[Callable[[], Awaitable[None]]]] = ContextVar("claimed", default=_nobody)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claim:
     """Represents a destination that the run named `run` holds: no other run writes to its log. Parts are written as
-    `encryption` says, or plain, under `names` that no other part has."""
+    `encryption` says, or plain, under `names` that no other part has. `publish` brings the manifest up to date with the
+    log if the run fails: there is nothing to do until it has a committer."""
 
     store: Store
     run: str
     log: CommitLog
     names: Iterator[str]
     encryption: Encryption | None = None
+    publish: Callable[[], Awaitable[None]] = _nobody
 
     def stage(self, tables: "Tables", settings: RunSettings, clock: Callable[[], float]) -> "PartStage":
         """Returns a stage for parts of the run. However many stages a run has, no two parts have one name."""
@@ -95,7 +97,14 @@ async def holding(store: Store, run: Run, find_cipher: FindCipher = without_ciph
             with _using(cipher):
                 if await may_remain(store, log.state):
                     await take_remains_away(store, log, repairs=run.command == "verify")
-                yield Claim(store, run.name, log, part_names(run.name), None if cipher is None else cipher.encryption)
+                encryption = None if cipher is None else cipher.encryption
+                claim = Claim(store, run.name, log, part_names(run.name), encryption)
+                try:
+                    yield claim
+                except ExporterError:
+                    with suppress(StoreError):
+                        await claim.publish()
+                    raise
             await log.end()
     except ExporterError as error:
         from exporter.log.publish import withdraw

@@ -130,6 +130,7 @@ async def put_in_order(
         keeps_recordings=None if keeps_recordings == log.state.keeps_recordings else keeps_recordings,
     )
     committer = Committer(store, log, tables.schemas, observer, clock)
+    claim.publish = committer.write_manifest
     await committer.sweep(may_wait=True)
     stage = claim.stage(tables, settings, clock)
     await join_recordings(log, stage, committer)

@@ -1,7 +1,5 @@
 """Runs a session: begins under its claim, and reads window after window into the parts that its commits add."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
@@ -10,7 +8,6 @@ import msgspec
 
 from exporter.contract import HIDDEN_STATUS, Instant
 from exporter.coverage import Coverage, Interval
-from exporter.errors import ExporterError, StoreError
 from exporter.lake.follow import settle_table_format
 from exporter.log.commits import CommitLog
 from exporter.log.expiry import field_floors
@@ -35,7 +32,7 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.declaration import declare
-from exporter.run.division import run_looking, schedule
+from exporter.run.division import schedule
 from exporter.run.expiry import check_retention, let_expire
 from exporter.run.finish import check_whole
 from exporter.run.protection import settle_privacy, tables_of
@@ -109,6 +106,7 @@ class Session:
             claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy
         )
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
+        claim.publish = committer.write_manifest
         await committer.sweep(may_wait=True)
         if expires:
             stage = claim.stage(tables, context.settings, context.clock)
@@ -216,7 +214,7 @@ class Session:
         )
         if into is None and oldest is None and self.log.state.coverage:
             oldest = self.log.state.data_start
-        scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density)
+        scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density, self.opening)
         covered = 0
         if into is None:
             covered = self._covered(scheduler)
@@ -239,20 +237,9 @@ class Session:
             admission=self.admission,
         )
         try:
-            async with self.ends_published():
-                await (run_looking(pipeline, self.reader, self.opening) if what else pipeline.run())
+            await pipeline.run()
         finally:
             self.windows += pipeline.windows
-
-    @asynccontextmanager
-    async def ends_published(self) -> AsyncIterator[None]:
-        """Brings the manifest up to date with the log if the block raises an `ExporterError`."""
-        try:
-            yield
-        except ExporterError:
-            with suppress(StoreError):
-                await self.committer.write_manifest()
-            raise
 
     def _covered(self, scheduler: Scheduler) -> int:
         """Returns how much of the range was read before, in microseconds, from where its data roughly begins."""

@@ -235,9 +235,6 @@ class Traits:
         if self.reads_closely:
             is_unshifted = above < LEAST_ZONE_SHIFT or self.unshifted.covers(end)
             above = 2 * SECOND if is_unshifted else MOST_ZONE_SHIFT
-        elif above >= LEAST_ZONE_SHIFT // 2:
-            # Few more rows, and far enough, should bounds turn out to be read closely.
-            above = max(above, MOST_ZONE_SHIFT)
         newest = self.newest.get(status)
         if newest is not None and end + above > newest:
             return UNBOUNDED
