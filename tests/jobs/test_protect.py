@@ -363,7 +363,7 @@ def test_it_may_be_killed_before_any_step(tmp_path: Path) -> None:
 
 def killed_in(command: str, export: Path, directory: Path) -> list[Path]:
     script = str(Path(__file__).with_name("killed_rewrite.py"))
-    words = [sys.executable, script, command, str(export), str(directory), str(size_of(19, 3))]
+    words = [sys.executable, script, command, str(export), str(directory), str(size_of(15, 3))]
     return [Path(line) for line in subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()]
 
 
