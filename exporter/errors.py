@@ -1,8 +1,7 @@
 """Defines every error that a user can meet, in one tree.
 
-The class alone decides two things: whether it makes sense to repeat the request (`TransientError`), and the exit status
-of the command (`exit_status`). The message is one or two lines: what happened, where, and what to do. It never holds
-the token or a conversation's content.
+The class alone decides whether a request is repeated (`TransientError`), and the command's exit status. The message is
+one or two lines: what happened, where, and what to do. It never holds the token or a conversation's content.
 
     ExporterError                  1
     ├── UsageError                 2   an option, a time, a filter or the environment is wrong
@@ -34,6 +33,7 @@ the token or a conversation's content.
     │   ├── WrongBucketError       2   there is no such bucket or container, or it lies elsewhere
     │   ├── ForeignTableError      6   a Delta or Iceberg table was changed by others, or belongs to another export
     │   └── OvertakenError         1   another run has committed in our place
+    ├── EngineError                1   tasks are lost, or cannot run where an engine runs them
     ├── RefusedAddressError        1   a recording's link leads where none may be asked for; an OSError also
     ├── DoubtfulStreamError        3   a stream has ended, but not all of its rows were delivered or proven
     └── InterruptedExportError   130   Ctrl-C, SIGTERM or SIGHUP
@@ -155,12 +155,10 @@ class ThrottledError(TransientError):
 
     def __init__(self, message: str, retry_after_seconds: float | None = None, status: int = 429) -> None:
         super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
-        self.status = status
+        self.retry_after_seconds, self.status = retry_after_seconds, status
 
     @property
-    def may_be_outage(self) -> bool:
-        """Returns whether the server may be down, and not only ask for patience."""
+    def may_be_outage(self) -> bool:  # the server may be down, and not only ask for patience
         return self.status == 503
 
 
@@ -190,8 +188,8 @@ class UnplacedError(ContradictionError):
     """None of the `rows` rows on a page says when it was created. `is_nothing` means that they are all null."""
 
     def __init__(self, message: str, rows: int, *, is_nothing: bool) -> None:
-        super().__init__(message)
         self.rows, self.is_nothing = rows, is_nothing
+        super().__init__(message)
 
 
 class StoreError(ExporterError):
@@ -239,8 +237,8 @@ class UnreadablePartError(StoreError):
     exit_status = 2
 
     def __init__(self, path: object, what: str) -> None:
-        super().__init__(f"{path}: {what}")
         self.path, self.what = path, what
+        super().__init__(f"{path}: {what}")
 
 
 class ErasureUnfinishedError(StoreError):
@@ -271,8 +269,13 @@ class OvertakenError(StoreError):
     """Another run has continued this export, as `path` shows, and this run must stop."""
 
     def __init__(self, path: str) -> None:
-        what = "another run has gone on with this export, and this one stops. Run again to see its state"
-        super().__init__(f"{path}: {what}")
+        super().__init__(
+            f"{path}: another run has gone on with this export, and this one stops. Run again to see its state"
+        )
+
+
+class EngineError(ExporterError):
+    """An engine has lost a task, or its workers cannot run one: running it again may help."""
 
 
 class RefusedAddressError(ExporterError, OSError):
@@ -286,11 +289,8 @@ class DoubtfulStreamError(ExporterError):
 
 
 class InterruptedExportError(ExporterError):
-    """A signal stopped the run; what was read is committed. `kept_rows` is all that the export then holds.
-
-    `kept_share` is the share of its range that they cover, if that is known. `kept_recordings` of `known_recordings`
-    are stored; both are None if none was ever kept, and the latter while nobody knows.
-    """
+    """A signal stopped the run; what was read is committed: `kept_rows`, which cover `kept_share` of the range, if that
+    is known, and `kept_recordings` of `known_recordings`, None if none was ever kept, or while nobody knows."""
 
     exit_status = 130
     kept_rows: int | None = None

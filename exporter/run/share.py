@@ -1,0 +1,150 @@
+"""Describes the share of a scan that a task reads elsewhere, and what has come of it, as plain data without a secret.
+
+A share names where secrets are kept, and never holds one: whoever reads it finds the token and the keys in the
+environment of its own process, or in private files of its own machine.
+"""
+
+from typing import Final
+
+import msgspec
+
+from exporter.contract import TOKEN_VARIABLE, Instant
+from exporter.errors import EngineError
+from exporter.log.privacy import Privacy
+from exporter.model import Change, Counters
+from exporter.pipeline.scan import Scan
+from exporter.settings import FileMode, Hydrate, Request
+from exporter.version import __version__
+
+
+class TokenPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """Says where a worker finds the token: in a `variable`, unless a private `file` or a `command` is named."""
+
+    variable: str = TOKEN_VARIABLE
+    file: str | None = None
+    command: tuple[str, ...] | None = None
+
+
+class KeyPlaces(msgspec.Struct, frozen=True, kw_only=True):
+    """Says which files hold keys, if the user has named them, as in `keys.Keys`."""
+
+    privacy_file: str | None = None
+    data_file: str | None = None
+
+
+class ReadSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Holds those of `RunSettings` that a worker needs. `max_rps` is the part of the rate that this share may use."""
+
+    base_url: str
+    insecure_http: bool
+    ca_file: str | None
+    concurrency: int
+    max_rps: float | None
+    wait_seconds: float
+    page_size: int
+    target_part_bytes: int
+    memory_bytes: int
+    hydrate: Hydrate
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """Holds what the driver has learned, so that no task asks for it again.
+
+    The data begins at about `oldest`. `density` is the number of rows a microsecond, if it is known. `newest` is the
+    time of the newest row of the whole list, if it was shown. The list holds more rows than one if it `has_several`.
+    `organization` owns the rows, and `stored_organization` those that are stored, if they are known. The rows with the
+    ids that are `sighted` are stored with sensitive fields. Earlier runs have brought `hydrated` fields by id.
+    """
+
+    oldest: Instant
+    density: float | None = None
+    newest: Instant | None = None
+    has_several: bool = False
+    organization: str | None = None
+    stored_organization: str | None = None
+    asked_organization: str | None = None
+    sighted: tuple[str, ...] = ()
+    hydrated: tuple[str, ...] = ()
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """Says what one task reads: the windows of `scan`, disjoint and ascending, for at most about `budget_seconds`.
+
+    `task` begins with the name of the `run`, and no two tasks have the same. The worker reads the file at the path
+    `beacon` of the destination first: if it does not hold `nonce`, this is not the destination that the driver sees.
+    Whenever it is gone later, the driver wants no more, and the task ends at the page that it is at.
+    """
+
+    version: str = __version__
+    run: str
+    task: str
+    destination: str
+    file_mode: FileMode
+    request: Request
+    settings: ReadSettings
+    scan: Scan
+    facts: Facts
+    privacy: Privacy
+    token: TokenPlace
+    keys: KeyPlaces
+    budget_seconds: float
+    beacon: str
+    nonce: str
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Describes an error that has ended a task: its class, as `errors` names it, and its message."""
+
+    kind: str
+    message: str
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Says what a task has brought. All of it can be committed, also beside a `failure`.
+
+    `staged` names, for each file of `change` by its final path, the path at which `Store.adopt` finds it. `rows` and
+    `bytes` are what was read. `kept_out` are hashes of conversations that were served and not taken, because they were
+    erased. `hydrated` are fields that came by id. `changed`, `odd`, `reached` and `protected_rows` are what the
+    `Protector` has counted. `rate` is the rate in requests a second that the host was found to allow, if it was.
+    """
+
+    version: str = __version__
+    task: str
+    change: Change | None = None
+    staged: dict[str, str] = msgspec.field(default_factory=dict)
+    counters: Counters = Counters()
+    rows: int = 0
+    bytes: int = 0
+    kept_out: tuple[str, ...] = ()
+    hydrated: tuple[str, ...] = ()
+    changed: dict[str, int] = msgspec.field(default_factory=dict)
+    odd: dict[str, int] = msgspec.field(default_factory=dict)
+    reached: dict[str, int] = msgspec.field(default_factory=dict)
+    protected_rows: int = 0
+    rate: float | None = None
+    failure: Failure | None = None
+
+
+_SHARES: Final = msgspec.json.Decoder(Share)
+_OUTCOMES: Final = msgspec.json.Decoder(Outcome)
+
+
+def encode(value: Share | Outcome) -> bytes:
+    """Returns the value as bytes that any machine decodes."""
+    return msgspec.json.encode(value)
+
+
+def decode_share(task: bytes) -> Share:
+    """Returns the share that a driver has sent. Raises `EngineError` for anything else."""
+    try:
+        return _SHARES.decode(task)
+    except msgspec.DecodeError as error:
+        raise EngineError("a worker was given what is no task of this exporter; is its version another one?") from error
+
+
+def decode_outcome(answer: bytes) -> Outcome:
+    """Returns the outcome that a worker has answered. Raises `EngineError` for anything else."""
+    try:
+        return _OUTCOMES.decode(answer)
+    except msgspec.DecodeError as error:
+        raise EngineError("a worker answered with no outcome; is its version of exporter another one?") from error
