@@ -117,14 +117,18 @@ class Guard:
         if self._role is not None:
             self._role.note(served.sighted, served.bare)
         for organization in served.organizations:
-            check_owner(organization, self._asked_organization)
-            check_stored_owner(organization, self._stored_organization)
-            self.organization = self.organization or organization
-            if organization != self.organization:
-                raise ContradictionError(
-                    f"the API answered with rows of organization {organization[:80]!r}, but earlier with those of "
-                    f"{self.organization[:80]!r}. An export holds those of one organization"
-                )
+            self.note_owner(organization)
+
+    def note_owner(self, organization: str) -> None:
+        """Notes whose rows have come. Raises as `check`."""
+        check_owner(organization, self._asked_organization)
+        check_stored_owner(organization, self._stored_organization)
+        self.organization = self.organization or organization
+        if organization != self.organization:
+            raise ContradictionError(
+                f"the API answered with rows of organization {organization[:80]!r}, but earlier with those of "
+                f"{self.organization[:80]!r}. An export holds those of one organization"
+            )
 
     async def begin(self) -> None:
         """Calls `Role.begin`, and must be called when that must. Raises as it does."""
