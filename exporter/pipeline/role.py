@@ -106,7 +106,7 @@ class Guard:
         self._stored_organization = stored_organization
         self._asked_organization = asked_organization
         self._role = role
-        self._refuses_withheld = refuses_withheld
+        self.refuses_withheld = refuses_withheld
 
     def check(self, served: "EncodedBatch") -> None:
         """Notes whose rows these are, and whether they came with sensitive fields.
@@ -142,7 +142,7 @@ class Guard:
         """
         if not any(bare_rows) or (self._role is not None and not await self._role.withholds()):
             return False
-        if self._refuses_withheld:
+        if self.refuses_withheld:
             raise AccessError(
                 "the API withholds the sensitive fields from this token, but the stored rows have them: null would "
                 "stand for what it may not see. Run again with a token that has conversations:read_sensitive"

@@ -9,23 +9,23 @@ from msgspec.structs import replace
 
 from exporter.contract import SECOND, Instant
 from exporter.errors import UsageError
+from exporter.layout import beacon_path
 from exporter.pipeline.role import sees
 from exporter.pipeline.scan import Scan
-from exporter.run.context import RunContext
 from exporter.run.share import Facts, KeyPlaces, ReadSettings, Share, TokenPlace
 from exporter.run.sighted import find_sighted
 from exporter.schedule.clock import Now
 from exporter.schedule.shares import Piece
-from exporter.settings import Request, RunSettings
+from exporter.settings import Credentials, Request, RunSettings
 from exporter.store.location import in_full
 
 if TYPE_CHECKING:
     from exporter.run.session import Session
 
 
-def token_place(context: RunContext) -> TokenPlace:
+def token_place(credentials: Credentials) -> TokenPlace:
     """Returns where workers find the token. Raises `UsageError` if only this program has it."""
-    place = context.credentials.bearer.source.place
+    place = credentials.bearer.source.place
     if place is None:
         raise UsageError(
             "token: a task never carries it, so that with an engine each worker must find it: in ANYREACH_TOKEN of its "
@@ -35,17 +35,21 @@ def token_place(context: RunContext) -> TokenPlace:
 
 
 class TaskMaker:
-    """Makes the tasks of `session`, which read pieces of `scan`. The data begins at about `oldest`."""
+    """Makes the tasks of `session`, which read pieces of `scan`. The data begins at about `oldest`. As long as the file
+    at the path `beacon` holds the `nonce`, tasks go on.
 
-    def __init__(self, session: "Session", scan: Scan, settings: RunSettings, oldest: Instant, beacon: str) -> None:
+    Raises `UsageError` as `token_place`.
+    """
+
+    def __init__(self, session: "Session", scan: Scan, settings: RunSettings, oldest: Instant) -> None:
+        self.beacon: Final = beacon_path(session.run)
         self.nonce: Final = secrets.token_hex(16)
         self._session = session
         self._scan = scan
         self._settings = settings
         self._oldest = oldest
-        self._beacon = beacon
         self._numbers = count(1)
-        self._place = token_place(session.context)
+        self._place = token_place(session.context.credentials)
         self._sighted: tuple[str, ...] = ()
 
     def make(self, piece: Piece, max_rps: float | None) -> Share:
@@ -65,7 +69,7 @@ class TaskMaker:
             token=self._place,
             keys=KeyPlaces(privacy_file=_absolute(keys.privacy_file), data_file=_absolute(keys.data_file)),
             budget_seconds=piece.budget_seconds,
-            beacon=self._beacon,
+            beacon=self.beacon,
             nonce=self.nonce,
         )
 

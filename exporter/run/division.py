@@ -26,7 +26,12 @@ async def schedule(
     Raises `SourceError`.
     """
     start, density = await survey(scan, reader, page_size, oldest, density, opening)
-    return Scheduler(scan.windows, start, partition_starts(place), page_size, density)
+    return scheduler_of(scan, place, page_size, start, density)
+
+
+def scheduler_of(scan: Scan, place: Place, page_size: int, oldest: Instant, density: float | None) -> Scheduler:
+    """Returns what `schedule` does, without a question. `density` is that at the end of the last window."""
+    return Scheduler(scan.windows, oldest, partition_starts(place), page_size, density)
 
 
 async def survey(

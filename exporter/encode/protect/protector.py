@@ -64,7 +64,9 @@ class Protector:
         """Returns how many values were dropped because their rule cannot read them, by its path or column."""
         return self._tally.copy(self._tally.odd)
 
-    def note(self, rows: int, *, changed: Mapping[str, int], reached: Mapping[str, int], odd: Mapping[str, int]) -> None:
+    def note(
+        self, rows: int, *, changed: Mapping[str, int], reached: Mapping[str, int], odd: Mapping[str, int]
+    ) -> None:
         """Counts what was protected elsewhere, by the same policy."""
         self._tally.count(rows)
         self._tally.add(reached, changed, odd)
