@@ -36,11 +36,13 @@ _LEAST_PAGES: Final = 64
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Says what one task reads: disjoint `windows`, ascending, for at most about `budget_seconds`. It was tried `tries`
-    times before."""
+    times before. `density` is the rows a microsecond that are expected at the end of the last window, if it is known.
+    """
 
     windows: tuple[Interval, ...]
     budget_seconds: float
     tries: int = 0
+    density: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class Shares:
             return None
         budget = self._budget_seconds()
         rows, length = self._rows_within(budget), self._even_length()
-        tries = self._waiting[-1].tries
+        tries, first_density = self._waiting[-1].tries, self._waiting[-1].density
         windows: list[Interval] = []
         while self._waiting and self._waiting[-1].tries == tries and len(windows) < _MOST_WINDOWS:
             stretch = self._waiting.pop()
@@ -128,7 +130,7 @@ class Shares:
                 rows -= taken * (density if density is not None else self._mean_density())
             if kept != stretch.window or length <= 0 or (rows is not None and rows <= 0):
                 break
-        piece = Piece(Coverage(windows).intervals, budget * _HEADROOM, tries)
+        piece = Piece(Coverage(windows).intervals, budget * _HEADROOM, tries, first_density)
         self._running[piece] = None
         return piece
 
