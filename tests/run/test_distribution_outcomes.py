@@ -75,7 +75,7 @@ CHANGE = Change(
     covers=(WINDOWS[1], Interval(START + DAY + HOUR, START + 2 * DAY)),
     adds=(PART, OTHER),
     quarantines=(QUARANTINE,),
-    unproven=(Unproven(interval=Interval(RANGE.start, RANGE.start + 1), rows=1),),
+    unproven=(Unproven(RANGE.start, 1, "of a doubt"),),
     read_since=RANGE.end,
     organization="org",
     hidden_status="token_created",
