@@ -52,8 +52,8 @@ def _count(session: "Session", outcome: Outcome) -> None:
     session.reader.report.windows += counters.windows
     # The windows are those of the session, and time passes here.
     session.reader.count(counters - Counters(windows=counters.windows, seconds=counters.seconds))
-    session.admission.left_out.update(outcome.kept_out)
+    session.admission.note_kept_out(outcome.kept_out)
     if session.hydrator is not None:
         session.hydrator.filled.update(outcome.hydrated)
     if (protector := session.stage.tables.protector) is not None:
-        protector.add(outcome.protected_rows, changed=outcome.changed, reached=outcome.reached, odd=outcome.odd)
+        protector.note(outcome.protected_rows, changed=outcome.changed, reached=outcome.reached, odd=outcome.odd)

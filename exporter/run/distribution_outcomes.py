@@ -57,8 +57,8 @@ def check_outcome(share: Share, outcome: Outcome) -> None:
         raise EngineError(f"the task {share.task} answered with a change that is more than a reading of its windows")
     for file in change.adds:
         _check_part(share, change, file)
-    for file in change.quarantines:
-        _check_quarantine(share, file)
+    for misfits in change.quarantines:
+        _check_quarantine(share, misfits)
     paths = [file.path for file in change.files]
     if len({*paths}) < len(paths) or outcome.staged.keys() != {*paths}:
         raise EngineError(f"the task {share.task} does not say of each file once where it is staged")
