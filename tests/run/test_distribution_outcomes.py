@@ -1,6 +1,5 @@
 """An outcome counts only if it is that of its task, and names nothing that the task may not touch."""
 
-
 import msgspec
 import pytest
 
@@ -185,5 +184,3 @@ def test_each_class_of_error_can_be_told() -> None:
     for kind in below(errors.ExporterError):
         error = error_of(Failure(kind=kind.__name__, message="x"), "here")
         assert isinstance(error, EngineError) or issubclass(kind, type(error))
-
-
