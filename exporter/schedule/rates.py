@@ -1,0 +1,79 @@
+"""Shares out a rate among tasks that run elsewhere: a ceiling that the user sets, and what refusals teach. Pure."""
+
+from collections import deque
+from typing import Final
+
+#: Fewer requests a second than this are too few for a task to learn from how fast it may ask.
+_LEAST_RATE: Final = 5.0
+#: Above this share of refused requests there are too many tasks, and below that there may be more.
+_TOO_MANY: Final = 0.05
+_FEW: Final = 0.01
+#: A share of fewer requests than this is noise.
+_LEAST_REQUESTS: Final = 100
+#: The next task may ask this many times as fast as the latest ones have learned.
+_ROOM: Final = 1.5
+
+
+class Ledger:
+    """Divides `max_rps` requests a second among the tasks that run: the sum of their allowances never exceeds it."""
+
+    def __init__(self, max_rps: float | None) -> None:
+        self._max_rps: Final = max_rps
+        self._given: list[float] = []
+
+    def take(self, free: int) -> float | None:
+        """Returns the allowance of a task that takes one of `free` slots, at least 1; None if nothing bounds it.
+
+        If it is 0, all is given away, and the task must wait until one has ended.
+        """
+        if self._max_rps is None:
+            return None
+        # What is left is a sum of fractions: what rounding alone leaves is nothing.
+        left = self._max_rps - sum(self._given)
+        allowance = left / free if left > self._max_rps * 1e-6 else 0.0
+        if allowance:
+            self._given.append(allowance)
+        return allowance
+
+    def give_back(self, allowance: float | None) -> None:
+        """Notes that the task with this allowance has ended."""
+        if allowance:
+            self._given.remove(allowance)
+
+
+class Crew:
+    """Says how many tasks may run `at_once` on `slots`, by how many requests of the latest ones were refused.
+
+    Tasks that share a limit disturb one another the more, the fewer requests each may make. `max_rps` is the ceiling
+    of all together, if there is one.
+    """
+
+    def __init__(self, slots: int, max_rps: float | None = None) -> None:
+        self.slots = slots
+        self._most: Final = None if max_rps is None else max(1, int(max_rps / _LEAST_RATE))
+        self._learned: int | None = None
+        self._latest: deque[tuple[int, int, float]] = deque()
+        #: The ceiling for a task that begins now, in requests a second; None as long as nothing was refused.
+        self.ceiling: float | None = None
+
+    @property
+    def at_once(self) -> int:
+        """Returns how many tasks may run at once, at least 1."""
+        return max(1, min(each for each in (self.slots, self._most, self._learned) if each is not None))
+
+    def ended(self, requests: int, throttled: int, seconds: float, rate: float | None = None) -> None:
+        """Notes that a task has made so many requests, `throttled` of which were refused. `rate` is what it has found
+        to be allowed, in requests a second, if it has."""
+        if rate is not None:
+            self.ceiling = rate * _ROOM
+        at_once = self.at_once
+        self._latest.append((requests, throttled, seconds))
+        if len(self._latest) < at_once or sum(made for made, _, _ in self._latest) < _LEAST_REQUESTS:
+            return
+        made, refused, lasted = (sum(each) for each in zip(*self._latest, strict=True))
+        self._latest.clear()
+        if refused > _TOO_MANY * made:
+            allowed = (made - refused) / max(lasted, 1e-3) * at_once
+            self._learned = max(1, min(at_once - 1, int(allowed / _LEAST_RATE)))
+        elif refused < _FEW * made and at_once < self.slots:
+            self._learned = at_once + 1

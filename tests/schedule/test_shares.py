@@ -1,0 +1,159 @@
+"""Tests what tasks read elsewhere: all of the range, each time once, whatever becomes of the tasks."""
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.contract import BEGINNING, DAY, HOUR, MICROSECOND, SECOND, Instant
+from exporter.coverage import Coverage, Interval, are_disjoint
+from exporter.schedule.shares import Piece, Shares, is_worth_it
+
+T0 = 1_770_000_000 * SECOND // DAY * DAY
+PAGE = 1000
+
+
+def to_day(instant: Instant) -> Instant:
+    return instant // DAY * DAY
+
+
+def to_beginning(_: Instant) -> Instant:
+    """Returns the start of the one partition that holds everything."""
+    return BEGINNING
+
+
+@dataclass(frozen=True)
+class Move:
+    """Says what happens next: a task begins, or one of those under way ends after the newest part of its piece."""
+
+    kind: str
+    which: int
+    part: float
+    rows: int
+    seconds: float
+
+
+moves = st.lists(
+    st.builds(
+        Move,
+        kind=st.sampled_from(["take", "take", "ended", "failed", "lost"]),
+        which=st.integers(0, 9),
+        part=st.sampled_from([0.0, 1e-12, 0.1, 0.5, 0.9, 1.0]),
+        rows=st.sampled_from([0, 1, PAGE, 60_000, 10**9]),
+        seconds=st.sampled_from([0.0, 0.1, 5.0, 90.0]),
+    ),
+    max_size=60,
+)
+ranges = st.one_of(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(1, 20)), max_size=5).map(
+        lambda pieces: Coverage(Interval(T0 + a * HOUR, T0 + (a + b) * HOUR) for a, b in pieces)
+    ),
+    st.builds(lambda end: Coverage([Interval(BEGINNING, T0 + end * DAY)]), st.integers(-400, 5)),
+    st.builds(lambda length: Coverage([Interval(T0, T0 + length)]), st.integers(1, 20)),
+)
+
+
+def newest(piece: Piece, part: float) -> Coverage:
+    """Returns the newest part of the piece, at least a microsecond of it unless it is 0."""
+    length = round(part * sum(window.end - window.start for window in piece.windows))
+    found: list[Interval] = []
+    for window in reversed(piece.windows):
+        kept = min(max(length, MICROSECOND if part and not found else 0), window.end - window.start)
+        if kept:
+            found.append(Interval(window.end - kept, window.end))
+        length -= kept
+    return Coverage(found)
+
+
+@given(
+    ranges,
+    st.integers(-500, 50),
+    st.none() | st.floats(1e-9, 1.0),
+    st.integers(1, 40),
+    st.sampled_from([to_day, to_beginning]),
+    moves,
+)
+def test_what_was_covered_and_what_waits_is_the_range_and_each_time_is_read_by_one_task(
+    left: Coverage, oldest: int, density: float | None, slots: int, align: object, steps: list[Move]
+) -> None:
+    shares = Shares(
+        left,
+        oldest=T0 + oldest * DAY,
+        density=density,
+        slots=slots,
+        align=align,  # type: ignore[arg-type]
+        page_size=PAGE,
+    )
+    running: list[Piece] = []
+    covered = Coverage()
+
+    def take() -> bool:
+        piece = shares.take()
+        if piece is None:
+            return False
+        assert 1 <= piece.budget_seconds <= 120
+        assert are_disjoint(piece.windows) and piece.windows
+        assert not Coverage(piece.windows) & covered
+        assert all(not Coverage(piece.windows) & Coverage(other.windows) for other in running)
+        assert Coverage(piece.windows) - left == Coverage()
+        running.append(piece)
+        return True
+
+    for step in steps:
+        if step.kind == "take":
+            take()
+        elif running:
+            piece = running.pop(step.which % len(running))
+            read = newest(piece, step.part) if step.kind != "lost" else Coverage()
+            if step.kind == "lost":
+                goes_on = shares.lost(piece)
+            else:
+                goes_on = shares.ended(piece, read, step.rows, step.seconds, has_failed=step.kind == "failed")
+            covered |= read
+            if step.kind == "ended" and read:
+                assert goes_on
+            if not goes_on:
+                assert piece.tries == 2
+        assert shares.is_done == (covered == left)
+        spans = (shares.left_microseconds, (left - covered).length)
+        assert 0 <= spans[0] <= spans[1]
+    while take() or running:
+        piece = running.pop()
+        assert shares.ended(piece, Coverage(piece.windows), 1, 1.0)
+        covered |= Coverage(piece.windows)
+    assert covered == left and shares.is_done and shares.take() is None and shares.reading is None
+
+
+def shares_of(days: int, slots: int = 4) -> Shares:
+    left = Coverage([Interval(T0 - days * DAY, T0)])
+    return Shares(left, oldest=T0 - days * DAY, density=None, slots=slots, align=to_day, page_size=PAGE)
+
+
+def test_a_piece_is_given_up_after_its_third_try() -> None:
+    shares = shares_of(1, slots=1)
+    tries = []
+    for answer in (True, True, False):
+        piece = shares.take()
+        assert piece is not None
+        tries.append(piece.tries)
+        assert shares.lost(piece) is answer
+    assert tries == [0, 1, 2]
+
+
+def test_a_task_that_brings_nothing_counts_as_a_try_and_one_that_goes_on_does_not() -> None:
+    shares = shares_of(1, slots=1)
+    for _ in range(5):
+        piece = shares.take()
+        assert piece is not None
+        assert shares.ended(piece, newest(piece, 0.5), 1000, 1.0)
+    for answer in (True, True, False):
+        piece = shares.take()
+        assert piece is not None
+        assert shares.ended(piece, Coverage(), 0, 60.0) is answer
+
+
+def test_a_few_pages_are_worth_no_task() -> None:
+    year = Coverage([Interval(BEGINNING, T0)])
+    assert is_worth_it(year, oldest=T0 - 365 * DAY, density=1e9 / (365 * DAY), page_size=PAGE)
+    assert not is_worth_it(year, oldest=T0 - 365 * DAY, density=10_000 / (365 * DAY), page_size=PAGE)
+    assert not is_worth_it(year, oldest=T0 - 365 * DAY, density=None, page_size=PAGE)
