@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Final
 
-import anyio
 import msgspec
-from anyio import to_thread
+from anyio import sleep, to_thread
 
 from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, FIELDS, HIDDEN_STATUS, SECOND, Instant, format_instant
@@ -111,7 +110,7 @@ async def _wait_for(until: Instant, now: Now, context: RunContext) -> None:
             f"{format_seconds(ahead / SECOND)} on the clock that is believed, the API's or this machine's: rows would "
             "differ each time they are read. Give an earlier until"
         )
-    await anyio.sleep(max(0, ahead) / SECOND)
+    await sleep(max(0, ahead) / SECOND)
 
 
 async def _sampled(whole: StreamWindow, reader: Reader, settings: RunSettings) -> StreamWindow:

@@ -4,6 +4,7 @@ A window that was given away is never cut again, so there are many more than pro
 busy for longer, and not all of the others waiting.
 """
 
+from itertools import pairwise
 from math import ceil
 from typing import Final
 
@@ -37,4 +38,4 @@ def even_cut(range_: Interval, oldest: Instant, windows: int) -> list[Interval]:
     length = range_.end - start
     cuts = sorted({start + length * number // windows for number in range(1, windows)} - {start})
     bounds = [range_.start, *cuts, range_.end]
-    return [Interval(one, other) for one, other in zip(bounds, bounds[1:], strict=False)]
+    return [Interval(one, other) for one, other in pairwise(bounds)]

@@ -95,7 +95,7 @@ def settle(given: Mapping[str, str], environment: Mapping[str, str], now: Instan
     with for_caller():
         _check_names(given)
         values = {**_DEFAULTS, **given}
-        own = {name: values.pop(name) for name in _OWN if name in values}
+        own: dict[str, str] = {name: values.pop(name) for name in _OWN if name in values}
         spec = ExportSpec(**{name: _value(name, text) for name, text in values.items()})
         windows, slots = (_count(name, own) for name in ("windows", "slots"))
         if spec.max_rps is not None and slots is None:

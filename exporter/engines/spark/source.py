@@ -55,7 +55,9 @@ class Anyreach(DataSource):  # type: ignore[misc]
     def reader(self, schema: "StructType") -> "WindowReader":
         names, own = schema.fieldNames(), self.settled.schema.names
         if names != own:
-            raise UsageError("the columns are given by the API: leave out .schema(…), and name them in the option fields")
+            raise UsageError(
+                "the columns are given by the API: leave out .schema(…), and name them in the option fields"
+            )
         return PushdownReader(self.settled) if self.settled.pushdown else WindowReader(self.settled)
 
 
