@@ -68,6 +68,11 @@ class Admission:
         """Returns how many conversations were served and not taken."""
         return len(self._kept_out)
 
+    @property
+    def kept_out_tags(self) -> frozenset[str]:
+        """Returns the keyed hashes of their ids."""
+        return frozenset(self._kept_out)
+
     def admit(self, rows: Rows[EncodeRow]) -> Rows[EncodeRow]:
         """Returns the rows that may be taken."""
         tombstone, tombstones = self._tombstone, self._tombstones

@@ -42,8 +42,14 @@ async def schedule(
     if windows:
         await for_each((look, find), lambda ask: ask(), at_once=2)
 
+    return scheduler_of(scan, place, page_size, start, density)
+
+
+def scheduler_of(scan: Scan, place: Place, page_size: int, oldest: Instant, density: float | None) -> Scheduler:
+    """Returns what `schedule` does, without a question. `density` is that at the end of the last window."""
+
     def partition_start(instant: Instant) -> Instant:
         _, interval = place(instant)
         return BEGINNING if interval is None else interval.start
 
-    return Scheduler(windows, start, partition_start, page_size, density)
+    return Scheduler(scan.windows, oldest, partition_start, page_size, density)
