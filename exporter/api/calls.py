@@ -5,7 +5,6 @@ A call that is cancelled loses what is not committed yet, as if it were killed; 
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from exporter.api.arguments import check_arguments, checked
 from exporter.clock import wall_clock
 from exporter.contract import to_datetime
 from exporter.engine import Engine
+from exporter.engines.chosen import engine_of
 from exporter.errors import UsageError
 from exporter.jobs.audit import audit as run_audit
 from exporter.jobs.audit_result import AuditResult
@@ -50,7 +50,6 @@ from exporter.options.spec import ExportSpec
 from exporter.options.times import to_age
 from exporter.progress import Observer
 from exporter.run.context import RunContext
-from exporter.run.distribution_tasks import token_place
 from exporter.run.observer_guard import observed
 from exporter.settings import Selection
 from exporter.store.location import Location, parse_location
@@ -270,11 +269,8 @@ async def _call(
     # It may wait for a command.
     resolved = await to_thread.run_sync(spec.resolve, os.environ)
     destination = destination_of(spec)
-    if engine is not None:
-        token_place(resolved.credentials)
-    return await observed(
-        observer, lambda told: job(destination, resolved.asked, replace(resolved.context(told), engine=engine))
-    )
+    with engine_of(spec.processes, engine) as chosen:
+        return await observed(observer, lambda told: job(destination, resolved.asked, resolved.context(told, chosen)))
 
 
 def destination_of(spec: ExportSpec) -> Location:
