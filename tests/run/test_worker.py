@@ -20,6 +20,7 @@ from exporter.encode.batch import Encoder
 from exporter.engines.work import work
 from exporter.errors import EngineError
 from exporter.keys import DATA_VARIABLE, PRIVACY_VARIABLE, with_check
+from exporter.layout import STAGING
 from exporter.log.privacy import Privacy
 from exporter.model import Change
 from exporter.pipeline import reader as reader_module
@@ -31,10 +32,13 @@ from exporter.run.worker import Warnings
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, make_conversations, serve
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore
+from exporter.store.location import Url
+from exporter.store.open import open_store
+from tests.toolkit.clouds import S3
 from tests.toolkit.encrypted import data_key, text_of
 from tests.toolkit.policies import key_text
 from tests.toolkit.protected import KEYS, POLICY, hashed, tag_of
-from tests.toolkit.shares import BEACON, outcome_of, prepare, share_of, staged_ids, staged_tables
+from tests.toolkit.shares import BEACON, NONCE, outcome_of, prepare, share_of, staged_ids, staged_tables
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hasty")]
 
@@ -435,3 +439,24 @@ async def test_it_says_which_fields_came_by_id_and_what_it_was_warned_of(
     assert outcome.hydrated == ("summary",)
     assert outcome.counters.completed == 20
     assert outcome.warnings == ("the token (token) ends tomorrow",)
+
+
+async def test_in_a_bucket_it_stages_what_the_driver_can_adopt(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.make_bucket("tasks")
+    for variable, value in s3.environment.items():
+        monkeypatch.setenv(variable, value)
+    odd = Row(UNTIL - HOUR, fields={"id": "odd", "status": 7})
+    async with open_store(Url("s3", "tasks", "out")) as store, serve([odd, *ROWS[:200]]) as sandbox:
+        share = share_of(sandbox.url, Path(), ALL, now=UNTIL, destination="s3://tasks/out")
+        assert (await failed(share))[0] == "DestinationError"
+        await store.replace(BEACON, NONCE.encode())
+        outcome = await outcome_of(share)
+        change = brought(outcome)
+        staged = await store.list(STAGING)
+        assert {*staged} == {BEACON, *outcome.staged.values()}
+        assert len(change.quarantines) == 1
+        for path, at in outcome.staged.items():
+            await store.adopt(at, path)
+        found = await store.read_all([file.path for file in change.files])
+    assert [hashlib.sha256(data or b"").hexdigest() for data in found] == [file.sha256 for file in change.files]
+    assert sum(file.rows for file in change.adds) == 200
