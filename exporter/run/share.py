@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from exporter.bearer import TokenPlace as TokenPlace
-from exporter.contract import Instant
+from exporter.contract import END_OF_TIME, Instant
 from exporter.errors import EngineError
 from exporter.log.privacy import Privacy
 from exporter.model import Change, Counters
@@ -55,7 +55,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     oldest: Instant
     density: float | None = None
     newest: Instant | None = None
-    lowest: Instant | None = None
+    lowest: Instant = END_OF_TIME
     has_several: bool = False
     organization: str | None = None
     stored_organization: str | None = None

@@ -195,9 +195,7 @@ def _tell(reader: Reader, facts: Facts) -> None:
     """Tells a reader what the driver knows."""
     reader.now = Now(reader.clock(), facts.now)
     reader.traits.expect(facts.newest, facts.density)
-    if facts.lowest is not None:
-        # Above it, no answer shows the end of the list.
-        reader.traits.lowest = facts.lowest
+    reader.traits.lowest = facts.lowest
     if facts.has_several:
         reader.traits.shown.expect_several()
 
