@@ -108,8 +108,8 @@ async def find_garbage(store: Store, state: State) -> list[str]:
     destination's lock, only if `check_not_overtaken` has found nothing since, and only after the manifest was brought
     up to date with `state`, because an older manifest may still name it.
     """
-    there = await store.list_all([*(kind.directory for kind in FILE_KINDS), ERASURES])
-    garbage = [*await store.list(STAGING), *filter(is_export_file, there)]
+    there = await store.list_all([STAGING, *(kind.directory for kind in FILE_KINDS), ERASURES])
+    garbage = [path for path in there if path.startswith(f"{STAGING}/") or is_export_file(path)]
     garbage += unnamed(there, state.privacy.erasures)
     spared = state.kept.union(state.live, *(dropped.files for dropped in state.dropped))
     return [path for path in garbage if path not in spared]

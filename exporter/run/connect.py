@@ -158,7 +158,7 @@ async def connected(
         reader.now = now
         if known.totals.rows > 1:
             reader.traits.shown.expect_several()
-        ownership = Ownership(reader, known, context.credentials)
+        ownership = Ownership(reader, context.credentials, known.organization, known.totals.rows)
         opening = await ask_first(reader, known, request, until, looks_closely=looks_closely)
         if reader.now is None:
             reader.now = settle_time(reader, opening, until, context)
