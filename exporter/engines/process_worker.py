@@ -65,10 +65,12 @@ def _stay(connection: socket.socket, driver: int, sending: threading.Lock) -> No
     hangup = select.poll()
     # Tasks are for the main thread to read.
     hangup.register(connection, 0)
-    # A process that the driver has forked may hold the connection open after its end.
-    while not hangup.poll(_BEAT_MILLISECONDS) and os.getppid() == driver:
+    is_wanted = True
+    while is_wanted:
         with sending:
             send_beat(connection)
+        # A process that the driver has forked may hold the connection open after its end.
+        is_wanted = not hangup.poll(_BEAT_MILLISECONDS) and os.getppid() == driver
     _end()
 
 

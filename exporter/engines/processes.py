@@ -9,13 +9,15 @@ import threading
 from contextlib import suppress
 from math import ceil
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from exporter.engine import Engine
 from exporter.engines.process_frames import receive_answer, send_task
-from exporter.errors import EngineError, UsageError
+from exporter.errors import EngineError
+from exporter.options.dialect import for_caller
+from exporter.options.keywords import check_kind
+from exporter.options.parse import MOST_PROCESSES, to_processes
 
-MOST_PROCESSES: Final = 256
 #: A worker says every second that it is there. One that is stopped, or waits for a dead disk, does not.
 _SILENCE_SECONDS: Final = 60.0
 _PATIENCE_SECONDS: Final = 5.0
@@ -28,18 +30,17 @@ _CLOSED: Final = "the processes were closed"
 _WORK: Final = "exporter.engines.work:work"
 
 
-def processes(count: int | Literal["auto"] = "auto") -> Engine:
+def processes(count: int | str = "auto") -> Engine:
     """Returns an engine that reads in this many processes of this machine; `auto` is one for each core that this
     process may use.
 
     The processes begin with the first task, and end with `close`, or when this process does. Each has the environment
     that this process has then. Raises `UsageError` for another count.
     """
-    if count == "auto":
-        return Processes(usable_cores())
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_PROCESSES:
-        raise UsageError(f"processes {count!r}: must be auto, or from 1 to {MOST_PROCESSES}")
-    return Processes(count)
+    with for_caller():
+        check_kind("processes", count, int | str)
+        chosen = to_processes(count)
+    return Processes(usable_cores() if chosen == "auto" else chosen)
 
 
 def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

@@ -158,6 +158,11 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
         otherwise="as before; at first private",
         values=FILE_MODES,
     ).field(None)
+    processes: int | str = _of_reading(
+        "Read in this many processes, each with --concurrency and --memory of its own; auto is one for each core.",
+        "N",
+        values=("auto",),
+    ).field(1)
     concurrency: int = _of_reading("Send at most this many requests at once; 1 to 1024.", "N").field(
         _DEFAULTS.concurrency
     )
@@ -249,6 +254,7 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
         lag_seconds, wait_seconds = to_seconds(self.lag, "--lag"), to_seconds(self.wait, "--wait")
         check_lag(lag_seconds, self.lag)
         check_wait(wait_seconds, self.wait)
+        parse.to_processes(self.processes)
         return RunSettings(
             lag_seconds=lag_seconds,
             trust_clock=self.trust_clock,

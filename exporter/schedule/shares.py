@@ -29,6 +29,12 @@ _MOST_TRIES: Final = 3
 #: A budget leaves room for a piece to hold more than was expected.
 _HEADROOM: Final = 1.5
 _MOST_WINDOWS: Final = 64
+#: A slot should take this many more pieces of what is left, so that the last ones are small.
+_ROUNDS: Final = 2.0
+#: A task reads about so many pages a second until one has shown it.
+_FIRST_PAGES: Final = 10
+#: Less than a row a year.
+_LEAST_DENSITY: Final = 1e-14
 #: What fewer pages than this hold is read sooner than a task has started.
 _LEAST_PAGES: Final = 64
 
@@ -89,6 +95,7 @@ class Shares:
         self._rows = 0
         self._microseconds = 0
         self._seconds = 0.0
+        self._span: Final = self.left_microseconds
         self.slots = slots
 
     @property
@@ -115,22 +122,24 @@ class Shares:
         if not self._waiting:
             return None
         budget = self._budget_seconds()
-        rows, length = self._rows_within(budget), self._even_length()
-        tries, first_density = self._waiting[-1].tries, self._waiting[-1].density
+        rows = self._speed * budget
+        # Where nothing was read yet, a piece is no longer than this, however few rows it seems to hold.
+        unseen = max(self._span / (self.slots * _PIECES_A_SLOT), self._speed * _LEAST_SECONDS / self._guess)
+        tries, density = self._waiting[-1].tries, self._waiting[-1].density
         windows: list[Interval] = []
         while self._waiting and self._waiting[-1].tries == tries and len(windows) < _MOST_WINDOWS:
-            stretch = self._waiting.pop()
-            density = stretch.density
-            span = length if density is None else length if rows is None else int(rows / density) if density else None
-            kept = self._cut(stretch, span)
-            windows.append(kept)
-            taken = _length(kept, self._oldest)
-            length -= taken if density is None or rows is None else 0
-            if rows is not None:
-                rows -= taken * (density if density is not None else self._mean_density())
-            if kept != stretch.window or length <= 0 or (rows is not None and rows <= 0):
+            if min(rows, unseen) <= 0:
                 break
-        piece = Piece(Coverage(windows).intervals, budget * _HEADROOM, tries, first_density)
+            stretch = self._waiting.pop()
+            length = rows / max(self._density_of(stretch), _LEAST_DENSITY)
+            kept = self._cut(stretch, length if stretch.density is not None else min(length, unseen))
+            windows.append(kept)
+            rows -= _length(kept, self._oldest) * self._density_of(stretch)
+            unseen -= _length(kept, self._oldest) if stretch.density is None else 0
+            if kept != stretch.window:
+                break
+        budget = budget * _HEADROOM if self._seconds else _FIRST_SECONDS
+        piece = Piece(Coverage(windows).intervals, budget, tries, density)
         self._running[piece] = None
         return piece
 
@@ -165,38 +174,32 @@ class Shares:
         self._waiting += (_Stretch(window, density, tries) for window in windows)
         self._waiting.sort(key=lambda stretch: stretch.window)
 
-    def _mean_density(self) -> float:
+    @property
+    def _guess(self) -> float:
+        """Returns the rows a microsecond that are expected where nothing was read yet."""
         if self._microseconds:
-            return self._rows / self._microseconds
-        return self._first_density or 0.0
+            return max(_LEAST_DENSITY, self._rows / self._microseconds)
+        return self._first_density or _LEAST_DENSITY
 
-    def _rows_within(self, seconds: float) -> float | None:
-        """Returns how many rows a task reads in that time; None if none has ended."""
-        return self._rows / self._seconds * seconds if self._rows and self._seconds else None
+    @property
+    def _speed(self) -> float:
+        """Returns how many rows a second a task reads."""
+        return self._rows / self._seconds if self._rows and self._seconds else _FIRST_PAGES * self._page_size
+
+    def _density_of(self, stretch: _Stretch) -> float:
+        return self._guess if stretch.density is None else stretch.density
 
     def _budget_seconds(self) -> float:
         """Returns how long the next task should take."""
-        speed = self._rows_within(1.0)
-        if speed is None:
-            return _FIRST_SECONDS
-        mean = self._mean_density()
-        rows = sum(
-            _length(stretch.window, self._oldest) * (mean if stretch.density is None else stretch.density)
-            for stretch in self._waiting
-        )
-        return min(_MOST_SECONDS, max(_LEAST_SECONDS, rows / speed / self.slots / 2))
+        rows = sum(_length(stretch.window, self._oldest) * self._density_of(stretch) for stretch in self._waiting)
+        return min(_MOST_SECONDS, max(_LEAST_SECONDS, rows / self._speed / self.slots / _ROUNDS))
 
-    def _even_length(self) -> int:
-        """Returns how long a piece is whose density is not known."""
-        waiting = sum(_length(stretch.window, self._oldest) for stretch in self._waiting)
-        return max(1, waiting // (self.slots * _PIECES_A_SLOT))
-
-    def _cut(self, stretch: _Stretch, span: int | None) -> Interval:
+    def _cut(self, stretch: _Stretch, span: float) -> Interval:
         """Returns the newest `span` of the stretch, and puts the rest back."""
         window = stretch.window
-        if span is None:
+        if span >= _length(window, self._oldest):
             return window
-        cut = window.end - max(1, span)
+        cut = window.end - max(1, int(span))
         edge = self._align(cut)
         if edge > max(window.start, self._oldest) and window.end - edge <= 1.5 * span:
             cut = edge

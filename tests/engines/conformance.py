@@ -81,7 +81,7 @@ class EngineConformance:
         mark = tmp_path / "mark"
         with ThreadPoolExecutor(1) as pool:
             waiting: Future[bytes] = pool.submit(engine.call, task("wait", mark=str(mark)))
-            _until(mark.exists)
+            until(mark.exists)
             engine.close()
             assert isinstance(waiting.exception(PATIENCE_SECONDS / 2), EngineError)
         with pytest.raises(EngineError):
@@ -94,9 +94,9 @@ def _made(directory: Path) -> Path:
     return directory
 
 
-def _until(is_so: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    pause = threading.Event()
+def until(is_so: Callable[[], bool]) -> None:
+    """Waits until a process elsewhere has done what it has to."""
+    end, pause = time.monotonic() + PATIENCE_SECONDS, threading.Event()
     while not is_so():
-        assert time.monotonic() < until
+        assert time.monotonic() < end
         pause.wait(0.01)

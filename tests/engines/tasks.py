@@ -5,8 +5,11 @@ A task is a JSON object that says what to do. What tasks of one test tell each o
 
 import json
 import os
+import resource
 import signal
+import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +40,24 @@ def work(sent: bytes) -> bytes:
             raise RuntimeError(given["secret"])
         case "die":
             return _die_once(Path(given["mark"]))
+        case "exit":
+            os._exit(int(given["status"]))
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "show":
+            return json.dumps(_set_up()).encode()
+        case "print":
+            print(given["text"], flush=True)
+            print(given["text"], file=sys.stderr, flush=True)
+            os.write(1, given["text"].encode())
+            return b"printed"
+        case "read":
+            return os.environ[given["variable"]].encode()
+        case "import":
+            return str(import_module(given["module"]).SAID).encode()
         case "wait":
             Path(given["mark"]).write_text(str(os.getpid()))
-            time.sleep(PATIENCE_SECONDS)
+            return _wait_for(Path(given.get("end", "/nowhere")))
     raise AssertionError("a test's task that nobody knows")
 
 
@@ -52,6 +70,23 @@ def _meet(place: Path, name: str, others: int) -> bytes:
             return b"alone"
         time.sleep(0.01)
     return b"met"
+
+
+def _wait_for(end: Path) -> bytes:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not end.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    return b"waited"
+
+
+def _set_up() -> dict[str, Any]:
+    """Returns how the process is set up."""
+    import pyarrow as pa
+
+    os.umask(umask := os.umask(0))
+    core, _ = resource.getrlimit(resource.RLIMIT_CORE)
+    is_leader = os.getsid(0) == os.getpid()
+    return {"umask": umask, "core": core, "pool": pa.default_memory_pool().backend_name, "leads": is_leader}
 
 
 def _die_once(mark: Path) -> bytes:
