@@ -4,34 +4,19 @@ The engines run tasks in threads of this process, rightly or wrongly; pages are 
 """
 
 import dataclasses
-import json
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import anyio
 import pytest
 
-import exporter
 from exporter import ExportSpec, blocking
-from exporter.contract import DAY, HIDDEN_STATUS, format_instant
-from exporter.engine import Engine
-from exporter.errors import AccessError, ContradictionError, DestinationError, EngineError, UsageError
+from exporter.contract import format_instant
 from exporter.layout import STAGING
-from exporter.log.commits import load_state
-from exporter.options.resolved import Resolved
-from exporter.progress import Observer, Snapshot
-from exporter.run.context import RunContext
-from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations
+from exporter.sandbox import TOKEN, Sandbox, make_conversations
 from exporter.schedule import shares
-from exporter.store.local.store import LocalStore
-from tests.end_to_end.conftest import Command, Serving, when_asked
+from tests.end_to_end.conftest import Serving
 from tests.end_to_end.export_directory import ExportDirectory
 from tests.end_to_end.records import SINCE, UNTIL, records
-from tests.toolkit import task_engines
-from tests.toolkit.task_engines import Misbehaviour, ThreadEngine, changed
+from tests.toolkit.task_engines import ThreadEngine
 
 pytestmark = pytest.mark.usefixtures("hasty", "many_tasks")
 
