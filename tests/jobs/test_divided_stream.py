@@ -74,10 +74,7 @@ async def test_windows_may_be_cut_right_beside_rows() -> None:
         (whole,) = await divided(spec, 1)
         middle = ROWS[120].created_at
         cuts = [SINCE, middle - SECOND, middle - 1, middle, middle + 1, middle + SECOND // 2, UNTIL]
-        parts = [
-            msgspec.structs.replace(whole, window=Interval(one, other))
-            for one, other in pairwise(cuts)
-        ]
+        parts = [msgspec.structs.replace(whole, window=Interval(one, other)) for one, other in pairwise(cuts)]
         assert_same(await read(spec, parts), records(ROWS, behaviour))
 
 
