@@ -45,11 +45,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     `now` is the time to go by when the share was made, whatever the worker's clock says. The data begins at about
     `oldest`. `density` is the number of rows a microsecond at the end of the last window, if it is known. `newest` is
-    the time of the newest row of the whole list, if it was shown, and no row of the unfiltered list that was shown is
-    earlier than `lowest`. The list holds more rows than one if it
-    `has_several`. `organization` owns the rows, and `stored_organization` the `stored_rows`, if they are known. The
-    rows with the ids that are `sighted` are stored with sensitive fields; `refuses_withheld` is as in `Guard`. Earlier
-    runs have brought `hydrated` fields by id.
+    the time of the newest row of the whole list, if it was shown, and `lowest` that of the lowest row of it that is
+    known. The list holds more rows than one if it `has_several`. `organization` owns the rows, and
+    `stored_organization` the `stored_rows`, if they are known. The rows with the ids that are `sighted` are stored with
+    sensitive fields; `refuses_withheld` is as in `Guard`. Earlier runs have brought `hydrated` fields by id.
     """
 
     now: Instant
