@@ -18,7 +18,7 @@ from exporter.run.sighted import find_sighted
 from exporter.schedule.clock import Now
 from exporter.schedule.shares import Piece
 from exporter.settings import Credentials, Request, RunSettings
-from exporter.store.location import in_full
+from exporter.store.location import known_in_full
 
 if TYPE_CHECKING:
     from exporter.run.session import Session
@@ -69,7 +69,7 @@ class TaskMaker:
         return Share(
             run=session.run,
             task=f"{session.run}-t{next(self._numbers):06d}-{secrets.token_hex(3)}",
-            destination=in_full(session.stage.store.location),
+            destination=known_in_full(session.stage.store.location),
             file_mode=session.stage.store.file_mode,
             request=state.request or Request(),
             settings=_settings_of(self._settings, max_rps),
