@@ -10,6 +10,8 @@ from itertools import groupby
 from time import monotonic
 from typing import Final, TypeAlias
 
+import msgspec
+
 from exporter.contract import PERSONAL_TOKEN_PREFIX, TOKEN_VARIABLE, Instant
 from exporter.errors import UsageError
 
@@ -29,12 +31,22 @@ _AFTER_ANOTHER_SECONDS: Final = 30.0
 _AFTER_NONE_SECONDS: Final = 2.0
 
 
+class TokenPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """Says where another process finds the token: in a `variable`, unless a private `file` or a `command` is named."""
+
+    variable: str = TOKEN_VARIABLE
+    file: str | None = None
+    command: tuple[str, ...] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class TokenSource:
-    """Tells where the token is kept, as messages name it, and how it is read again, if it may have changed."""
+    """Tells where the token is kept, as messages name it, and how it is read again, if it may have changed. `place` is
+    None if no other process could find it."""
 
     named: str = f"{TOKEN_VARIABLE} or --token-file"
     read: ReadToken | None = None
+    place: TokenPlace | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@
       _exporter/
         commits/00000001.json
         checkpoints/00000064.json       what the commits up to that one fold to
-        staging/….partial
+        staging/….partial               in an object store, only what tasks on other machines have written
+        staging/RUN-beacon.partial      there as long as that run wants what its tasks read
         quarantine/….jsonl      rows that fit no column; `….jsonl.enc` if they are encrypted
         erasures/00000017.json  the certificate of what commit 17 erased
         changes/….changes       which conversations a commit has changed, as Parquet: see `exporter changes`
@@ -211,6 +212,11 @@ def delta_log(table: str) -> str:
 def staging_path(name: str) -> str:
     """Returns where a file lies until it is whole."""
     return f"{STAGING}/{_checked(name)}.partial"
+
+
+def beacon_path(run: str) -> str:
+    """Returns where a file lies for as long as a run wants what its tasks read on other machines."""
+    return staging_path(f"{run}-beacon")
 
 
 def quarantine_path(name: str, *, encrypted: bool = False) -> str:

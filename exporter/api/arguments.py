@@ -33,6 +33,8 @@ def check_arguments(call: Callable[P, object], *args: P.args, **options: P.kwarg
     for name, value in inspect.signature(call).bind(*args, **options).arguments.items():
         if name == "observer":
             _check_observer(value)
+        elif name == "engine":
+            _check_engine(value)
         else:
             check_kind(name, value, hints[name])
 
@@ -45,3 +47,14 @@ def _check_observer(observer: object) -> None:
     raise UsageError(
         f"observer: must be an object with the methods {', '.join(_METHODS)}; derive its class from exporter.Quiet"
     )
+
+
+def _check_engine(engine: object) -> None:
+    if engine is None or (
+        not isinstance(engine, type)
+        and all(callable(getattr(engine, name, None)) for name in ("call", "close"))
+        and isinstance(getattr(engine, "name", None), str)
+        and isinstance(getattr(engine, "slots", None), int)
+    ):
+        return
+    raise UsageError("engine: must be an object with name, slots, call and close, as exporter.processes() returns one")

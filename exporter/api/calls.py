@@ -16,6 +16,8 @@ from anyio import to_thread
 from exporter.api.arguments import check_arguments, checked
 from exporter.clock import wall_clock
 from exporter.contract import to_datetime
+from exporter.engine import Engine
+from exporter.engines.chosen import engine_of
 from exporter.errors import UsageError
 from exporter.jobs.audit import audit as run_audit
 from exporter.jobs.audit_result import AuditResult
@@ -58,8 +60,11 @@ T = TypeVar("T")
 
 
 @checked
-async def export(spec: ExportSpec, *, observer: Observer | None = None) -> Summary:
+async def export(spec: ExportSpec, *, engine: Engine | None = None, observer: Observer | None = None) -> Summary:
     """Reads what is missing at `spec.destination`, and commits it, as `exporter export` does.
+
+    With an `engine`, tasks that it runs elsewhere read what is missing, if that is much. They find the token where they
+    run, so that `spec.token` is refused. The caller closes the engine.
 
     The summary tells what was read. Look at its `exit_status`, or at `state`, because no exception says that something
     is in quarantine or unproven. `observer` is told of progress, in the event loop; what it raises ends the call, and
@@ -68,7 +73,7 @@ async def export(spec: ExportSpec, *, observer: Observer | None = None) -> Summa
     Raises `ExporterError`: `UsageError` before anything is touched, others, such as `AccessError` for a token that was
     revoked meanwhile, after what had been read was committed.
     """
-    return await _call(run_export, spec, observer)
+    return await _call(run_export, spec, observer, engine)
 
 
 @checked
@@ -77,6 +82,7 @@ async def sync(
     *,
     refilter: bool = False,
     keep_generations: int | None = None,
+    engine: Engine | None = None,
     observer: Observer | None = None,
 ) -> SyncResult:
     """Brings `spec.destination` up to the present, or makes the first export, as `exporter sync` does.
@@ -89,7 +95,7 @@ async def sync(
         raise UsageError("a sync ends at the present: leave until and created_before out")
     if keep_generations is not None and keep_generations not in range(1001):
         raise UsageError(f"keep_generations {keep_generations!r}: must be from 0 to 1000")
-    return await _call(partial(run_sync, refilter=refilter, keep_generations=keep_generations), spec, observer)
+    return await _call(partial(run_sync, refilter=refilter, keep_generations=keep_generations), spec, observer, engine)
 
 
 @checked
@@ -255,12 +261,16 @@ def stream(spec: ExportSpec, *, table: str = CONVERSATIONS, observer: Observer |
 
 
 async def _call(
-    job: Callable[[Location, Selection, RunContext], Awaitable[T]], spec: ExportSpec, observer: Observer | None
+    job: Callable[[Location, Selection, RunContext], Awaitable[T]],
+    spec: ExportSpec,
+    observer: Observer | None,
+    engine: Engine | None = None,
 ) -> T:
     # It may wait for a command.
     resolved = await to_thread.run_sync(spec.resolve, os.environ)
     destination = destination_of(spec)
-    return await observed(observer, lambda told: job(destination, resolved.asked, resolved.context(told)))
+    with engine_of(spec.processes, engine) as chosen:
+        return await observed(observer, lambda told: job(destination, resolved.asked, resolved.context(told, chosen)))
 
 
 def destination_of(spec: ExportSpec) -> Location:

@@ -6,10 +6,8 @@ progress, warnings and errors go to stderr.
 """
 
 import os
-import resource
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Annotated, Final
 
 import typer
@@ -18,11 +16,11 @@ from exporter.cli import usage
 from exporter.cli import version as version_command
 from exporter.cli.command_line import remembering
 from exporter.cli.commands import HELP_NAMES, Commands
-from exporter.cli.heap import keep_heap_compact
 from exporter.cli.lifeline import follow_parent
 from exporter.cli.machine import translating
 from exporter.cli.output import asks_for_objects, fail_in_json, say
 from exporter.errors import ExporterError, UsageError
+from exporter.heap import keep_heap_compact
 from exporter.options.dialect import in_flags
 from exporter.options.parse import to_choice
 
@@ -45,9 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Only `-v` shows where an unexpected error arose.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    # A core dump would leave the token and conversations on the disk.
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     keep_heap_compact(next(iter(arguments), ""))
     if "_EXPORTER_COMPLETE" in os.environ:
         # Otherwise typer would wrap long help texts, and a shell would take each line for a completion.

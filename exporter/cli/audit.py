@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     *OF_RECORDINGS,
     "expire",
     "file_mode",
+    "processes",
     helps={
         "since": "Compare conversations created at this time or later: 2026-01, yesterday, last-month, 7d.",
         "until": "Compare conversations created before this time.",

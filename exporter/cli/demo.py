@@ -42,7 +42,7 @@ _RECORDED_SEED: Final = 924
 _RECORDING_BYTES: Final = 44 + 60 * 8000 * 4
 
 
-@with_options()
+@with_options("processes")
 def demo(
     display: Display,
     destination: Annotated[

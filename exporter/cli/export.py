@@ -6,6 +6,7 @@ from exporter.cli.flags import Destination, MetricsFile
 from exporter.cli.option_flags import Display, with_options
 from exporter.cli.runner import perform, tell_summary
 from exporter.cli.watch import Watch
+from exporter.engines.chosen import engine_of
 from exporter.options.spec import ExportSpec
 from exporter.store.location import parse_location
 
@@ -23,12 +24,13 @@ def export(destination: Destination, spec: ExportSpec, display: Display, metrics
 
     from exporter.jobs.export import export as run_export
 
-    perform(
-        lambda observer: run_export(target, wanted.asked, wanted.context(observer)),
-        tell_summary,
-        display,
-        target,
-        command="export",
-        watch=watch,
-        counts_stored=True,
-    )
+    with engine_of(spec.processes) as engine:
+        perform(
+            lambda observer: run_export(target, wanted.asked, wanted.context(observer, engine)),
+            tell_summary,
+            display,
+            target,
+            command="export",
+            watch=watch,
+            counts_stored=True,
+        )

@@ -17,7 +17,7 @@ CONTENT_VARIABLE: Final = "_EXPORTER_CONTENT"
 def follow_parent() -> None:
     """Takes the connection to the process that gives turns out of the environment, and lives no longer than that one.
 
-    So it does with the content of the config file, as that process has checked it.
+    So it does with the content of the config file, as that process has checked it, and with a connection to its engine.
 
     Nobody but `exporter run` puts one there. Raises `UsageError` if what the environment names is no connection.
     """
@@ -29,8 +29,10 @@ def follow_parent() -> None:
 
         CHECKED.set(_content_of(content))
 
+    from exporter.run.remote_engine import LENT, adopt_engine
     from exporter.run.shared_turns import GIVEN, adopt_connection
 
+    LENT.set(adopt_engine(os.environ))
     connection = adopt_connection(os.environ)
     if connection is not None:
         GIVEN.set(connection)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     "lag",
     "expire",
     "file_mode",
+    "processes",
     "part_size",
     "page_size",
     "hydrate",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     *OF_THE_DATASET,
     "expire",
     "file_mode",
+    "processes",
     "part_size",
     "recordings",
     helps={

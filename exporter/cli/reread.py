@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     *OF_RECORDINGS,
     "expire",
     "file_mode",
+    "processes",
     helps={
         "since": "Read again conversations created at this time or later: 2026-01, yesterday, last-month, 7d.",
         "until": "Read again conversations created before this time.",

@@ -10,6 +10,7 @@ from exporter.cli.option_flags import Display, with_options
 from exporter.cli.report import describe_synced, synced_figures
 from exporter.cli.runner import Result, perform, tell_summary
 from exporter.cli.watch import Watch
+from exporter.engines.chosen import engine_of
 from exporter.options.option import Group
 from exporter.options.spec import ExportSpec
 from exporter.store.location import parse_location
@@ -56,7 +57,10 @@ def sync(
     from exporter.jobs.sync import sync as run_sync
 
     run = partial(run_sync, target, wanted.asked, refilter=refilter, keep_generations=keep_generations)
-    perform(lambda observer: run(wanted.context(observer)), _tell, display, target, command="sync", watch=watch)
+    with engine_of(spec.processes) as engine:
+        perform(
+            lambda observer: run(wanted.context(observer, engine)), _tell, display, target, command="sync", watch=watch
+        )
 
 
 def _tell(synced: "SyncResult") -> Result:

@@ -12,8 +12,11 @@ from typing import Any, Final
 
 import anyio
 
+from exporter.errors import EngineError
 from exporter.fleet.child_output import Lines, Remarks, object_in
+from exporter.fleet.engine_server import EngineServer
 from exporter.fleet.turn_server import TurnServer
+from exporter.run.engine_frames import ENGINE_VARIABLE
 from exporter.run.turn_messages import TURNS_VARIABLE, TurnMessageError
 
 _READ_BYTES: Final = 65_536
@@ -47,22 +50,28 @@ class Child:
     _is_to_end: bool = False
 
     async def run(
-        self, turns: TurnServer, environment: Mapping[str, str], inherited: Mapping[str, int] | None = None
+        self,
+        turns: TurnServer,
+        environment: Mapping[str, str],
+        inherited: Mapping[str, int] | None = None,
+        engine: EngineServer | None = None,
     ) -> int:
         """Runs the process, and returns its exit status, or less than 0 if a signal has killed it.
 
-        It gets its turns from the server, and the descriptors that are `inherited`, each by the name of a variable.
-        Cancelled, it ends the process at once. Raises `OSError`.
+        It gets its turns from the server, an engine from another one, if there is one, and the descriptors that are
+        `inherited`, each by the name of a variable. Cancelled, it ends the process at once. Raises `OSError`.
         """
         # Sockets serve as pipes, because the event loop knows their end from that of the process.
         with ExitStack() as ours, ExitStack() as theirs:
             pairs = []
-            for _ in range(3):
+            for _ in range(3 if engine is None else 4):
                 one, other = socket.socketpair()
                 pairs.append((ours.enter_context(one), theirs.enter_context(other)))
                 one.setblocking(False)
-            connection, output, errors = (other.fileno() for _, other in pairs)
+            connection, output, errors, *tasks = (other.fileno() for _, other in pairs)
             descriptors = {**(inherited or {}), TURNS_VARIABLE: connection}
+            if tasks:
+                descriptors[ENGINE_VARIABLE] = tasks[0]
             self._process = process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 # Modules in the working directory are not ours.
@@ -89,6 +98,8 @@ class Child:
                     self.stop()
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._serve, turns, pairs[0][0])
+                    if engine is not None:
+                        group.start_soon(self._lend, engine, pairs[3][0])
                     group.start_soon(self._read, pairs[1][0])
                     group.start_soon(self._read, pairs[2][0])
                     code = await process.wait()
@@ -119,6 +130,12 @@ class Child:
             await turns.serve(self.job.name, connection)
         except TurnMessageError as error:
             self.remarks.add(f"stopped, because it sent what is no message about turns: {error}".encode())
+
+    async def _lend(self, engine: EngineServer, connection: socket.socket) -> None:
+        try:
+            await engine.serve(self.job.name, connection)
+        except EngineError as error:
+            self.remarks.add(f"given no more tasks: {error}".encode())
 
     async def _read(self, stream: socket.socket) -> None:
         lines = Lines()

@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import anyio
 
+from exporter.engine import Engine
 from exporter.errors import ExporterError, InterruptedExportError
 from exporter.fleet.child import Child, Job
 from exporter.fleet.child_output import is_summary
+from exporter.fleet.engine_server import EngineServer
 from exporter.fleet.observer import FleetObserver
 from exporter.fleet.outcome import Outcome
 from exporter.fleet.turn_server import TurnServer
@@ -19,7 +21,8 @@ _TICK_SECONDS: Final = 1.0
 
 
 class Fleet:
-    """Runs jobs, at most `at_once` at a time, and tells an observer. All have the descriptors that are `inherited`.
+    """Runs jobs, at most `at_once` at a time, and tells an observer. All have the descriptors that are `inherited`, and
+    share an `engine`, if there is one, which the caller closes.
 
     The first signal asks all processes to end in good order, and the second one ends them at once. Whatever happens to
     this process, no child outlives it for longer than it takes to end in good order.
@@ -32,6 +35,7 @@ class Fleet:
         observer: FleetObserver,
         environment: Mapping[str, str],
         inherited: Mapping[str, int] | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self._jobs: Final = list(jobs)
         self._waiting: Final = iter(self._jobs)
@@ -40,6 +44,7 @@ class Fleet:
         self._environment: Final = environment
         self._inherited: Final = inherited
         self._turns: Final = TurnServer()
+        self._engine: Final = None if engine is None else EngineServer(engine, self._turns)
         self._children: dict[str, Child] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._ended = anyio.Event()
@@ -52,6 +57,8 @@ class Fleet:
         with listening_in_loop(self._signalled, heeds=True):
             async with anyio.create_task_group() as group:
                 group.start_soon(self._tick)
+                if self._engine is not None:
+                    group.start_soon(self._engine.run)
                 async with anyio.create_task_group() as workers:
                     for _ in range(min(self._at_once, len(self._jobs))):
                         workers.start_soon(self._work)
@@ -60,8 +67,8 @@ class Fleet:
 
     @property
     def requests(self) -> int:
-        """Returns how many requests all exports have sent."""
-        return self._turns.given
+        """Returns how many requests all exports have sent, those of tasks once these have ended."""
+        return self._turns.given + (0 if self._engine is None else self._engine.requests)
 
     def _signalled(self) -> None:
         self._signals += 1
@@ -108,7 +115,7 @@ class Fleet:
     async def _run_child(self, child: Child) -> int:
         while True:
             try:
-                return await child.run(self._turns, self._environment, self._inherited)
+                return await child.run(self._turns, self._environment, self._inherited, self._engine)
             except OSError:
                 # What the machine lacks now, the end of another process may give back.
                 if self._signals or self._held_up + 1 == len(self._children):

@@ -25,6 +25,15 @@ class TurnServer:
         """Returns how many turns were given."""
         return self._turnstile.given
 
+    def ceiling_of(self, origin: str) -> float | None:
+        """Returns how many requests a second may be sent to an origin altogether, None if there is no bound."""
+        return self._turnstile.ceiling_of(origin)
+
+    def lend(self, origin: str, max_rps: float) -> None:
+        """Says how many requests a second tasks send to an origin, without turns."""
+        self._turnstile.lend(origin, max_rps)
+        self._give()
+
     async def serve(self, name: str, connection: socket.socket) -> None:
         """Gives turns to the run of this name until its end of the connection is closed.
 

@@ -34,6 +34,8 @@ from exporter.run.turn_messages import (
 
 #: The most workers that all runs of one token can have together.
 _MOST_WORKERS: Final = 1024
+#: The part of a ceiling that is kept for turns.
+_LEAST_PART: Final = 1 / 8
 #: A run that has not asked for this long is busy with other things, and leaves its share to others.
 _AT_WORK_SECONDS: Final = 10.0
 #: A request, with a look at where its token is kept, takes no longer.
@@ -69,9 +71,11 @@ class _Access:
 
 @dataclass(slots=True)
 class _Host:
-    """Holds what is known of an origin. `line` holds the names of the runs that wait, in their order."""
+    """Holds what is known of an origin. `line` holds the names of the runs that wait, in their order. What is lent of
+    its ceiling is sent without turns."""
 
     ceiling: Ceiling = field(default_factory=Ceiling)
+    lent_rps: float = 0.0
     accesses: dict[str, _Access] = field(default_factory=dict)
     line: dict[str, "_Member"] = field(default_factory=dict)
 
@@ -207,10 +211,26 @@ class Turnstile:
                 self._out_of_line(name, member)
                 yield name, denied
 
+    def ceiling_of(self, origin: str) -> float | None:
+        """Returns how many requests a second may be sent to an origin altogether: the fewest that a run there may."""
+        host = self._hosts.get(origin)
+        return None if host is None else self._ceiling_of(host)
+
+    def lend(self, origin: str, max_rps: float) -> None:
+        """Says how many requests a second others send to an origin without turns: so many fewer leave with one."""
+        host = self._hosts.get(origin)
+        if host is not None:
+            host.lent_rps = max_rps
+            self._lower(host)
+
+    def _ceiling_of(self, host: _Host) -> float | None:
+        return min((each.joined.max_rps for each in self._at(host) if each.joined.max_rps is not None), default=None)
+
     def _lower(self, host: _Host) -> None:
-        """Sets the ceiling of a host to the lowest that a run there has."""
-        ceilings = [each.joined.max_rps for each in self._at(host) if each.joined.max_rps is not None]
-        host.ceiling.max_rps = min(ceilings, default=None)
+        """Sets the ceiling of a host to what is not lent of it."""
+        ceiling = self._ceiling_of(host)
+        # What was lent by a higher ceiling comes back before long. Until then, a few turns are better than none.
+        host.ceiling.max_rps = None if ceiling is None else max(ceiling - host.lent_rps, ceiling * _LEAST_PART)
 
     def _give(self, name: str, member: _Member, now: float) -> Turn:
         number = member.waits_for

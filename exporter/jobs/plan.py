@@ -97,7 +97,7 @@ async def _find_latest(reader: Reader, found: State, until: Instant | None, cont
 
     Raises `UsageError` if no clock can be believed, and as `Ownership.settle`.
     """
-    ownership = Ownership(reader, found, context.credentials)
+    ownership = Ownership(reader, context.credentials, found.organization, found.totals.rows)
     rows = (await reader.look(probes.newest(until))).page.rows
     opening = Opening(
         newest=row_times(rows.created_at, rows.updated_at),

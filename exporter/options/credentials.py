@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from exporter.bearer import ReadToken, TokenSource
+from exporter.bearer import ReadToken, TokenPlace, TokenSource
 from exporter.contract import ORGANIZATION_VARIABLE, PERSONAL_TOKEN_PREFIX, TOKEN_PREFIXES, TOKEN_VARIABLE
 from exporter.errors import InterruptedExportError, UsageError
 from exporter.keys import read_private
@@ -16,6 +16,7 @@ from exporter.options.parse import flag_of
 from exporter.options.token_command import split_command, token_printed_by
 from exporter.settings import Credentials
 from exporter.signals import listening
+from exporter.store.location import known_in_full
 
 
 def check_sources(token: str | None, file: Path | str | None, command: str | Sequence[str] | None) -> None:
@@ -52,12 +53,16 @@ def load_credentials(
     if organization and not all(" " <= character <= "~" for character in organization):
         raise UsageError("the organization id holds a character that no header can carry")
     if token_file is not None:
-        source = TokenSource(f"--token-file {token_file}", _reader(partial(_from_file, Path(token_file)), organization))
+        read = _reader(partial(_from_file, Path(token_file)), organization)
+        source = TokenSource(f"--token-file {token_file}", read, TokenPlace(file=known_in_full(Path(token_file))))
     elif token_command is not None:
         command = split_command(token_command)
-        source = TokenSource("--token-command", _reader(partial(token_printed_by, command), organization))
+        read = _reader(partial(token_printed_by, command), organization)
+        source = TokenSource("--token-command", read, TokenPlace(command=command))
     else:
-        source = TokenSource(TOKEN_VARIABLE if token is None else _variable_with(token, environment))
+        variable = TOKEN_VARIABLE if token is None else _variable_with(token, environment)
+        place = None if variable is None else TokenPlace(variable=variable)
+        source = TokenSource(variable or "the token that the program gives", place=place)
     if source.read is not None:
         token = _read(source.read, heeds_signals=heeds_signals)
     else:
@@ -75,9 +80,9 @@ def _read(read: ReadToken, *, heeds_signals: bool) -> str:
                 raise InterruptedExportError("stopped while the token was read") from None
 
 
-def _variable_with(token: str, environment: Mapping[str, str]) -> str:
-    """Returns the variable that a config file took the token from; a program may have it from anywhere."""
-    return next((name for name, value in environment.items() if value == token), "the token that the program gives")
+def _variable_with(token: str, environment: Mapping[str, str]) -> str | None:
+    """Returns the variable that a config file took the token from; None: a program may have it from anywhere."""
+    return next((name for name, value in environment.items() if value == token), None)
 
 
 def _reader(read: ReadToken, organization: str | None) -> ReadToken:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, tzinfo
-from typing import Any
+from typing import Any, Final, Literal
 
 from exporter.contract import (
     ALWAYS_FIELDS,
@@ -22,6 +22,8 @@ from exporter.words import any_of, did_you_mean
 from exporter.zones import check_zone
 
 _SIZE = re.compile(r"(\d{1,15})\s*(|B|kB|MB|GB|KiB|MiB|GiB)", re.ASCII | re.IGNORECASE)
+#: More than any machine has cores for.
+MOST_PROCESSES: Final = 256
 #: A smaller number without a unit is one whose unit was left out.
 _LEAST_BARE_BYTES = 10_000
 _SIZE_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -52,6 +54,19 @@ def to_number(
     what = "a number" if kind is float else "a whole number"
     bounds = f", at least {least}" if most is None else f" from {least} to {most}"
     raise UsageError(f"{option} {text!r}: must be {what}{'' if least is None else bounds}")
+
+
+def to_processes(given: int | str) -> int | Literal["auto"]:
+    """Returns the number of processes, or `auto`, for one for each core. Raises `UsageError`."""
+    if given == "auto":
+        return "auto"
+    try:
+        number = int(given)
+    except ValueError:
+        number = 0
+    if 1 <= number <= MOST_PROCESSES:
+        return number
+    raise UsageError(f"--processes {given!r}: must be auto, or a whole number from 1 to {MOST_PROCESSES}")
 
 
 def choose_range(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from exporter.engine import Engine
 from exporter.keys import Keys
 from exporter.progress import Observer
 from exporter.run.context import RunContext
@@ -17,9 +18,16 @@ class Resolved:
     credentials: Credentials
     keys: Keys
 
-    def context(self, observer: Observer) -> RunContext:
-        """Returns the context of a run that tells `observer` of its progress."""
+    def context(self, observer: Observer, engine: Engine | None = None) -> RunContext:
+        """Returns the context of a run that tells `observer` of its progress, and reads on `engine`, if there is one.
+
+        Raises `UsageError` for a token that tasks would not find where they run.
+        """
         from exporter.run.shared_turns import shared_turns
 
+        if engine is not None:
+            from exporter.run.distribution_tasks import token_place
+
+            token_place(self.credentials)
         turns = shared_turns(self.settings, self.credentials)
-        return RunContext(self.settings, self.credentials, observer, keys=self.keys, turns=turns)
+        return RunContext(self.settings, self.credentials, observer, keys=self.keys, turns=turns, engine=engine)

@@ -4,7 +4,7 @@ Nobody can tell from the log who they were: it holds keyed hashes, so that a run
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import compress
 from typing import Any, Final, Self
 
@@ -67,6 +67,15 @@ class Admission:
     def kept_out(self) -> int:
         """Returns how many conversations were served and not taken."""
         return len(self._kept_out)
+
+    @property
+    def kept_out_tags(self) -> frozenset[str]:
+        """Returns the keyed hashes of their ids."""
+        return frozenset(self._kept_out)
+
+    def note_kept_out(self, tags: Iterable[str]) -> None:
+        """Counts conversations, by these hashes, that were kept out elsewhere; each counts once."""
+        self._kept_out.update(tags)
 
     def admit(self, rows: Rows[EncodeRow]) -> Rows[EncodeRow]:
         """Returns the rows that may be taken."""

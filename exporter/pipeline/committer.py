@@ -88,7 +88,7 @@ class Committer:
             together = [one for one in self._waiting if one[0] == kind]
             self._waiting = [one for one in self._waiting if one[0] != kind]
             try:
-                await self._append(kind, _merged([one for _, one in together]), spent or self._charged)
+                await self._append(kind, merged([one for _, one in together]), spent or self._charged)
             except BaseException:
                 # Callers that wait with the other changes must fail or succeed themselves.
                 self._waiting += [one for one in together if one[1] is not change]
@@ -187,7 +187,8 @@ class Committer:
         self._observer.note("committed", number=self._log.state.number, files=len(change.adds), rows=rows)
 
 
-def _merged(changes: Sequence[Change]) -> Change:
+def merged(changes: Sequence[Change]) -> Change:
+    """Returns one change that does what all of them do, at least one and of one kind."""
     return Change(
         covers=reduce(add, (change.covers for change in changes)),
         refreshes=reduce(add, (change.refreshes for change in changes)),

@@ -57,6 +57,10 @@ class WalkPages:
         self._ahead = foreseen, readings[foreseen]
         return readings[request]
 
+    def has(self, request: PageRequest) -> bool:
+        """Returns whether the answer to `request` was read ahead."""
+        return self._ahead is not None and self._ahead[0] == request
+
     def drop(self) -> None:
         """Releases the page that was read ahead, if there is one."""
         if self._ahead is not None:

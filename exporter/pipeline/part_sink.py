@@ -105,8 +105,8 @@ class PartSink:
             for part in staged.parts:
                 part.file = msgspec.structs.replace(part.file, withheld_rows=0)
         adds = await self.stage.publish(staged.parts)
-        misfits, store = staged.misfits, self.stage.store
-        quarantine = await write_quarantine(store, self.stage.next_name(), misfits) if misfits else None
+        misfits, place = staged.misfits, self.stage.publication
+        quarantine = await write_quarantine(place, self.stage.next_name(), misfits) if misfits else None
         return Change(
             covers=(staged.covers,) if staged.covers else (),
             adds=adds,

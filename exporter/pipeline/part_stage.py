@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Final, Self
+from pathlib import Path
+from typing import Final, Protocol, Self
 
 from anyio import CapacityLimiter
 
@@ -17,10 +18,21 @@ from exporter.settings import RunSettings
 from exporter.store.base import Store
 
 
+class Publication(Protocol):
+    """Takes whole files to where a commit can name them by their final paths, as a `Store` does."""
+
+    async def publish(self, staged: Path, path: str) -> None:
+        """Takes a fsynced file of `Store.staging_file`. Raises `StoreError`."""
+
+    async def create(self, path: str, data: bytes) -> object:
+        """Takes the content of a file. Raises `StoreError`."""
+
+
 class PartStage:
     """Names, stages and publishes parts of one run. `working` limits the threads that encode and write them.
 
-    A run that has several stages gives all of them its `names`; by default, there is this one alone.
+    A run that has several stages gives all of them its `names`; by default, there is this one alone. The `publication`
+    takes what is whole; by default, the store does.
     """
 
     def __init__(
@@ -33,8 +45,10 @@ class PartStage:
         row_group_bytes: int,
         clock: Callable[[], float] = time.monotonic,
         names: Iterator[str] | None = None,
+        publication: Publication | None = None,
     ) -> None:
         self.store: Final = store
+        self.publication: Final[Publication] = publication or store
         self.tables: Final = tables
         self.target_part_bytes: Final = target_part_bytes
         self.clock: Final = clock
@@ -53,6 +67,7 @@ class PartStage:
         settings: RunSettings,
         clock: Callable[[], float],
         names: Iterator[str] | None = None,
+        publication: Publication | None = None,
     ) -> Self:
         """Returns the stage of `run`, whose parts and row groups are as large as `settings` let them be."""
         written = 1 if tables.turns is None else 2
@@ -66,6 +81,7 @@ class PartStage:
             row_group_bytes=row_group_bytes,
             clock=clock,
             names=names,
+            publication=publication,
         )
 
     def aside(self, reading: int, tables: Tables | None = None) -> "PartStage":
@@ -103,6 +119,6 @@ class PartStage:
         """Moves whole parts to where a commit can name them, and returns their files."""
         files = []
         for part in parts:
-            await self.store.publish(self.store.staging_file(part.name), part.file.path)
+            await self.publication.publish(self.store.staging_file(part.name), part.file.path)
             files.append(part.file)
         return tuple(files)

@@ -2,6 +2,7 @@
 
     scheduler → walk ⇄ reader (pace, attempts, decoding) → writer (encoding, parts) → committer → log
 
+In a task that runs elsewhere, a `Collector` stands in for the committer, and a driver commits what it has collected.
 Every task of a run is started here. Whatever ends a run early (a signal, a refused token, a full disk), the walks stop
 at their current page, and what they have read is closed and committed if the disk still takes it.
 """
@@ -24,9 +25,11 @@ from exporter.fetch.walk.walk import Walk
 from exporter.fetch.walk.window import Settled
 from exporter.model import Change, Counters, PageRequest, Rows
 from exporter.pipeline.admission import Admission
+from exporter.pipeline.collector import Collector
 from exporter.pipeline.committer import Committer
+from exporter.pipeline.halt import Halt
 from exporter.pipeline.hydration import Hydrator, Piece
-from exporter.pipeline.memory import Room
+from exporter.pipeline.memory import Room, release
 from exporter.pipeline.pages import Delivery, WalkPages
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.scan import Scan
@@ -54,7 +57,7 @@ class Pipeline:
         scheduler: Scheduler,
         reader: Reader,
         sink: Sink,
-        committer: Committer | None,
+        committer: Committer | Collector | None,
         settings: RunSettings,
         *,
         covered: int = 0,
@@ -85,11 +88,8 @@ class Pipeline:
         self.windows = 0
         # The number of walks that are being read.
         self._open = 0
-        self._failure: ExporterError | None = None
-        self._stopping = False
+        self._halt = Halt()
         self._moved = anyio.Event()
-        # A dict keeps the order, so that a run with simulated times goes the same way twice.
-        self._reading: dict[CancelScope, None] = {}
 
     @property
     def spent(self) -> Counters:
@@ -110,20 +110,23 @@ class Pipeline:
             async with anyio.create_task_group() as working:
                 for _ in range(self._settings.concurrency):
                     working.start_soon(self._work)
-        if self._failure is not None:
-            raise self._failure
+        if self._halt.failure is not None:
+            raise self._halt.failure
 
-    def stop(self, why: ExporterError) -> None:
-        """Ends the run at the current page of each walk. The first reason counts."""
-        self._failure = self._failure or why
-        self._stopping = True
-        for scope in self._reading:
-            scope.cancel()
+    def finish(self) -> None:
+        """Ends the run, without a failure, as soon as each walk has the page that it has asked for, and one of them has
+        got anywhere."""
+        self._halt.soon()
+        self._wake()
+
+    def stop(self, why: ExporterError | None = None) -> None:
+        """Ends the run at the current page of each walk. The first reason counts; without one it is no failure."""
+        self._halt.at_once(why)
         self._wake()
 
     def _interrupt(self, everything: CancelScope) -> None:
         """Answers a signal. The second one does not wait for what can still be committed."""
-        if self._stopping:
+        if self._halt.is_at_once:
             everything.cancel()
         self.stop(InterruptedExportError("interrupted; run the same command again to resume"))
 
@@ -143,7 +146,7 @@ class Pipeline:
             self._wake()
 
     async def _next_walk(self) -> _WindowWalk | None:
-        while not (self._stopping or self._scheduler.is_done):
+        while not (self._halt.is_due or self._scheduler.is_done):
             # More windows than the source can serve would only make the parts small.
             is_useful = self._open < self._reader.useful_concurrency
             if is_useful and (window := self._scheduler.take()) is not None:
@@ -156,37 +159,40 @@ class Pipeline:
 
     async def _read(self, walk: _WindowWalk, deliveries: MemoryObjectSendStream[Delivery]) -> None:
         pages = WalkPages(self._reader, self._scan)
+        # The rooms that no writer has been given.
         carried: tuple[Room, ...] = ()
         async with deliveries:
             try:
-                while walk.request is not None and not self._stopping:
-                    request = walk.request
-                    with self._abandonable() as scope, self._turn_for(walk.foreseen) as foreseen:
+                while (request := walk.request) is not None and (not self._halt.is_due or pages.has(request)):
+                    with self._halt.abandonable() as scope, self._turn_for(walk.foreseen) as foreseen:
                         # A walk that holds room must not wait for more: after a stop, no other makes any.
                         reading = await pages.read(request, waits=not carried, foreseen=foreseen)
                     if scope.cancelled_caught:
                         return
                     settled = walk.receive(reading.page)
+                    self._halt.has_advanced |= walk.settled_from < walk.end
                     self._scheduler.advanced(walk, reading.page.rows.created_at, ids_only=request.ids_only)
                     if (oldest := min(traits.oldest_row for traits in self._reader.lists.values())) < END_OF_TIME:
                         self._scheduler.found_oldest(oldest)
                     self._report(len(settled.rows), reading.page.size_bytes)
                     self._wake()
-                    rooms = (*carried, reading.room)
+                    carried = (*carried, reading.room)
                     # The next list of ids settles rows of this page, which may be huge.
-                    carried = rooms if walk.request is not None and walk.request.ids_only else ()
-                    handed_on = () if carried else rooms
-                    delivery = Delivery(settled, walk.settled_from, reading.read_since, handed_on)
+                    stays = walk.request is not None and walk.request.ids_only
+                    delivery = Delivery(settled, walk.settled_from, reading.read_since, () if stays else carried)
                     # Neither must stay in memory until the next page has come.
                     del reading, settled
                     await deliveries.send(delivery)
                     del delivery
+                    carried = carried if stays else ()
             except ExporterError as error:
                 self.stop(placed(error, walk, self._sink))
             except anyio.BrokenResourceError:
                 return  # the writer has failed, and has reported why
             finally:
                 pages.drop()
+                # Walks whose pages still come may wait for it.
+                release(carried)
 
     @contextmanager
     def _turn_for(self, foreseen: PageRequest | None) -> Iterator[PageRequest | None]:
@@ -217,10 +223,12 @@ class Pipeline:
                             await self._commit(await writer.finish(settled_from))
                             continue
                         settled_from, is_whole = await self._hand_on(delivery, settled_from, walk, writer)
-                        for room in delivery.rooms:
-                            room.release()
+                        release(delivery.rooms)
                         if not is_whole:
                             break
+                with suppress(anyio.EndOfStream, anyio.WouldBlock):
+                    while True:
+                        release(deliveries.receive_nowait().rooms)
             await self._commit(await writer.finish(settled_from))
         except ExporterError as error:
             self.stop(error)
@@ -238,7 +246,7 @@ class Pipeline:
         while True:
             piece = Piece(rest)
             if self._hydrator is not None and self._hydrator.has_work(rest, completes=self._completes):
-                with self._abandonable() as scope:
+                with self._halt.abandonable() as scope:
                     try:
                         piece = await self._hydrator.take(rest, completes=self._completes)
                     except ExporterError as error:
@@ -253,8 +261,8 @@ class Pipeline:
             await self._commit(await writer.add(Settled(rows, unproven), above, delivery.read_since))
             unproven = ()
             piece.release()
-            if not rest:
-                return above, True
+            if not rest or self._halt.is_due:
+                return above, not rest
             if not writer.seconds_left:
                 await self._commit(await writer.finish(above))
 
@@ -264,18 +272,6 @@ class Pipeline:
     async def _commit(self, change: Change | None) -> None:
         if change is not None and self._committer is not None:
             await self._committer.commit(change, self.spent)
-
-    @contextmanager
-    def _abandonable(self) -> Iterator[CancelScope]:
-        """Lets `stop` give up the request inside: the walk then stays where it was."""
-        with CancelScope() as scope:
-            self._reading[scope] = None
-            if self._stopping:
-                scope.cancel()
-            try:
-                yield scope
-            finally:
-                del self._reading[scope]
 
     def _wake(self) -> None:
         self._moved.set()

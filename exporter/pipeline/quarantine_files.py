@@ -18,25 +18,25 @@ from exporter.media_cipher import Sealer, unseal
 from exporter.model import Change, ExportFile, QuarantineFile
 from exporter.parts.cipher import NO_KEY, current
 from exporter.parts.integrity import as_written, read_whole
-from exporter.pipeline.part_stage import PartStage
+from exporter.pipeline.part_stage import PartStage, Publication
 from exporter.store.base import Store
 from exporter.store.location import Location, shell_word
 
 
-async def write_quarantine(store: Store, name: str, rows: Sequence[QuarantineRow]) -> QuarantineFile:
+async def write_quarantine(place: Publication, name: str, rows: Sequence[QuarantineRow]) -> QuarantineFile:
     """Writes `rows` to a new quarantine file, durably, for a commit to name. Raises `StoreError`."""
     times = [row.created_at for row in rows]
-    return await write_lines(store, name, map(line_of, rows), Interval(min(times), max(times) + 1))
+    return await write_lines(place, name, map(line_of, rows), Interval(min(times), max(times) + 1))
 
 
 async def write_lines(
-    store: Store, name: str, lines: Iterable[bytes], window: Interval | None, *, rest_of: str | None = None
+    place: Publication, name: str, lines: Iterable[bytes], window: Interval | None, *, rest_of: str | None = None
 ) -> QuarantineFile:
     """Does what `write_quarantine` does, with lines that `line_of` has made. `rest_of` is the file that had them."""
     lines = list(lines)
     data, key = _stored(lines)
     path = quarantine_path(name, encrypted=bool(key))
-    await store.create(path, data)
+    await place.create(path, data)
     return QuarantineFile(
         path=path,
         rows=len(lines),

@@ -106,7 +106,7 @@ class Guard:
         self._stored_organization = stored_organization
         self._asked_organization = asked_organization
         self._role = role
-        self._refuses_withheld = refuses_withheld
+        self.refuses_withheld = refuses_withheld
 
     def check(self, served: "EncodedBatch") -> None:
         """Notes whose rows these are, and whether they came with sensitive fields.
@@ -117,14 +117,18 @@ class Guard:
         if self._role is not None:
             self._role.note(served.sighted, served.bare)
         for organization in served.organizations:
-            check_owner(organization, self._asked_organization)
-            check_stored_owner(organization, self._stored_organization)
-            self.organization = self.organization or organization
-            if organization != self.organization:
-                raise ContradictionError(
-                    f"the API answered with rows of organization {organization[:80]!r}, but earlier with those of "
-                    f"{self.organization[:80]!r}. An export holds those of one organization"
-                )
+            self.note_owner(organization)
+
+    def note_owner(self, organization: str) -> None:
+        """Notes whose rows have come. Raises as `check`."""
+        check_owner(organization, self._asked_organization)
+        check_stored_owner(organization, self._stored_organization)
+        self.organization = self.organization or organization
+        if organization != self.organization:
+            raise ContradictionError(
+                f"the API answered with rows of organization {organization[:80]!r}, but earlier with those of "
+                f"{self.organization[:80]!r}. An export holds those of one organization"
+            )
 
     async def begin(self) -> None:
         """Calls `Role.begin`, and must be called when that must. Raises as it does."""
@@ -138,7 +142,7 @@ class Guard:
         """
         if not any(bare_rows) or (self._role is not None and not await self._role.withholds()):
             return False
-        if self._refuses_withheld:
+        if self.refuses_withheld:
             raise AccessError(
                 "the API withholds the sensitive fields from this token, but the stored rows have them: null would "
                 "stand for what it may not see. Run again with a token that has conversations:read_sensitive"

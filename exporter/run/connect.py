@@ -158,7 +158,7 @@ async def connected(
         reader.now = now
         if known.totals.rows > 1:
             reader.traits.shown.expect_several()
-        ownership = Ownership(reader, known, context.credentials)
+        ownership = Ownership(reader, context.credentials, known.organization, known.totals.rows)
         opening = await ask_first(reader, known, request, until, looks_closely=looks_closely)
         if reader.now is None:
             reader.now = settle_time(reader, opening, until, context)
@@ -217,7 +217,7 @@ def knows_hidden(state: State, request: Request) -> bool:
 
 async def mention_withheld(claim: Claim, connection: Connection) -> None:
     """Warns if rows came without sensitive fields that this token sees. Raises `SourceError`."""
-    rows = sum(count for (count,) in claim.log.state.conversations.each("withheld_rows"))
+    rows = sum(claim.log.state.conversations.each_of("withheld_rows"))
     if rows and await sees(connection.reader.fields_of, connection.opening.newest_ids):
         connection.context.observer.warn(
             f"this token sees sensitive fields that {count_of(rows, 'row')} here came without; "

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from exporter.contract import SECOND
+from exporter.engine import Engine
 from exporter.keys import Keys
 from exporter.progress import Observer
 from exporter.settings import Credentials, RunSettings
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class RunContext:
     """Holds what the steps of a run share. `clock` counts seconds, as the event loop does.
 
-    `turns` are given if this run shares the API with others; otherwise it takes turns of its own.
+    `turns` are given if this run shares the API with others; otherwise it takes turns of its own. With an `engine`,
+    tasks elsewhere read what is missing of an export, if that is much; whoever gives it closes it.
     """
 
     settings: RunSettings
@@ -27,6 +29,7 @@ class RunContext:
     clock: Callable[[], float] = time.monotonic
     keys: Keys = field(default_factory=Keys)
     turns: "Turns | None" = None
+    engine: Engine | None = None
 
     @property
     def lag(self) -> int:

@@ -1,5 +1,7 @@
 """Divides what a run reads among its workers."""
 
+from collections.abc import Callable
+
 from exporter.contract import BEGINNING, Instant
 from exporter.coverage import Interval
 from exporter.pipeline.probe import Opening, find_beginning, look_closely
@@ -19,11 +21,32 @@ async def schedule(
     density: float | None = None,
     opening: Opening | None = None,
 ) -> Scheduler:
-    """Returns the scheduler that divides `scan` among the workers. `oldest` is roughly where it begins; if it is None,
-    the API is asked.
+    """Returns the scheduler that divides `scan` among the workers. The other arguments are those of `survey`.
 
-    `density` is the number of rows a microsecond where the range ends, if that is known. Meanwhile, what was put
-    off in the `opening` is asked. Raises `SourceError`.
+    Raises `SourceError`.
+    """
+    start, density = await survey(scan, reader, page_size, oldest, density, opening)
+    return scheduler_of(scan, place, page_size, start, density)
+
+
+def scheduler_of(scan: Scan, place: Place, page_size: int, oldest: Instant, density: float | None) -> Scheduler:
+    """Returns what `schedule` does, without a question. `density` is that at the end of the last window."""
+    return Scheduler(scan.windows, oldest, partition_starts(place), page_size, density)
+
+
+async def survey(
+    scan: Scan,
+    reader: Reader,
+    page_size: int,
+    oldest: Instant | None = None,
+    density: float | None = None,
+    opening: Opening | None = None,
+) -> tuple[Instant, float | None]:
+    """Returns roughly where `scan` begins, for which the API is asked if `oldest` is None, and the number of rows a
+    microsecond where it ends, if that is known.
+
+    `density` is the same where the range ends. Meanwhile, what was put off in the `opening` is asked. Raises
+    `SourceError`.
     """
     windows = scan.windows
     if not windows or windows[-1].end != scan.range.end:
@@ -41,9 +64,14 @@ async def schedule(
 
     if windows:
         await for_each((look, find), lambda ask: ask(), at_once=2)
+    return start, density
 
-    def partition_start(instant: Instant) -> Instant:
+
+def partition_starts(place: Place) -> Callable[[Instant], Instant]:
+    """Returns what tells where the partition starts that an instant falls into."""
+
+    def start(instant: Instant) -> Instant:
         _, interval = place(instant)
         return BEGINNING if interval is None else interval.start
 
-    return Scheduler(windows, start, partition_start, page_size, density)
+    return start

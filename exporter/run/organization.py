@@ -11,7 +11,6 @@ import anyio
 from exporter.bearer import Bearer
 from exporter.contract import HIDDEN_STATUS
 from exporter.errors import AccessError, RequestRefusedError, TooLargeError, UnplacedError
-from exporter.log.state import State
 from exporter.model import PageRequest
 from exporter.pipeline.probe import Opening
 from exporter.pipeline.reader import Reader
@@ -54,19 +53,21 @@ async def look_at_served(reader: Reader) -> Served:
 
 
 class Ownership:
-    """Lets a run read only what belongs to one `organization`: that of the rows in `known`, or else that of the first
-    ones which are served.
+    """Lets a run read only what belongs to one `organization`: that of the `stored_rows`, if there are any, or else
+    that of the first ones which are served.
 
     What `reader` has read is judged again whenever another token is in use.
     """
 
-    def __init__(self, reader: Reader, known: State, credentials: Credentials) -> None:
-        self.organization = known.organization
+    def __init__(
+        self, reader: Reader, credentials: Credentials, stored_organization: str | None, stored_rows: int
+    ) -> None:
+        self.organization = stored_organization
         self._reader = reader
         self._bearer: Final[Bearer] = credentials.bearer
         self._asked = credentials.organization
-        self._stored = known.organization
-        self._stored_rows = known.totals.rows
+        self._stored = stored_organization
+        self._stored_rows = stored_rows
         self._has_seen = False
         self._vouched = credentials.bearer.token
         self._turn = anyio.Lock()
@@ -85,6 +86,16 @@ class Ownership:
         self._check(owners)
         self.organization = self.organization or next(iter(owners), None)
 
+    async def settle_elsewhere(self, organization: str | None, *, has_seen: bool) -> None:
+        """Judges the token of a worker, which may be another one than the driver's. That serves conversations of
+        `organization`, if it is known, and `has_seen` says whether it serves any. Asks where that tells anything.
+
+        Raises as `settle`.
+        """
+        self.organization, self._has_seen = organization or self.organization, has_seen
+        if self.organization or self._asked or self._has_seen or self._stored_rows:
+            self._check_other(await self._ask(), "the token that this worker has")
+
     async def vouch(self) -> None:
         """Asks whose rows a token sees that has taken the place of another one; does nothing before that.
 
@@ -96,7 +107,7 @@ class Ownership:
             self._asks = anyio.get_current_task()
             try:
                 while (token := self._bearer.token) != self._vouched:
-                    self._check_renewed(await self._ask())
+                    self._check_other(await self._ask(), "the token was renewed during this run, and the new one")
                     self._vouched = token
             finally:
                 self._asks = None
@@ -123,13 +134,13 @@ class Ownership:
             check_owner(owner, self._asked)
             check_stored_owner(owner, self._stored)
 
-    def _check_renewed(self, owners: tuple[str, ...]) -> None:
+    def _check_other(self, owners: tuple[str, ...], token: str) -> None:
         for owner in owners:
             if self.organization is not None and owner != self.organization:
                 raise AccessError(
-                    f"the token was renewed during this run, and the new one serves conversations of organization "
-                    f"{owner[:80]!r} instead of {self.organization[:80]!r}. Nothing that it read is kept: put a token "
-                    f"of {self.organization[:80]!r} there ({self._bearer.source.named})"
+                    f"{token} serves conversations of organization {owner[:80]!r} instead of "
+                    f"{self.organization[:80]!r}. Nothing that it read is kept: put a token of "
+                    f"{self.organization[:80]!r} there ({self._bearer.source.named})"
                 )
         self._check(owners)
 

@@ -32,14 +32,13 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.declaration import declare
-from exporter.run.division import schedule
+from exporter.run.division import scheduler_of, survey
 from exporter.run.expiry import check_retention, let_expire
 from exporter.run.finish import check_whole
 from exporter.run.protection import settle_privacy, tables_of
 from exporter.run.reconcile import has_sensitive_fields, settle_range
 from exporter.run.sighted import find_sighted
 from exporter.schedule.homes import Homes
-from exporter.schedule.scheduler import Scheduler
 from exporter.settings import FileMode, RunSettings, Selection
 
 
@@ -214,19 +213,25 @@ class Session:
         )
         if into is None and oldest is None and self.log.state.coverage:
             oldest = self.log.state.data_start
-        scheduler = await schedule(scan, self.reader, place, settings.page_size, oldest, density, self.opening)
+        page_size = settings.page_size
+        oldest, density = await survey(scan, self.reader, page_size, oldest, density, self.opening)
         covered = 0
         if into is None:
-            covered = self._covered(scheduler)
+            covered = self._covered(oldest)
             if what and what.intervals[0].start == scan.range.start:
-                self.committer.data_start = scheduler.oldest
+                self.committer.data_start = oldest
+            if self.context.engine is not None:
+                from exporter.run.distribution import distribute
+
+                if await distribute(self, scan, self.context.engine, settings, oldest, density, covered=covered):
+                    return
         completes = into is None
         if into is None:
             into = PartSink(self.stage, self.guard, arrives=True)
             into = into if self.tap is None else TappedSink(into, self.tap)
         pipeline = Pipeline(
             scan,
-            scheduler,
+            scheduler_of(scan, place, page_size, oldest, density),
             reader or self.reader,
             into,
             self.committer,
@@ -241,10 +246,10 @@ class Session:
         finally:
             self.windows += pipeline.windows
 
-    def _covered(self, scheduler: Scheduler) -> int:
+    def _covered(self, oldest: Instant) -> int:
         """Returns how much of the range was read before, in microseconds, from where its data roughly begins."""
         state, range_ = self.log.state, self.scan.range
-        bottom = min(scheduler.oldest, state.oldest_row or range_.end)
+        bottom = min(oldest, state.oldest_row or range_.end)
         start = max(range_.start, min(bottom, range_.end - 1))
         return (state.coverage & Coverage([Interval(start, range_.end)])).length
 

@@ -4,25 +4,18 @@ A share names where secrets are kept, and never holds one: whoever reads it find
 environment of its own process, or in private files of its own machine.
 """
 
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
-from exporter.contract import TOKEN_VARIABLE, Instant
+from exporter.bearer import TokenPlace as TokenPlace
+from exporter.contract import END_OF_TIME, Instant
 from exporter.errors import EngineError
 from exporter.log.privacy import Privacy
 from exporter.model import Change, Counters
 from exporter.pipeline.scan import Scan
 from exporter.settings import FileMode, Hydrate, Request
 from exporter.version import __version__
-
-
-class TokenPlace(msgspec.Struct, frozen=True, kw_only=True):
-    """Says where a worker finds the token: in a `variable`, unless a private `file` or a `command` is named."""
-
-    variable: str = TOKEN_VARIABLE
-    file: str | None = None
-    command: tuple[str, ...] | None = None
 
 
 class KeyPlaces(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,25 +43,32 @@ class ReadSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Holds what the driver has learned, so that no task asks for it again.
 
-    The data begins at about `oldest`. `density` is the number of rows a microsecond, if it is known. `newest` is the
-    time of the newest row of the whole list, if it was shown. The list holds more rows than one if it `has_several`.
-    `organization` owns the rows, and `stored_organization` those that are stored, if they are known. The rows with the
-    ids that are `sighted` are stored with sensitive fields. Earlier runs have brought `hydrated` fields by id.
+    `now` is the time to go by when the share was made, whatever the worker's clock says. The data begins at about
+    `oldest`. `density` is the number of rows a microsecond at the end of the last window, if it is known. `newest` is
+    the time of the newest row of the whole list, if it was shown, and `lowest` that of the lowest row of it that is
+    known. The list holds more rows than one if it `has_several`. `organization` owns the rows, and
+    `stored_organization` the `stored_rows`, if they are known. The rows with the ids that are `sighted` are stored with
+    sensitive fields; `refuses_withheld` is as in `Guard`. Earlier runs have brought `hydrated` fields by id.
     """
 
+    now: Instant
     oldest: Instant
     density: float | None = None
     newest: Instant | None = None
+    lowest: Instant = END_OF_TIME
     has_several: bool = False
     organization: str | None = None
     stored_organization: str | None = None
+    stored_rows: int = 0
     asked_organization: str | None = None
     sighted: tuple[str, ...] = ()
+    refuses_withheld: bool = False
     hydrated: tuple[str, ...] = ()
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """Says what one task reads: the windows of `scan`, disjoint and ascending, for at most about `budget_seconds`.
+    """Says what one task reads: the windows of `scan`, disjoint and ascending, for about `budget_seconds`, or until it
+    has got anywhere.
 
     `task` begins with the name of the `run`, and no two tasks have the same. The worker reads the file at the path
     `beacon` of the destination first: if it does not hold `nonce`, this is not the destination that the driver sees.
@@ -106,6 +106,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     `bytes` are what was read. `kept_out` are hashes of conversations that were served and not taken, because they were
     erased. `hydrated` are fields that came by id. `changed`, `odd`, `reached` and `protected_rows` are what the
     `Protector` has counted. `rate` is the rate in requests a second that the host was found to allow, if it was.
+    `warnings` are what a user must be told.
     """
 
     version: str = __version__
@@ -122,9 +123,19 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     reached: dict[str, int] = msgspec.field(default_factory=dict)
     protected_rows: int = 0
     rate: float | None = None
+    warnings: tuple[str, ...] = ()
     failure: Failure | None = None
 
 
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """Holds what all versions of a share have."""
+
+    version: str
+    task: str
+
+
+T = TypeVar("T")
+_HEADERS: Final = msgspec.json.Decoder(Header)
 _SHARES: Final = msgspec.json.Decoder(Share)
 _OUTCOMES: Final = msgspec.json.Decoder(Outcome)
 
@@ -134,10 +145,19 @@ def encode(value: Share | Outcome) -> bytes:
     return msgspec.json.encode(value)
 
 
+def decode_header(task: bytes) -> Header:
+    """Returns what is known of a share of any version. Raises `EngineError` for anything else."""
+    return _decoded(_HEADERS, task)
+
+
 def decode_share(task: bytes) -> Share:
-    """Returns the share that a driver has sent. Raises `EngineError` for anything else."""
+    """Returns the share that a driver of this version has sent. Raises `EngineError` for anything else."""
+    return _decoded(_SHARES, task)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], task: bytes) -> T:
     try:
-        return _SHARES.decode(task)
+        return decoder.decode(task)
     except msgspec.DecodeError as error:
         raise EngineError("a worker was given what is no task of this exporter; is its version another one?") from error
 

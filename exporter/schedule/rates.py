@@ -1,10 +1,11 @@
 """Shares out a rate among tasks that run elsewhere: a ceiling that the user sets, and what refusals teach. Pure."""
 
 from collections import deque
+from math import inf
 from typing import Final
 
 #: Fewer requests a second than this are too few for a task to learn from how fast it may ask.
-_LEAST_RATE: Final = 5.0
+LEAST_RATE: Final = 5.0
 #: Above this share of refused requests there are too many tasks, and below that there may be more.
 _TOO_MANY: Final = 0.05
 _FEW: Final = 0.01
@@ -15,22 +16,26 @@ _ROOM: Final = 1.5
 
 
 class Ledger:
-    """Divides `max_rps` requests a second among the tasks that run: the sum of their allowances never exceeds it."""
+    """Divides `max_rps` requests a second among the tasks that run: the sum of their allowances never exceeds it.
+
+    If it is lowered, it holds again once tasks that began before have ended.
+    """
 
     def __init__(self, max_rps: float | None) -> None:
-        self._max_rps: Final = max_rps
+        self.max_rps = max_rps
         self._given: list[float] = []
 
-    def take(self, free: int) -> float | None:
-        """Returns the allowance of a task that takes one of `free` slots, at least 1; None if nothing bounds it.
+    def take(self, free: int, most: float = inf) -> float | None:
+        """Returns the allowance of a task that takes one of `free` slots, at least 1, and has no use for more than
+        `most`; None if nothing bounds it.
 
         If it is 0, all is given away, and the task must wait until one has ended.
         """
-        if self._max_rps is None:
+        if self.max_rps is None:
             return None
         # What is left is a sum of fractions: what rounding alone leaves is nothing.
-        left = self._max_rps - sum(self._given)
-        allowance = left / free if left > self._max_rps * 1e-6 else 0.0
+        left = self.max_rps - sum(self._given)
+        allowance = min(most, left / free) if left > self.max_rps * 1e-6 else 0.0
         if allowance:
             self._given.append(allowance)
         return allowance
@@ -50,7 +55,7 @@ class Crew:
 
     def __init__(self, slots: int, max_rps: float | None = None) -> None:
         self.slots = slots
-        self._most: Final = None if max_rps is None else max(1, int(max_rps / _LEAST_RATE))
+        self._most: Final = None if max_rps is None else max(1, int(max_rps / LEAST_RATE))
         self._learned: int | None = None
         self._latest: deque[tuple[int, int, float]] = deque()
         #: The ceiling for a task that begins now, in requests a second; None as long as nothing was refused.
@@ -74,6 +79,6 @@ class Crew:
         self._latest.clear()
         if refused > _TOO_MANY * made:
             allowed = (made - refused) / max(lasted, 1e-3) * at_once
-            self._learned = max(1, min(at_once - 1, int(allowed / _LEAST_RATE)))
+            self._learned = max(1, min(at_once - 1, int(allowed / LEAST_RATE)))
         elif refused < _FEW * made and at_once < self.slots:
             self._learned = at_once + 1

@@ -10,7 +10,7 @@ import anyio.lowlevel
 import msgspec
 
 from exporter.contract import SECOND, Instant, format_instant
-from exporter.errors import ExporterError
+from exporter.errors import ExporterError, StoreError
 from exporter.settings import FileMode
 from exporter.store.location import Location
 
@@ -61,13 +61,22 @@ async def try_each(steps: Mapping[str, Callable[[], Awaitable[None]]]) -> tuple[
     return tuple(trials)
 
 
+def missing(where: object) -> StoreError:
+    """Returns the error for a file that `Store.adopt` does not find."""
+    return StoreError(f"{where}: missing, although a task has staged it there. Run again to resume")
+
+
 class Store(Protocol):
     """Gives access to the files of a destination, named by paths relative to it, with `/`.
 
-    Staged files always lie on a local disk, and have paths below `layout.STAGING`. Every step that has begun is
+    Staged files have paths below `layout.STAGING`. They lie on a local disk, and those that were offered to other
+    machines lie at the destination: `list` finds both, and `delete` deletes both. Every step that has begun is
     finished: a cancelled task never leaves one half done behind its back. Only an upload is given up, and leaves
     nothing, or what is swept. Each method raises `StoreError` if the store fails, and for a path that leads out of the
     destination.
+
+    A process that stages files for another one, which holds the destination, calls neither `prepare` nor
+    `acquire_lock`. Where no export is, it makes no directory.
     """
 
     file_mode: FileMode
@@ -148,6 +157,20 @@ class Store(Protocol):
         """Moves a fsynced file of `staging_file` to its final path, durably.
 
         Raises `StoreError`, also if a file has that path already.
+        """
+
+    async def offer(self, staged: Path) -> str:
+        """Makes a fsynced file of `staging_file` available to other machines, durably, and returns its path there, for
+        `adopt`. No two files that are offered at a destination may have one name.
+
+        Raises `StoreError`, also if it is missing.
+        """
+
+    async def adopt(self, staged: str, path: str) -> None:
+        """Gives a file that `offer` has made available its final path, durably. A copy may stay, which the caller must
+        delete once a commit names the file.
+
+        Raises `StoreError`, also if it is missing, or if a file has that path already.
         """
 
     async def publish_media(self, staged: Path, path: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.bearer import TokenSource
+from exporter.bearer import TokenPlace, TokenSource
 from exporter.errors import UsageError
 from exporter.options.credentials import load_credentials
 from exporter.options.spec import ExportSpec
@@ -18,7 +18,10 @@ def test_the_token_is_what_a_command_prints() -> None:
     assert ExportSpec(token_command=["echo", "ak_printed"]).resolve({}).credentials == credentials
 
 
-def test_an_environment_cannot_be_read_again_and_the_others_can(tmp_path: Path) -> None:
+def test_an_environment_cannot_be_read_again_and_the_others_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     kept = tmp_path / "token"
     kept.write_text("ak_kept")
     kept.chmod(0o600)
@@ -27,12 +30,14 @@ def test_an_environment_cannot_be_read_again_and_the_others_can(tmp_path: Path) 
         environment = {"ANYREACH_TOKEN": "ak_x", "ACME_TOKEN": "ak_acme"}
         return load_credentials(environment, **sources).bearer.source  # type: ignore[arg-type]
 
-    assert source() == TokenSource("ANYREACH_TOKEN", None)
+    assert source() == TokenSource("ANYREACH_TOKEN", None, TokenPlace())
     # As a config file gives it: token = "${ACME_TOKEN}".
-    assert source(token="ak_acme") == TokenSource("ACME_TOKEN", None)
-    assert source(token="ak_given") == TokenSource("the token that the program gives", None)
-    file, command = source(token_file=str(kept)), source(token_command=f"cat {kept}")
-    assert (file.named, command.named) == (f"--token-file {kept}", "--token-command")
+    assert source(token="ak_acme") == TokenSource("ACME_TOKEN", None, TokenPlace(variable="ACME_TOKEN"))
+    assert source(token="ak_given") == TokenSource("the token that the program gives", None, None)
+    file, command = source(token_file="token"), source(token_command=f"cat {kept}")
+    assert (file.named, command.named) == ("--token-file token", "--token-command")
+    # Another process may have another working directory.
+    assert (file.place, command.place) == (TokenPlace(file=str(kept)), TokenPlace(command=("cat", str(kept))))
     kept.write_text("ak_next")
     assert [each.read(threading.Event()) for each in (file, command) if each.read] == ["ak_next"] * 2
 

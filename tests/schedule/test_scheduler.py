@@ -428,10 +428,12 @@ def test_every_row_is_read_once_by_any_number_of_workers(
     assert outcome.rows == len(server.times)
 
 
-def test_the_end_of_a_list_is_proven_in_one_round_by_an_idle_worker() -> None:
+@pytest.mark.parametrize("is_open", [True, False])
+def test_the_end_of_a_list_is_proven_in_one_round_by_an_idle_worker(is_open: bool) -> None:
     """The ids below the last page, and the same with a lower bound, are asked for at once if the second is foreseen."""
     server = density("flat", 3 * ROWS // 2, 60)
-    alone, shared = (simulate(server, EVERYTHING, workers, page_size=ROWS) for workers in (1, 2))
+    window = EVERYTHING if is_open else Interval(min(server.times), EVERYTHING.end)
+    alone, shared = (simulate(server, window, workers, page_size=ROWS) for workers in (1, 2))
     assert alone.windows == shared.windows == 1
     assert alone.rows == shared.rows == len(server.times)
     # A worker without an idle one beside it asks both questions one after the other.

@@ -16,9 +16,9 @@ from obstore.store import MemoryStore
 
 from exporter.coverage import Interval
 from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError, UnreadableFileError
-from exporter.layout import COMMITS, DROPPED, MEDIA, RUNS, STAGING, dropped_path, media_path, part_path
+from exporter.layout import COMMITS, DROPPED, MEDIA, RUNS, STAGING, beacon_path, dropped_path, media_path, part_path
 from exporter.log.commits import CommitLog
-from exporter.log.publish import find_garbage
+from exporter.log.publish import find_garbage, withdraw
 from exporter.log.state import Author
 from exporter.settings import Request
 from exporter.store.base import Store
@@ -215,6 +215,110 @@ async def test_what_is_staged_is_swept(store: Store) -> None:
     await store.delete(*garbage)
     assert await find_garbage(store, log.state) == []
     assert not store.staging_file("left").exists()
+
+
+class TestOffers:
+    """One process stages files, and another one, which holds the destination, adopts them."""
+
+    @pytest.mark.parametrize("size", [0, 5, 6_000_000])
+    async def test_what_is_offered_is_adopted(self, store: Store, opening: Opening, size: int) -> None:
+        data = secrets.token_bytes(size)
+        worker = await opening()
+        file = staged(worker, data, "r-t1-1")
+        offered = await worker.offer(file)
+        assert offered == f"{STAGING}/r-t1-1.partial"
+        assert await store.list(STAGING) == [offered]
+        assert await store.list(STAGING, after=offered) == []
+        assert await store.read(offered) == data
+        await store.adopt(offered, PART)
+        await store.delete(offered)
+        assert await store.list(STAGING) == await worker.list(STAGING) == []
+        assert await store.sizes([PART]) == {PART: size}
+        assert await store.read(PART) == data
+        assert not file.exists()
+
+    async def test_it_is_swept_but_not_what_the_worker_still_writes_elsewhere(
+        self, store: Store, opening: Opening
+    ) -> None:
+        worker = await opening()
+        log = await begun(store)
+        offered = await worker.offer(staged(worker, name="r-t1-1"))
+        written = staged(worker, name="r-t1-2")
+        own = staged(store, name="r-1")
+        garbage = await find_garbage(store, log.state)
+        is_shared = isinstance(store, LocalStore)
+        assert garbage == sorted([f"{STAGING}/r-1.partial", offered, *[f"{STAGING}/r-t1-2.partial"] * is_shared])
+        await store.delete(*garbage)
+        assert await find_garbage(store, log.state) == []
+        assert await store.read(offered) is None
+        assert (written.exists(), own.exists()) == (not is_shared, False)
+
+    async def test_a_run_withdraws_what_its_tasks_have_offered(self, store: Store, opening: Opening) -> None:
+        worker = await opening()
+        await begun(store)
+        left = await worker.offer(staged(worker, name="other-t1-1"))
+        await worker.offer(staged(worker, name="r1-t1-1"))
+        await withdraw(store, "r1")
+        assert await store.list(STAGING) == [left]
+
+    async def test_adopting_never_overwrites(self, store: Store, opening: Opening) -> None:
+        worker = await opening()
+        await store.publish(staged(store, b"first"), PART)
+        offered = await worker.offer(staged(worker, b"later", "r-t1-1"))
+        with pytest.raises(StoreError, match=r"part-r-1\.parquet: there is a file"):
+            await store.adopt(offered, PART)
+        assert await store.read(PART) == b"first"
+        assert await store.read(offered) == b"later"
+
+    async def test_what_is_missing_is_told_of_by_its_name(self, store: Store, opening: Opening) -> None:
+        worker = await opening()
+        with pytest.raises(StoreError, match=r"r-t1-1\.partial: "):
+            await worker.offer(worker.staging_file("r-t1-1"))
+        with pytest.raises(StoreError, match=r"_exporter/staging/r-t1-1\.partial: missing"):
+            await store.adopt(f"{STAGING}/r-t1-1.partial", PART)
+        with pytest.raises(StoreError, match="not a path inside"):
+            await store.adopt(f"{STAGING}/../../../x", PART)
+        assert await store.list("conversations") == []
+
+    async def test_many_are_adopted_at_once(self, store: Store, opening: Opening) -> None:
+        worker = await opening()
+        paths = [part_path("turns", {"created_date": f"2026-02-{day:02d}"}, "r-1") for day in range(1, 13)]
+        offered = [await worker.offer(staged(worker, path.encode(), f"r-{n}")) for n, path in enumerate(paths)]
+        async with anyio.create_task_group() as group:
+            for each, path in zip(offered, paths, strict=True):
+                group.start_soon(store.adopt, each, path)
+        await store.delete(*offered)
+        assert await store.list("turns") == paths
+        assert await store.read_all(paths) == [path.encode() for path in paths]
+        assert await store.list(STAGING) == []
+
+    async def test_a_beacon_is_seen_from_elsewhere_until_it_is_swept(self, store: Store, opening: Opening) -> None:
+        worker, path = await opening(), beacon_path("r1")
+        log = await begun(store)
+        assert await worker.read(path) is None
+        await store.replace(path, b"nonce")
+        assert await worker.read(path) == b"nonce"
+        assert await find_garbage(store, log.state) == [path]
+        await store.delete(path)
+        assert await worker.read(path) is None
+
+    async def test_a_worker_makes_nothing_where_no_export_is(self, opening: Opening) -> None:
+        worker = await opening()
+        assert await worker.read(beacon_path("r1")) is None
+        assert await worker.list(STAGING) == []
+        if isinstance(worker, LocalStore):
+            with pytest.raises(StoreError, match=r"r-t1-1\.partial: "):
+                await worker.offer(worker.staging_file("r-t1-1"))
+            assert not worker.root.exists()
+
+    async def test_what_outlives_a_deleted_export_is_in_nobodys_way(self, opening: Opening) -> None:
+        worker = await opening()
+        if isinstance(worker, LocalStore):
+            worker.staging_file("x").parent.mkdir(parents=True)
+        offered = await worker.offer(staged(worker, name="r-t1-1"))
+        store = await opening()
+        await store.prepare()
+        assert await find_garbage(store, (await begun(store)).state) == [offered]
 
 
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "conversations/../../x", "a\0b"])

@@ -4,7 +4,7 @@ import os
 import select
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,18 @@ def ends(pid: int) -> bool:
         return bool(select.select([handle], [], [], _PATIENCE_SECONDS)[0])
     finally:
         os.close(handle)
+
+
+def children_of(pid: int, word: str) -> list[int]:
+    """Returns the processes that a process has started and whose command line has this word, on Linux."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # The name of a program, in parentheses, may hold anything.
+            parent = int((directory / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pid and word.encode() in (directory / "cmdline").read_bytes():
+                found.append(int(directory.name))
+    return sorted(found)
 
 
 @contextmanager

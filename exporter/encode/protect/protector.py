@@ -1,6 +1,7 @@
 """Protects batches of rows as a policy says: the one place where that happens, between their encoding and any file."""
 
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -62,6 +63,13 @@ class Protector:
     def odd(self) -> Counter[str]:
         """Returns how many values were dropped because their rule cannot read them, by its path or column."""
         return self._tally.copy(self._tally.odd)
+
+    def note(
+        self, rows: int, *, changed: Mapping[str, int], reached: Mapping[str, int], odd: Mapping[str, int]
+    ) -> None:
+        """Counts what was protected elsewhere, by the same policy."""
+        self._tally.count(rows)
+        self._tally.add(reached, changed, odd)
 
     def protect(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Returns the conversations as they may be written, with the columns that they have."""

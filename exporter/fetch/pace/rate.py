@@ -103,6 +103,11 @@ class Pace:
         #: The current rate; None: unlimited.
         self.rate = ceiling
 
+    @property
+    def learned(self) -> float | None:
+        """Returns the rate that refusals have taught; None if there was none."""
+        return None if self._base is None else self.rate
+
     def delay_seconds(self, now: float) -> float:
         """Returns the seconds until the next request may be sent."""
         self.rate = self._rate_at(now)

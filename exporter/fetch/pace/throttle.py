@@ -64,6 +64,11 @@ class Throttle:
         """Returns the current rate; None when it is unlimited."""
         return self._pace.rate
 
+    @property
+    def learned_rate(self) -> float | None:
+        """Returns the rate that refusals have taught; None if there was none."""
+        return self._pace.learned
+
     def delay_seconds(self, now: float) -> float:
         """Returns how long to wait before asking again: 0.0 to send, infinity until another request has come back."""
         if self._in_flight >= min(self._crowd.limit, self._ramp):

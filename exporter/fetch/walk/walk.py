@@ -231,12 +231,11 @@ class Walk(ListEnd[RowT]):
     def _foresee_end(self) -> PageRequest | None:
         """Returns what is asked after a list of ids that shows the end of the list, or None if it will hardly be that.
 
-        It is not where an answer has shown a lower row, nor likely in a window with a start, which a row below it may
-        end. After a page of few rows, more is asked in between.
+        It is not where an answer has shown a lower row. After a page of few rows, more is asked in between.
         """
         above, request = self._above, self._end_request(self._lead())
         is_long = above is not None and len(above) > _FEW_ROWS and above.bounds == request.bounds
-        seems_end = self._open_below and self._position <= self._traits.lowest and not self._is_filtered
+        seems_end = self._position <= self._traits.lowest and not self._is_filtered
         return request if is_long and seems_end and self._asks_for_end() else None
 
     def _check_newest(self) -> _Asking[RowT]:

@@ -83,6 +83,18 @@ class Scratch:
         with reporting(self._directory):
             return sorted(file.name for file in (self._directory / "staged").iterdir())
 
+    def discard(self, name: str) -> bool:
+        """Deletes a staged file; returns whether there was one."""
+        if self._directory is None:
+            return False
+        file = self._directory / "staged" / name
+        with reporting(file):
+            try:
+                file.unlink()
+            except FileNotFoundError:
+                return False
+        return True
+
     def new_copy(self, name: str) -> Path:
         """Returns where to write a copy of a file called `name`; no other one has this path."""
         return self._open() / "copies" / f"{secrets.token_hex(4)}-{name}"

@@ -21,7 +21,7 @@ from exporter.layout import (
     staging_path,
 )
 from exporter.settings import FileMode
-from exporter.store.base import LockHolder, Trial
+from exporter.store.base import LockHolder, Trial, missing
 from exporter.store.disk import (
     file_size,
     finish,
@@ -113,6 +113,12 @@ class LocalStore:
     async def publish(self, staged: Path, path: str) -> None:
         await to_thread.run_sync(self._publish, staged, self.locate(path))
 
+    async def offer(self, staged: Path) -> str:
+        return await to_thread.run_sync(self._offer, staged)
+
+    async def adopt(self, staged: str, path: str) -> None:
+        await to_thread.run_sync(self._adopt, self.locate(staged), self.locate(path))
+
     async def publish_media(self, staged: Path, path: str) -> None:
         await to_thread.run_sync(self._publish_media, staged, self.locate(path))
 
@@ -202,6 +208,19 @@ class LocalStore:
             raise StoreError(f"{final}: there is a file of this name already; it was left as it is")
         with reporting(staged):
             staged.unlink(missing_ok=True)
+
+    def _offer(self, staged: Path) -> str:
+        with reporting(staged):
+            # Only its owner can give it its mode, and another user may adopt it.
+            with open_patiently(staged) as whole:
+                finish(whole.fileno(), self.file_mode)
+            fsync_directory(staged.parent)
+        return staged.relative_to(self.root).as_posix()
+
+    def _adopt(self, staged: Path, final: Path) -> None:
+        if file_size(staged) is None:
+            raise missing(staged)
+        self._publish(staged, final)
 
     def _publish_media(self, staged: Path, final: Path) -> None:
         if not self._place(staged, final) and file_size(staged) != file_size(final):

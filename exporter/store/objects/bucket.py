@@ -163,19 +163,22 @@ class Bucket:
 
         self._asking(self.url, work)
 
+    def copy(self, path: str, to: str, size: int) -> None:
+        """Copies an object of this size inside the store, in place of any that is there."""
+        self._asking(self.url / to, partial(obstore.copy, self.store, self._key(path), self._key(to)))
+        # S3 may answer that it has copied what it has not, and Azure may only have begun: until then, nothing is there.
+        for pause in self._pauses_seconds:
+            if self.size(to) == size:
+                return
+            time.sleep(pause)
+        if self.size(to) != size:
+            raise StoreError(f"{self.url / to}: the store has not copied {self.url / path} to it. Run again to resume")
+
     def move(self, path: str, to: str) -> None:
         """Copies an object, then deletes it; one that is missing is fine."""
-
-        def copy() -> bool:
-            try:
-                obstore.copy(self.store, self._key(path), self._key(to))
-            except FileNotFoundError as error:
-                if is_absence(error):
-                    return False
-                raise
-            return True
-
-        if self._asking(self.url / path, copy):
+        size = self.size(path)
+        if size is not None:
+            self.copy(path, to, size)
             self.delete([path])
 
     def upload(self, file: Path, path: str, given_up: Event) -> None:

@@ -1,15 +1,13 @@
 """Keeps a destination in an object store: files are staged on a local disk, and uploaded when they are whole."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from os.path import commonpath
 from pathlib import Path, PurePosixPath
-from threading import Event
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 import anyio
-from anyio import CancelScope, to_thread
 
 from exporter.clock import wall_clock
 from exporter.errors import (
@@ -17,16 +15,14 @@ from exporter.errors import (
     InterruptedExportError,
     OvertakenError,
     StoreError,
-    UnreadableFileError,
-    UnreadablePartError,
 )
 from exporter.layout import CHECKS, COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
 from exporter.settings import FileMode
 from exporter.store.base import LockHolder, Trial, try_each
-from exporter.store.disk import file_size, free_bytes, reporting
+from exporter.store.disk import free_bytes
 from exporter.store.local.scratch import Scratch
 from exporter.store.location import Url
-from exporter.store.objects.bucket import SENT_BYTES, Bucket
+from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.errors import is_passing
 from exporter.store.objects.lease import LEASE_SECONDS
 from exporter.store.objects.lock import RemoteLock
@@ -39,18 +35,14 @@ from exporter.store.objects.probe import (
     take_away,
     trial_path,
 )
+from exporter.store.objects.threads import finished
+from exporter.store.objects.transfers import Transfers
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-#: This many parts are uploaded or downloaded at a time, each with 20 MiB in memory.
-_TRANSFERS: Final = 2
-#: And this many media files that go in one request, of 5 MiB at most.
-_SMALL_TRANSFERS: Final = 8
 #: Adding a line is tried this many times, because other runs may add theirs at the same moment.
 _TRIES: Final = 20
-#: A destination may hold these before any export has begun there.
-_BEFORE_THE_LOG: Final = frozenset({LOCK, PROBE, RUNS})
+#: A destination may hold these before any export has begun there. What is staged is of a task that has lived longer
+#: than an export that was deleted.
+_BEFORE_THE_LOG: Final = frozenset({LOCK, PROBE, RUNS, STAGING})
 
 
 class ObjectStore:
@@ -63,8 +55,7 @@ class ObjectStore:
         self._scratch: Final = Scratch()
         #: What lay in the private directory of an export that had begun: commits stay, and so does what they prove.
         self._begun: Collection[str] = ()
-        self._transfers: Final = anyio.Semaphore(_TRANSFERS)
-        self._small_transfers: Final = anyio.Semaphore(_SMALL_TRANSFERS)
+        self._transfers: Final = Transfers(bucket, self._scratch)
 
     @property
     def location(self) -> Url:
@@ -78,90 +69,86 @@ class ObjectStore:
         self._scratch.close()
 
     async def check(self) -> None:
-        await _finished(self._check)
+        await finished(self._check)
 
     async def prepare(self) -> None:
-        await _finished(self._prepare)
-        await _finished(check_conditions, self.bucket, PROBE)
+        await finished(self._prepare)
+        await finished(check_conditions, self.bucket, PROBE)
 
     async def read(self, path: str) -> bytes | None:
-        found = await _finished(self.bucket.get, path)
+        found = await finished(self.bucket.get, path)
         return None if found is None else found.data
 
     async def read_all(self, paths: Collection[str]) -> list[bytes | None]:
-        return await _finished(self.bucket.get_all, paths)
+        return await finished(self.bucket.get_all, paths)
 
     async def create(self, path: str, data: bytes) -> bool:
         if self.lock.is_lost:
             raise OvertakenError(LOCK)
-        return await _finished(self.bucket.swap, path, data, "create") is not None
+        return await finished(self.bucket.swap, path, data, "create") is not None
 
     async def replace(self, path: str, data: bytes) -> None:
-        await _finished(self.bucket.put, path, data, "overwrite")
+        await finished(self.bucket.put, path, data, "overwrite")
 
     async def append(self, path: str, line: bytes) -> None:
-        await _finished(self._append, path, line)
+        await finished(self._append, path, line)
 
     async def delete(self, *paths: str) -> None:
-        await _finished(self._delete, paths)
+        await finished(self._delete, paths)
 
     async def move(self, path: str, to: str) -> None:
-        await _finished(self.bucket.move, path, to)
+        await finished(self.bucket.move, path, to)
 
     async def list_all(self, prefixes: Collection[str]) -> list[str]:
-        there = await _finished(self.bucket.top) | await _finished(self.bucket.top, PRIVATE)
-        return [path for prefix in prefixes if prefix in there for path in await self.list(prefix)]
+        there = await finished(self.bucket.top) | await finished(self.bucket.top, PRIVATE)
+        listed = [await self.list(prefix) if prefix in there else self._staged_here(prefix) for prefix in prefixes]
+        return [path for paths in listed for path in paths]
 
     async def list(self, prefix: str, after: str = "") -> list[str]:
-        if prefix == STAGING:
-            return [path for name in self._scratch.names() if (path := f"{STAGING}/{name}") > after]
-        return sorted(await _finished(self.bucket.sizes, prefix, after))
+        there = await finished(self.bucket.sizes, prefix, after)
+        # A directory that a console made is an object of its name.
+        paths = {path for path in (*there, *self._staged_here(prefix)) if path > after and path != prefix}
+        return sorted(paths)
 
     async def sizes(self, paths: Collection[str]) -> Mapping[str, int]:
-        return await _finished(self._sizes, paths)
+        return await finished(self._sizes, paths)
 
-    @asynccontextmanager
-    async def fetched(self, path: str) -> AsyncIterator[Path]:
-        copy = await _finished(self._scratch.new_copy, PurePosixPath(path).name)
-        try:
-            async with self._transfers:
-                await _finished(self.bucket.download, path, copy)
-            yield copy
-        except (UnreadableFileError, UnreadablePartError) as error:
-            if error.path != copy:
-                raise
-            raise type(error)(self.location / path, error.what) from error
-        finally:
-            copy.unlink(missing_ok=True)
+    def fetched(self, path: str) -> AbstractAsyncContextManager[Path]:
+        return self._transfers.fetched(path)
 
     def staging_file(self, name: str) -> Path:
         return self._scratch.staged(PurePosixPath(staging_path(name)).name)
 
     async def publish(self, staged: Path, path: str) -> None:
-        await self._uploaded(self._publish, staged, path, self._transfers)
+        await self._transfers.publish(staged, path)
+
+    async def offer(self, staged: Path) -> str:
+        return await self._transfers.offer(staged)
+
+    async def adopt(self, staged: str, path: str) -> None:
+        await self._transfers.adopt(staged, path)
 
     async def publish_media(self, staged: Path, path: str) -> None:
-        is_small = (file_size(staged) or 0) <= SENT_BYTES
-        await self._uploaded(self._publish_media, staged, path, self._small_transfers if is_small else self._transfers)
+        await self._transfers.publish_media(staged, path)
 
     async def free_bytes(self) -> int:
-        return await _finished(free_bytes, self.staged_on)
+        return await finished(free_bytes, self.staged_on)
 
     async def acquire_lock(self, holder: str) -> None:
-        await _finished(self.lock.acquire, holder)
+        await finished(self.lock.acquire, holder)
 
     async def keep_lock(self) -> None:
         while not self.lock.is_lost:
             await anyio.sleep(self.lock.lease_seconds / 4)
             with suppress(StoreError):  # renewal is tried again before the lock runs out
-                await _finished(self.lock.renew)
+                await finished(self.lock.renew)
 
     async def release_lock(self, *, clears: bool = False) -> None:
         with suppress(StoreError):  # a lock that cannot be given back runs out
-            await _finished(self._clear if clears else self.lock.release)
+            await finished(self._clear if clears else self.lock.release)
 
     async def lock_holder(self) -> LockHolder | None:
-        return await _finished(self.lock.holder)
+        return await finished(self.lock.holder)
 
     async def try_out(self) -> tuple[Trial, ...]:
         path = trial_path(wall_clock())
@@ -172,24 +159,14 @@ class ObjectStore:
             "delete": check_delete,
         }
         try:
-            trials = await try_each({name: partial(_finished, step, self.bucket, path) for name, step in steps.items()})
+            trials = await try_each({name: partial(finished, step, self.bucket, path) for name, step in steps.items()})
         except anyio.get_cancelled_exc_class():
-            if left := await _finished(take_away, self.bucket, path):
+            if left := await finished(take_away, self.bucket, path):
                 raise InterruptedExportError(f"stopped; {left}") from None
             raise
-        if not trials[-1].is_tried and (left := await _finished(take_away, self.bucket, path)):
+        if not trials[-1].is_tried and (left := await finished(take_away, self.bucket, path)):
             return (*trials[:-1], Trial("delete", StoreError(left)))
         return trials
-
-    async def _uploaded(
-        self, upload: Callable[[Path, str, Event], None], staged: Path, path: str, slots: anyio.Semaphore
-    ) -> None:
-        given_up = Event()
-        try:
-            async with slots:
-                await to_thread.run_sync(upload, staged, path, given_up, abandon_on_cancel=True)
-        finally:
-            given_up.set()
 
     def _prepare(self) -> None:
         if abandoned := abandoned_trials(self._begun or self._check(), wall_clock()):
@@ -239,12 +216,14 @@ class ObjectStore:
         raise StoreError(f"{self.location / path}: many runs write to it at the same time. Run again")
 
     def _delete(self, paths: Collection[str]) -> None:
-        staged = [path for path in paths if path.startswith(f"{STAGING}/")]
-        for path in staged:
-            file = self._scratch.staged(PurePosixPath(path).name)
-            with reporting(file):
-                file.unlink(missing_ok=True)
-        self.bucket.delete([path for path in paths if path not in staged])
+        self.bucket.delete([path for path in paths if not self._is_discarded(path)])
+
+    def _is_discarded(self, path: str) -> bool:
+        """Returns whether the file was staged here, and is no longer."""
+        return path.startswith(f"{STAGING}/") and self._scratch.discard(PurePosixPath(path).name)
+
+    def _staged_here(self, prefix: str) -> Sequence[str]:
+        return [f"{STAGING}/{name}" for name in self._scratch.names()] if prefix == STAGING else []
 
     def _sizes(self, paths: Collection[str]) -> dict[str, int]:
         """Lists directories, because a list gives the sizes of a thousand files at a time."""
@@ -254,24 +233,3 @@ class ObjectStore:
             directories.setdefault(directory.partition("/")[0], []).append(directory)
         listed = [self.bucket.sizes(commonpath(together)) for together in directories.values()]
         return {path: sizes[path] for sizes in listed for path in paths if path in sizes}
-
-    def _publish(self, staged: Path, path: str, given_up: Event) -> None:
-        # No two runs use the same names: this catches mistakes, not races.
-        if self.bucket.size(path) is not None:
-            raise StoreError(f"{self.location / path}: there is a file of this name already; it was left as it is")
-        self.bucket.upload(staged, path, given_up)
-        with reporting(staged):
-            staged.unlink(missing_ok=True)
-
-    def _publish_media(self, staged: Path, path: str, given_up: Event) -> None:
-        if self.bucket.size(path) != file_size(staged):
-            self.bucket.upload(staged, path, given_up)
-        with reporting(staged):
-            staged.unlink(missing_ok=True)
-
-
-async def _finished(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Does `work` in a thread, and waits for its end even if the task is cancelled, so that nothing goes on unseen."""
-    with CancelScope(shield=True):
-        done = await to_thread.run_sync(partial(work, *arguments, **named))
-    return done  # noqa: RET504 - to a type checker, a scope may swallow what the block raises

@@ -30,7 +30,7 @@ from exporter.errors import (
     StoreError,
     WrongBucketError,
 )
-from exporter.layout import LOCK, RUNS, commit_path
+from exporter.layout import LOCK, RUNS, STAGING, commit_path
 from exporter.log.commits import CommitLog, list_commits
 from exporter.log.state import Author
 from exporter.settings import Request
@@ -238,6 +238,75 @@ class TestWhatPasses(Hasty):
         assert await store.list("") == ["_SUCCESS"]
         await store.delete("_SUCCESS")
         assert await store.list("") == []
+
+
+class TestOffers(Hasty):
+    @pytest.fixture
+    async def offered(self, bucket: Bucket, opening: Opening) -> str:
+        worker = opening(bucket)
+        staged = worker.staging_file("r-t1-1")
+        staged.write_bytes(b"whole")
+        return await worker.offer(staged)
+
+    @pytest.mark.parametrize(
+        "answer", [Answer(200, "InternalError"), Answer(200, "AccessDenied"), Answer(200, "<CopyObjectResult/>")]
+    )
+    async def test_a_copy_that_was_not_made_is_no_copy(
+        self, cloud: S3, bucket: Bucket, opening: Opening, offered: str, answer: Answer
+    ) -> None:
+        store = opening(bucket)
+        cloud.gate.answers = always(answer, to=puts(PART))
+        for step in (store.adopt, store.move):
+            with pytest.raises(StoreError, match=r"part-r-1\.parquet: "):
+                await step(offered, PART)
+            assert await store.read(offered) == b"whole"
+        cloud.gate.answers = lambda _: None
+        await store.adopt(offered, PART)
+        assert await store.read(PART) == b"whole"
+
+    async def test_a_copy_whose_answer_was_lost_is_done(
+        self, cloud: S3, bucket: Bucket, opening: Opening, offered: str
+    ) -> None:
+        store = opening(bucket)
+        cloud.gate.loses = losing_once("part-r-1.parquet")
+        await store.adopt(offered, PART)
+        assert await store.read(PART) == b"whole"
+
+    async def test_what_the_store_copies_later_is_waited_for(
+        self, bucket: Bucket, opening: Opening, offered: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes = iter([None, 0, 5])
+        looked = bucket.size
+        monkeypatch.setattr(bucket, "size", lambda path: next(sizes) if path == PART else looked(path))
+        await opening(bucket).adopt(offered, PART)
+        assert next(sizes, "none is left") == "none is left"
+
+    async def test_what_is_too_large_to_copy_goes_through_this_machine(
+        self, cloud: S3, bucket: Bucket, opening: Opening, offered: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exporter.store.objects.transfers._COPIED_BYTES", 4)
+        monkeypatch.setattr(obstore, "copy", lambda *_: pytest.fail("copied"))
+        store = opening(bucket)
+        await store.adopt(offered, PART)
+        assert await store.read(PART) == b"whole"
+
+    async def test_a_directory_that_a_console_has_made_is_nothing_to_sweep(
+        self, cloud: S3, bucket: Bucket, opening: Opening
+    ) -> None:
+        store = opening(bucket)
+        cloud.make_bucket(f"{bucket.url.bucket}/pre/_exporter/staging/")
+        assert await store.list(STAGING) == []
+        assert await store.list_all([STAGING]) == []
+
+    async def test_what_is_staged_here_is_deleted_without_a_request(
+        self, cloud: S3, bucket: Bucket, opening: Opening
+    ) -> None:
+        store = opening(bucket)
+        store.staging_file("r-1").touch()
+        cloud.gate.asked.clear()
+        await store.delete(f"{STAGING}/r-1.partial")
+        assert cloud.gate.asked == []
+        assert not store.staging_file("r-1").exists()
 
 
 class TestUploads(Hasty):

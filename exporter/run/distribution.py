@@ -1,0 +1,292 @@
+"""Distributes a reading over tasks that an engine runs elsewhere, and commits what they bring.
+
+    shares → task → engine → outcome → checks → adopted parts → commit → log
+
+The log, the lock and the manifest stay here: a task stages its parts under names that nobody else has, and nothing
+counts before it is committed. So a task may be lost, run twice, or answer late; what it has not brought goes back to
+the queue. While a beacon is at the destination, tasks go on; whenever it is taken away, they end at their page.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio.abc import TaskGroup
+
+from exporter.contract import Instant, format_instant
+from exporter.coverage import Coverage
+from exporter.engine import Engine
+from exporter.errors import DestinationError, EngineError, ExporterError, InterruptedExportError, StoreError
+from exporter.pipeline.scan import Scan
+from exporter.run.distribution_adoption import adopt, check_staged
+from exporter.run.distribution_outcomes import check_outcome, error_of, is_fatal
+from exporter.run.distribution_tasks import TaskMaker
+from exporter.run.division import partition_starts
+from exporter.run.share import Outcome, Share, decode_outcome, encode
+from exporter.schedule.rates import Crew, Ledger
+from exporter.schedule.shares import Piece, Shares, is_worth_it
+from exporter.settings import RunSettings
+from exporter.signals import listening_in_loop
+from exporter.trace import count, span
+
+if TYPE_CHECKING:
+    from exporter.run.session import Session
+
+#: No task brings so much that its answer, which names files and holds none, is longer.
+_LONGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024
+_AGAIN: Final = "What was read is committed; run the same command again to resume"
+
+
+async def distribute(
+    session: "Session",
+    scan: Scan,
+    engine: Engine,
+    settings: RunSettings,
+    oldest: Instant,
+    density: float | None,
+    *,
+    covered: int,
+) -> bool:
+    """Lets tasks read what `scan` wants into parts of the export. Returns False at once if that is not worth a task.
+
+    The data begins at about `oldest`, and has `density` rows a microsecond where the scan ends, if that is known;
+    `covered` is as in `Distribution`. Raises as `Distribution.run`, and `UsageError` if workers cannot have the token.
+    """
+    left = Coverage(scan.windows)
+    tasks = TaskMaker(session, scan, settings, oldest)
+    expected = _expected_density(session, scan, density, covered)
+    if not is_worth_it(left, oldest=oldest, density=expected, page_size=settings.page_size):
+        return False
+    shares = Shares(
+        left,
+        oldest=oldest,
+        density=density,
+        slots=max(1, engine.slots),
+        align=partition_starts(session.stage.tables.place),
+        page_size=settings.page_size,
+    )
+    await Distribution(session, shares, engine, tasks, settings, covered=covered).run()
+    return True
+
+
+def _expected_density(session: "Session", scan: Scan, density: float | None, covered: int) -> float | None:
+    """Returns the rows a microsecond that the scan is expected to have: where it does not reach the end of the range,
+    as many as are stored, or else as there are at that end."""
+    if density is not None or not scan.windows or scan.windows[-1].end == scan.range.end:
+        return density
+    rows = session.log.state.totals.rows
+    return rows / covered if rows and covered else session.opening.density
+
+
+class Distribution:
+    """Reads what `shares` hand out by tasks of `engine`, and commits it for `session`.
+
+    `covered` are microseconds of the range that were read before. `run` raises the `ExporterError` that ended it early,
+    after everything was committed that tasks have brought.
+    """
+
+    def __init__(
+        self,
+        session: "Session",
+        shares: Shares,
+        engine: Engine,
+        tasks: TaskMaker,
+        settings: RunSettings,
+        *,
+        covered: int = 0,
+    ) -> None:
+        self._session = session
+        self._shares = shares
+        self._engine = engine
+        self._tasks = tasks
+        self._settings = settings
+        self._crew = Crew(max(1, engine.slots), settings.max_rps)
+        self._ledger = Ledger(settings.max_rps)
+        self._whole = max(1, covered + shares.left_microseconds)
+        self._report = session.reader.report
+        self._store = session.stage.store
+        self._threads = CapacityLimiter(inf)
+        self._warned = set[str]()
+        self._running = 0
+        self._failure: ExporterError | None = None
+        self._moved = anyio.Event()
+
+    async def run(self) -> None:
+        self._report.share = self._share
+        heeds = self._settings.heeds_signals
+        try:
+            await self._store.replace(self._tasks.beacon, self._tasks.nonce.encode())
+            await self._tasks.look_for_sighted()
+            with CancelScope() as everything, listening_in_loop(partial(self._interrupt, everything), heeds=heeds):
+                async with anyio.create_task_group() as working:
+                    await self._feed(working)
+        finally:
+            with CancelScope(shield=True):
+                await self._stop_tasks()
+        if self._failure is not None:
+            raise self._failure
+        # Tasks that were lost, or were run twice, have left what they had staged.
+        await self._session.committer.sweep(may_wait=True)
+
+    def stop(self, why: ExporterError) -> None:
+        """Ends each task at its page. The first reason counts."""
+        self._failure = self._failure or why
+        self._wake()
+
+    def _interrupt(self, everything: CancelScope) -> None:
+        """Answers a signal. The second one does not wait for what tasks would still bring."""
+        if self._failure is not None:
+            everything.cancel()
+        self.stop(InterruptedExportError("interrupted; run the same command again to resume"))
+
+    async def _feed(self, working: TaskGroup) -> None:
+        """Starts tasks until nothing is left, or the run ends."""
+        while self._failure is None and not self._shares.is_done:
+            while (next_ := self._next()) is not None:
+                self._running += 1
+                working.start_soon(self._work, *next_)
+            await self._moved.wait()
+        if isinstance(self._failure, DestinationError):
+            await self._doubt_destination()
+        if self._failure is not None:
+            await self._stop_tasks()
+
+    async def _doubt_destination(self) -> None:
+        """Blames whoever has taken the beacon away, as the sweep of another run does, if a task has not found it."""
+        try:
+            found = await self._store.read(self._tasks.beacon)
+        except StoreError:
+            return
+        if found != self._tasks.nonce.encode():
+            path = self._store.location / self._tasks.beacon
+            self._failure = StoreError(f"{path}: deleted by somebody else while this run was at work")
+
+    def _next(self) -> tuple[Piece, float | None] | None:
+        """Returns what the next task reads, and its part of the rate, or None as long as no task may start."""
+        self._crew.slots = max(1, self._engine.slots)
+        self._shares.slots = self._crew.at_once
+        free = self._crew.at_once - self._running
+        if free < 1 or (allowance := self._ledger.take(free)) == 0:
+            return None
+        piece = self._shares.take()
+        if piece is None:
+            self._ledger.give_back(allowance)
+            return None
+        return piece, allowance
+
+    async def _stop_tasks(self) -> None:
+        try:
+            await self._store.delete(self._tasks.beacon)
+        except StoreError as error:
+            # Tasks go on to the end of their budget; the next run takes it away.
+            self._session.context.observer.note("beacon not deleted", reason=str(error))
+
+    async def _work(self, piece: Piece, allowance: float | None) -> None:
+        rates = [rate for rate in (allowance, self._crew.ceiling) if rate is not None]
+        share = self._tasks.make(piece, min(rates, default=None))
+        outcome: Outcome | None = None
+        try:
+            with span("task", engine=self._engine.name, windows=len(piece.windows)):
+                outcome = await self._answer_to(share)
+        except EngineError as error:
+            if not self._shares.lost(piece):
+                self._give_up(share, error)
+            self._session.context.observer.note("task lost", task=share.task, reason=str(error))
+        except ExporterError as error:
+            self.stop(error)
+        else:
+            self._note(piece, share, outcome)
+        finally:
+            self._ledger.give_back(allowance)
+            self._running -= 1
+            self._wake()
+        if outcome is not None:
+            # The next task has the slot by now.
+            await self._finish(outcome)
+
+    async def _answer_to(self, share: Share) -> Outcome:
+        """Returns what a task has brought, all of which is there. Raises `EngineError`, `UsageError` for one of another
+        version, and `StoreError`."""
+        call = partial(_call, self._engine, encode(share))
+        # A thread that waits for an engine is left behind when the run ends at once; closing the engine frees it.
+        answer = await to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
+        outcome = decode_outcome(answer)
+        check_outcome(share, outcome)
+        await check_staged(self._store, outcome)
+        return outcome
+
+    def _note(self, piece: Piece, share: Share, outcome: Outcome) -> None:
+        """Puts back what a task has not read, and lets the run end if its failure wants that."""
+        change, counters = outcome.change, outcome.counters
+        error = None if outcome.failure is None else error_of(outcome.failure, self._engine.name)
+        goes_on = self._shares.ended(
+            piece,
+            Coverage(() if change is None else change.covers),
+            outcome.rows,
+            counters.seconds,
+            has_failed=error is not None,
+        )
+        self._crew.ended(counters.requests, counters.throttled, counters.seconds, outcome.rate)
+        if error is not None:
+            self._session.context.observer.note("task failed", task=share.task, reason=str(error))
+        if self._failure is not None:
+            return
+        if error is not None and is_fatal(error):
+            self.stop(error)
+        elif not goes_on:
+            self._give_up(share, error or EngineError("it has read nothing, and told of no failure"))
+
+    async def _finish(self, outcome: Outcome) -> None:
+        """Commits what a task has brought, and tells of it."""
+        try:
+            await adopt(self._session, outcome)
+            self._tasks.note(outcome.change)
+            if self._failure is None:
+                await self._tasks.look_for_sighted()
+        except ExporterError as error:
+            self.stop(error)
+        self._warn(outcome.warnings)
+        self._report.rows += outcome.rows
+        self._report.bytes += outcome.bytes
+        count(rows=outcome.rows)
+        self._report.share, self._report.reading = self._share, self._shares.reading
+        self._report.files = self._session.committer.files
+        self._report.send()
+
+    def _warn(self, warnings: Iterable[str]) -> None:
+        """Shows what tasks have warned of, each text once."""
+        for text in dict.fromkeys(warnings):
+            if text not in self._warned:
+                self._warned.add(text)
+                self._session.context.observer.warn(text)
+
+    def _give_up(self, share: Share, error: ExporterError) -> None:
+        windows = share.scan.windows
+        start = "the beginning" if windows[0].open_below else format_instant(windows[0].start)
+        where = f"{start} to {format_instant(windows[-1].end)}"
+        given_up = error.with_message(f"{self._engine.name}: three tasks failed that read {where}; the last: {error}")
+        self.stop(given_up if _AGAIN in str(error) else given_up.with_advice(_AGAIN))
+
+    @property
+    def _share(self) -> float:
+        return 1 - min(1.0, self._shares.left_microseconds / self._whole)
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = anyio.Event()
+
+
+def _call(engine: Engine, task: bytes) -> bytes:
+    """Returns the answer of an engine. Blocks. Raises `EngineError`, whatever the engine raises."""
+    try:
+        answer = engine.call(task)
+    except ExporterError:
+        raise
+    except Exception as error:  # engines are also written by others
+        raise EngineError(f"{engine.name} failed with {type(error).__name__}: {error}") from error
+    if not isinstance(answer, bytes) or len(answer) > _LONGEST_ANSWER_BYTES:
+        raise EngineError(f"{engine.name} gave an answer that is none: {type(answer).__name__}")
+    return answer

@@ -1,0 +1,138 @@
+"""Makes the tasks of a distributed reading: what each reads, and what the run has learned by then."""
+
+import secrets
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from exporter.contract import END_OF_TIME, SECOND, Instant
+from exporter.errors import UsageError
+from exporter.layout import beacon_path
+from exporter.model import Change
+from exporter.pipeline.role import sees
+from exporter.pipeline.scan import Scan
+from exporter.run.share import Facts, KeyPlaces, ReadSettings, Share, TokenPlace
+from exporter.run.sighted import find_sighted
+from exporter.schedule.clock import Now
+from exporter.schedule.shares import Piece
+from exporter.settings import Credentials, Request, RunSettings
+from exporter.store.location import in_full
+
+if TYPE_CHECKING:
+    from exporter.run.session import Session
+
+
+def token_place(credentials: Credentials) -> TokenPlace:
+    """Returns where workers find the token. Raises `UsageError` if only this program has it."""
+    place = credentials.bearer.source.place
+    if place is None:
+        raise UsageError(
+            "token: a task never carries it, so that with an engine each worker must find it: in ANYREACH_TOKEN of its "
+            "own environment, in the file of token_file, or by token_command"
+        )
+    return place
+
+
+class TaskMaker:
+    """Makes the tasks of `session`, which read pieces of `scan`. The data begins at about `oldest`. As long as the file
+    at the path `beacon` holds the `nonce`, tasks go on.
+
+    Raises `UsageError` as `token_place`.
+    """
+
+    def __init__(self, session: "Session", scan: Scan, settings: RunSettings, oldest: Instant) -> None:
+        self.beacon: Final = beacon_path(session.run)
+        self.nonce: Final = secrets.token_hex(16)
+        self._session = session
+        self._scan = scan
+        self._settings = settings
+        self._oldest = oldest
+        self._numbers = count(1)
+        self._place = token_place(session.context.credentials)
+        self._sighted: tuple[str, ...] = ()
+        state = session.log.state
+        # A row of the status that lists leave out is not on the list that its time is told of.
+        stored = state.oldest_row if scan.hidden_status is None and state.conversations else None
+        self._lowest = min(session.reader.traits.lowest, END_OF_TIME if stored is None else stored)
+
+    def note(self, change: Change | None) -> None:
+        """Takes note of what a task has brought."""
+        if change is not None and self._scan.hidden_status is None:
+            self._lowest = min((self._lowest, *(file.created_at_min for file in change.adds)))
+
+    def make(self, piece: Piece, max_rps: float | None) -> Share:
+        """Returns the task that reads a piece, with at most `max_rps` requests a second."""
+        session, state = self._session, self._session.log.state
+        keys = session.context.keys
+        return Share(
+            run=session.run,
+            task=f"{session.run}-t{next(self._numbers):06d}-{secrets.token_hex(3)}",
+            destination=in_full(session.stage.store.location),
+            file_mode=session.stage.store.file_mode,
+            request=state.request or Request(),
+            settings=_settings_of(self._settings, max_rps),
+            scan=replace(self._scan, windows=piece.windows),
+            facts=self._facts(piece),
+            privacy=state.privacy,
+            token=self._place,
+            keys=KeyPlaces(privacy_file=_absolute(keys.privacy_file), data_file=_absolute(keys.data_file)),
+            budget_seconds=piece.budget_seconds,
+            beacon=self.beacon,
+            nonce=self.nonce,
+        )
+
+    async def look_for_sighted(self) -> None:
+        """Looks for conversations that were served with sensitive fields, until there is one: by them a task tells
+        fields that its token may not see from fields that are null. Raises `SourceError`, and `StoreError`."""
+        session = self._session
+        if self._sighted or not session.stage.tables.encoder.sensitive:
+            return
+        self._sighted = tuple(await find_sighted(session.stage.store, session.log.state))
+        newest = session.opening.newest_ids
+        if not session.log.state.conversations and await sees(session.reader.fields_of, newest):
+            self._sighted = newest
+
+    def _facts(self, piece: Piece) -> Facts:
+        session, state, traits = self._session, self._session.log.state, self._session.reader.traits
+        return Facts(
+            now=_told(session.opening.now, session.context.clock()),
+            oldest=self._oldest,
+            density=piece.density,
+            newest=traits.newest.get(None),
+            lowest=self._lowest,
+            has_several=traits.shown.are_several(None),
+            stored_rows=state.totals.rows,
+            organization=session.guard.organization,
+            stored_organization=session.before.organization,
+            asked_organization=session.context.credentials.organization,
+            refuses_withheld=session.guard.refuses_withheld,
+            sighted=self._sighted,
+            hydrated=state.hydrated_fields,
+        )
+
+
+def _told(now: Now, seconds: float) -> Instant:
+    """Returns the time to go by, at this many monotonic seconds."""
+    latest = now.instant if now.rows is None else min(now.instant, now.rows)
+    return latest + round((seconds - now.at) * SECOND)
+
+
+def _settings_of(settings: RunSettings, max_rps: float | None) -> ReadSettings:
+    return ReadSettings(
+        base_url=settings.base_url,
+        insecure_http=settings.base_url.startswith("http:"),
+        ca_file=_absolute(settings.ca_file),
+        concurrency=settings.concurrency,
+        max_rps=max_rps,
+        wait_seconds=settings.wait_seconds,
+        page_size=settings.page_size,
+        target_part_bytes=settings.target_part_bytes,
+        memory_bytes=settings.memory_bytes,
+        hydrate=settings.hydrate,
+    )
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())
