@@ -97,7 +97,7 @@ def _parents() -> Iterator[tuple[int, int]]:
 
 
 def _is_executor(pid: int, parents: Mapping[int, int]) -> bool:
-    above = parents.get(pid)
+    above = parents[pid]
     while above in parents and above != os.getpid():
         above = parents[above]
     try:
