@@ -3,6 +3,7 @@
 pytest -n0 -m spark        in an environment with anyreach-exporter[spark], as in .ci/run
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from anyio.from_thread import start_blocking_portal
 
@@ -33,7 +35,13 @@ on_spark = [
     pytest.mark.spark,
     pytest.mark.skipif(find_spec("pyspark") is None, reason="needs Spark, in an environment of its own as in .ci/run"),
 ]
+on_connect = [
+    *on_spark,
+    pytest.mark.skipif(find_spec("grpc") is None, reason="needs Spark Connect: pip install 'pyspark[connect]'"),
+]
+ROOT = Path(__file__).parents[2]
 ROWS = make_conversations(600, SINCE, UNTIL, density="bulk")
+#: Enough pages to be worth several tasks.
 MANY = make_conversations(3000, SINCE, UNTIL, density="one-burst")
 
 
@@ -176,6 +184,25 @@ class TestSource:
         assert TOKEN not in plan
 
 
+class TestConnect:
+    pytestmark = on_connect
+
+    def test_both_work_without_rdds(self, serving: Callable[..., Sandbox], tmp_path: Path) -> None:
+        server = serving(ROWS)
+        environment = {
+            **os.environ,
+            "ANYREACH_TOKEN": TOKEN,
+            "PYSPARK_PYTHON": sys.executable,
+            "PYTHONPATH": str(ROOT),
+            "SPARK_LOCAL_IP": "127.0.0.1",
+        }
+        command = [sys.executable, "-m", "tests.engines.spark_connect", server.url, str(tmp_path / "rows.arrow")]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        with pa.ipc.open_file(tmp_path / "rows.arrow") as file:
+            assert_same(by_id(file.read_all()), records(ROWS))
+
+
 class TestEngine(EngineConformance):
     """Runs the tests of every engine on one in a session that stays."""
 
@@ -246,4 +273,4 @@ def test_without_spark_the_source_says_what_it_needs(monkeypatch: pytest.MonkeyP
 
 def test_nothing_loads_spark_before_it_is_used() -> None:
     code = "import sys, exporter.spark, exporter.__main__; sys.exit('pyspark' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
