@@ -7,18 +7,13 @@ A call runs an event loop of its own until it is done. Where one runs already, a
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine
 from functools import wraps
-from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar
-
-import pyarrow as pa
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from typing import Any, Final, ParamSpec, TypeVar
 
 from exporter.api import calls, privacy, reading, upkeep
 from exporter.errors import UsageError
-from exporter.jobs.stream import Stream, StreamReport
+from exporter.jobs.batch_iterator import BatchIterator
 from exporter.model import CONVERSATIONS
 from exporter.options.spec import ExportSpec
 from exporter.progress import Observer
@@ -95,47 +90,6 @@ status: Final = _plain(calls.status)
 sync: Final = _plain(calls.sync)
 vacuum: Final = _plain(upkeep.vacuum)
 verify: Final = _plain(upkeep.verify)
-
-
-class BatchIterator:
-    """Iterates over the batches of a stream, whose event loop runs in a thread of its own.
-
-    Use it as `with blocking.stream(spec) as batches: for batch in batches: ...`. `schema` and `report` are those of the
-    stream.
-    """
-
-    def __init__(self, stream: Stream) -> None:
-        self.schema: Final[pa.Schema] = stream.schema
-        self._stream = stream
-        self._stack = ExitStack()
-        self._portal: BlockingPortal | None = None
-
-    @property
-    def report(self) -> StreamReport | None:
-        return self._stream.report
-
-    def __enter__(self) -> Self:
-        portal = self._portal = self._stack.enter_context(start_blocking_portal())
-        self._stack.callback(portal.call, self._stream.aclose)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._portal = None
-        self._stack.close()
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        while (batch := self._call_next()) is not None:
-            yield batch
-
-    def _call_next(self) -> pa.RecordBatch | None:
-        if self._portal is None:
-            raise UsageError("this stream is not open: iterate inside `with exporter.blocking.stream(spec) as batches`")
-        return self._portal.call(self._next)
-
-    async def _next(self) -> pa.RecordBatch | None:
-        return await anext(self._stream, None)
 
 
 def stream(spec: ExportSpec, *, table: str = CONVERSATIONS, observer: Observer | None = None) -> BatchIterator:

@@ -76,13 +76,14 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Raises `DoubtfulStreamError` if an export would end with exit status 3."""
-        if doubts := list(self._doubts()):
+        if doubts := list(self.doubts()):
             raise DoubtfulStreamError(
                 f"all batches were given, but something is in doubt: {'; '.join(doubts)}.\nThe stream's `report` has "
                 "it under `quarantined`, `unproven` and `partly_withheld_rows`"
             )
 
-    def _doubts(self) -> Iterator[str]:
+    def doubts(self) -> Iterator[str]:
+        """Yields what is in doubt, in words."""
         if self.quarantined:
             yield f"{count_of(len(self.quarantined), 'row')} fit no column"
         if self.unproven:
@@ -144,14 +145,14 @@ async def _read(asked: Selection, fields: tuple[str, ...] | None, context: RunCo
         hydrator = Hydrator.of(reader, connection.request, settings)
         await Pipeline(scan, scheduler, reader, sink, None, settings, hydrator=hydrator).run()
         hydrated = tuple(sorted(hydrator.filled)) if hydrator else ()
-        return _report(connection.request, range_, sink.totals, reader.counters, context.clock() - began, hydrated)
+        return report_of(connection.request, range_, sink.totals, reader.counters, context.clock() - began, hydrated)
 
 
 def _anywhere(_created_at: Instant) -> tuple[dict[str, str], Interval | None]:
     return {}, None
 
 
-def _report(
+def report_of(
     request: Request,
     range_: Interval,
     given: StreamTotals,
@@ -159,6 +160,7 @@ def _report(
     seconds: float,
     hydrated: tuple[str, ...],
 ) -> StreamReport:
+    """Returns the report of a stream that has given the rows of a range for a request."""
     return StreamReport(
         rows=given.rows,
         range_start=range_.period.start,

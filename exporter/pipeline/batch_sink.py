@@ -56,7 +56,7 @@ class StreamTotals:
 class BatchSink:
     """Hands the rows of every window to `send`: a batch a page, or the `turns` of a page's transcripts as batches.
 
-    The rows must belong to `organization`, if it is given.
+    The rows must belong to `organization`, if it is given, and to `known_organization`, if rows elsewhere do.
     """
 
     kept = "The batches before that are whole"
@@ -69,6 +69,7 @@ class BatchSink:
         organization: str | None = None,
         *,
         turns: TurnsEncoder | None = None,
+        known_organization: str | None = None,
         misfit_bytes: int = MISFIT_BYTES,
     ) -> None:
         self.totals: Final = StreamTotals()
@@ -76,6 +77,7 @@ class BatchSink:
         self._turns = turns
         self._send = send
         self._guard = Guard(asked_organization=organization)
+        self._guard.organization = known_organization
         # Two, for the reason given in `PartStage`.
         self._working = CapacityLimiter(2)
         self._misfit_bytes = 0

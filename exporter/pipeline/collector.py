@@ -5,7 +5,6 @@ from typing import Final
 
 from anyio import to_thread
 
-from exporter.layout import STAGING
 from exporter.model import Change, Counters
 from exporter.parts.writer import HashingFile
 from exporter.pipeline.committer import merged
@@ -40,7 +39,7 @@ class Collector:
 
     async def publish(self, staged: Path, path: str) -> None:
         """Offers a staged file to the driver, which may publish it at `path`. Raises `StoreError`."""
-        self.staged[path] = f"{STAGING}/{staged.name}"
+        self.staged[path] = await self._store.offer(staged)
 
     async def create(self, path: str, data: bytes) -> None:
         """Offers a file with this content. Raises `StoreError`."""

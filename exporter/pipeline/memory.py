@@ -4,6 +4,7 @@ A page is in flight from when it is asked for until its rows are written. It tak
 counted accordingly: `Shares.cost`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -127,3 +128,9 @@ class Room:
         """Gives back everything: the page is gone."""
         self._budget.take(-self._cost)
         self._cost = 0
+
+
+def release(rooms: Iterable[Room]) -> None:
+    """Gives back everything that these hold."""
+    for room in rooms:
+        room.release()

@@ -29,7 +29,7 @@ from exporter.pipeline.collector import Collector
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.halt import Halt
 from exporter.pipeline.hydration import Hydrator, Piece
-from exporter.pipeline.memory import Room
+from exporter.pipeline.memory import Room, release
 from exporter.pipeline.pages import Delivery, WalkPages
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.scan import Scan
@@ -159,6 +159,7 @@ class Pipeline:
 
     async def _read(self, walk: _WindowWalk, deliveries: MemoryObjectSendStream[Delivery]) -> None:
         pages = WalkPages(self._reader, self._scan)
+        # The rooms that no writer has been given.
         carried: tuple[Room, ...] = ()
         async with deliveries:
             try:
@@ -175,21 +176,23 @@ class Pipeline:
                         self._scheduler.found_oldest(oldest)
                     self._report(len(settled.rows), reading.page.size_bytes)
                     self._wake()
-                    rooms = (*carried, reading.room)
+                    carried = (*carried, reading.room)
                     # The next list of ids settles rows of this page, which may be huge.
-                    carried = rooms if walk.request is not None and walk.request.ids_only else ()
-                    handed_on = () if carried else rooms
-                    delivery = Delivery(settled, walk.settled_from, reading.read_since, handed_on)
+                    stays = walk.request is not None and walk.request.ids_only
+                    delivery = Delivery(settled, walk.settled_from, reading.read_since, () if stays else carried)
                     # Neither must stay in memory until the next page has come.
                     del reading, settled
                     await deliveries.send(delivery)
                     del delivery
+                    carried = carried if stays else ()
             except ExporterError as error:
                 self.stop(placed(error, walk, self._sink))
             except anyio.BrokenResourceError:
                 return  # the writer has failed, and has reported why
             finally:
                 pages.drop()
+                # Walks whose pages still come may wait for it.
+                release(carried)
 
     @contextmanager
     def _turn_for(self, foreseen: PageRequest | None) -> Iterator[PageRequest | None]:
@@ -220,10 +223,12 @@ class Pipeline:
                             await self._commit(await writer.finish(settled_from))
                             continue
                         settled_from, is_whole = await self._hand_on(delivery, settled_from, walk, writer)
-                        for room in delivery.rooms:
-                            room.release()
+                        release(delivery.rooms)
                         if not is_whole:
                             break
+                with suppress(anyio.EndOfStream, anyio.WouldBlock):
+                    while True:
+                        release(deliveries.receive_nowait().rooms)
             await self._commit(await writer.finish(settled_from))
         except ExporterError as error:
             self.stop(error)

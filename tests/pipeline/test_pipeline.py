@@ -170,6 +170,35 @@ def test_a_run_that_is_stopped_at_any_page_is_resumed_exactly(
 
 
 @some
+@given(servers(), destinations(), st.lists(st.integers(1, 25), min_size=1, max_size=4))
+def test_runs_that_are_finished_early_get_on_and_read_everything_together(
+    server: ServerModel, options: dict[str, Any], finishes: list[int]
+) -> None:
+    async def main(root: Path) -> None:
+        destination = destination_of(root, server, options)
+        for early in [*finishes, *[1] * 2000]:
+            pipelines: list[Pipeline] = []
+
+            def finish_early(number: int, early: int = early, pipelines: list[Pipeline] = pipelines) -> None:
+                if number == early:
+                    pipelines[0].finish()
+
+            left = (await destination.load()).left.length
+            with anyio.fail_after(PATIENCE_SECONDS):
+                await destination.run(ModelSource(server, finish_early), pipelines.append)
+            state = await destination.load()
+            check_exact(destination, server)
+            if not state.left:
+                return
+            # The first run has no range yet to be left.
+            assert not left or state.left.length < left
+        raise AssertionError("never done")
+
+    with workspace() as root:
+        anyio.run(main, root)
+
+
+@some
 @given(servers(), destinations(), st.lists(st.integers(1, 25), max_size=3))
 def test_a_source_that_fails_for_good_leaves_what_can_be_resumed(
     server: ServerModel, options: dict[str, Any], failures: list[int]
@@ -285,6 +314,36 @@ async def test_a_walk_that_waits_for_room_is_also_stopped(tmp_path: Path, monkey
     monkeypatch.setattr(source, "get_page", get_page)
     with anyio.fail_after(PATIENCE_SECONDS), pytest.raises(InterruptedExportError):
         await destination.run(source, pipelines.append)
+    await finish(destination, server)
+
+
+@pytest.mark.anyio
+async def test_a_run_that_is_finished_uses_what_it_has_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = ServerModel(rows_over_three_days(400), Behaviour())
+    destination = Destination(tmp_path / "export", RANGE, page_size=10, concurrency=4)
+    pipelines: list[Pipeline] = []
+    source = ModelSource(server)
+    answer, come = source.get_page, anyio.Event()
+
+    async def get_page(request: PageRequest, fits: Callable[[int], bool]) -> Answer:
+        got = await answer(request, fits)
+        if len(source.requests) == 20:
+            # All workers have asked, or wait.
+            await anyio.wait_all_tasks_blocked()
+            pipelines[0].finish()
+            come.set()
+        elif len(source.requests) > 16:
+            await come.wait()
+        return got
+
+    monkeypatch.setattr(source, "get_page", get_page)
+    with anyio.fail_after(PATIENCE_SECONDS):
+        await destination.run(source, pipelines.append)
+    counted = pipelines[0].spent
+    assert counted.pages == counted.requests == len(source.requests)
+    assert (await destination.load()).left
     await finish(destination, server)
 
 

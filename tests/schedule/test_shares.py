@@ -53,6 +53,11 @@ ranges = st.one_of(
 )
 
 
+def parts(read: Coverage, rows: int) -> list[tuple[Interval, int]]:
+    """Returns parts with so many rows in all, one for each interval."""
+    return [(interval, rows // len(read.intervals)) for interval in read]
+
+
 def newest(piece: Piece, part: float) -> Coverage:
     """Returns the newest part of the piece, at least a microsecond of it unless it is 0."""
     length = round(part * sum(window.end - window.start for window in piece.windows))
@@ -108,7 +113,9 @@ def test_what_was_covered_and_what_waits_is_the_range_and_each_time_is_read_by_o
             if step.kind == "lost":
                 goes_on = shares.lost(piece)
             else:
-                goes_on = shares.ended(piece, read, step.rows, step.seconds, has_failed=step.kind == "failed")
+                goes_on = shares.ended(
+                    piece, read, parts(read, step.rows), step.seconds, has_failed=step.kind == "failed"
+                )
             covered |= read
             if step.kind == "ended" and read:
                 assert goes_on
@@ -119,7 +126,7 @@ def test_what_was_covered_and_what_waits_is_the_range_and_each_time_is_read_by_o
         assert 0 <= spans[0] <= spans[1]
     while take() or running:
         piece = running.pop()
-        assert shares.ended(piece, Coverage(piece.windows), 1, 1.0)
+        assert shares.ended(piece, Coverage(piece.windows), [], 1.0)
         covered |= Coverage(piece.windows)
     assert covered == left and shares.is_done and shares.take() is None and shares.reading is None
 
@@ -145,11 +152,11 @@ def test_a_task_that_brings_nothing_counts_as_a_try_and_one_that_goes_on_does_no
     for _ in range(5):
         piece = shares.take()
         assert piece is not None
-        assert shares.ended(piece, newest(piece, 0.5), 1000, 1.0)
+        assert shares.ended(piece, newest(piece, 0.5), [], 1.0)
     for answer in (True, True, False):
         piece = shares.take()
         assert piece is not None
-        assert shares.ended(piece, Coverage(), 0, 60.0) is answer
+        assert shares.ended(piece, Coverage(), [], 60.0) is answer
 
 
 def test_a_few_pages_are_worth_no_task() -> None:

@@ -1,0 +1,177 @@
+"""Reads through Spark, as a data source and as an engine, exactly, whatever becomes of its executors.
+
+pytest -n0 -m spark        in an environment with anyreach-exporter[spark], as in .ci/run
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+import exporter.spark
+from exporter.contract import DAY
+from exporter.errors import UsageError
+from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, make_conversations, serve
+from tests.end_to_end.export_directory import assert_same
+from tests.end_to_end.records import SINCE, UNTIL, Record, records
+from tests.engines.spark_session import Cluster, cluster
+from tests.toolkit.clouds import S3
+
+on_spark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(find_spec("pyspark") is None, reason="needs Spark, in an environment of its own as in .ci/run"),
+]
+ROWS = make_conversations(600, SINCE, UNTIL, density="bulk")
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[Cluster]:
+    environment = {**s3.environment, "ANYREACH_TOKEN": TOKEN}
+    with cluster(tmp_path_factory.mktemp("spark"), environment) as session:
+        session.spark.dataSource.register(exporter.spark.Anyreach)
+        yield session
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[..., Sandbox]]:
+    with ExitStack() as stack:
+        portal = stack.enter_context(start_blocking_portal())
+
+        def start(rows: Iterable[Row], behaviour: Behaviour | None = None) -> Sandbox:
+            return stack.enter_context(portal.wrap_async_context_manager(serve(rows, behaviour)))
+
+        yield start
+
+
+def frame(session: Cluster, server: Sandbox, **options: object) -> Any:
+    given = {"since": "2024-01-01", "until": "2024-03-01", "page_size": "50", "windows": "3", **options}
+    return session.spark.read.format("anyreach").options(base_url=server.url, **given).load()
+
+
+def by_id(table: Any) -> dict[str, Record]:
+    rows = table.to_pylist()
+    assert len({row["id"] for row in rows}) == len(rows)
+    return {row["id"]: row for row in rows}
+
+
+def failure(act: Callable[[], object]) -> str:
+    with pytest.raises(Exception) as raised:
+        act()
+    return str(raised.value)
+
+
+class TestSource:
+    pytestmark = on_spark
+
+    @pytest.mark.parametrize(
+        "behaviour",
+        [
+            Behaviour(),
+            Behaviour(precision="s", rounding="half-up", cursor="inclusive", page_cap=40),
+            Behaviour(hides_token_created=True, equals="shuffled", fault_rate=0.1, seed=4),
+        ],
+    )
+    def test_every_row_comes_once_and_whole(
+        self, behaviour: Behaviour, session: Cluster, serving: Callable[..., Sandbox]
+    ) -> None:
+        assert_same(by_id(frame(session, serving(ROWS, behaviour)).toArrow()), records(ROWS, behaviour))
+
+    def test_it_is_a_dataframe(self, session: Cluster, serving: Callable[..., Sandbox]) -> None:
+        server, wanted = serving(ROWS), records(ROWS)
+        calls = frame(session, server, channel="telephone", fields="id,duration,channel,agent")
+        assert server.requests == []
+        calls.createOrReplaceTempView("calls")
+        (row,) = session.spark.sql(
+            "SELECT count(*) AS n, max(created_at) AS last, sum(duration) AS s FROM calls"
+        ).collect()
+        phone = [one for one in wanted.values() if one["channel"] == "telephone"]
+        assert (row.n, row.s) == (len(phone), sum(one["duration"] or 0 for one in phone))
+        asked = len(server.requests)
+        picked = calls.filter("duration > 60 and created_at >= '2024-02-01'").select("id", "agent.name").toArrow()
+        by_hand = {
+            one["id"]: one["agent"] and one["agent"]["name"]
+            for one in phone
+            if (one["duration"] or 0) > 60 and one["created_at"].month >= 2
+        }
+        assert by_hand
+        assert dict(zip(*picked.to_pydict().values(), strict=True)) == by_hand
+        # Each action reads anew, within the range that `load` has settled.
+        assert len(server.requests) > asked
+        ends = {request.query["created_before"] for request in (server.requests[0], server.requests[asked])}
+        assert ends == {"2024-03-01T00:00:00Z"}
+
+    def test_a_limit_ends_what_is_being_read(self, session: Cluster, serving: Callable[..., Sandbox]) -> None:
+        server = serving(make_conversations(3000, SINCE, UNTIL, density="flat"))
+        assert len(frame(session, server, windows="1").limit(5).collect()) == 5
+        assert len(server.requests) < 40  # of more than sixty
+
+    def test_filters_narrow_what_is_asked_for(self, session: Cluster, serving: Callable[..., Sandbox]) -> None:
+        server, wanted = serving(ROWS), records(ROWS, since=SINCE + 40 * DAY, until=SINCE + 45 * DAY)
+        session.spark.conf.set("spark.sql.python.filterPushdown.enabled", "true")
+        session.spark.conf.set("spark.sql.session.timeZone", "America/New_York")
+        try:
+            calls = frame(session, server, pushdown="true")
+            some = calls.filter("created_at >= '2024-02-09T19:00:00' and created_at < '2024-02-14T19:00:00'")
+            found = by_id(some.toArrow())
+            assert calls.filter("created_at > '2025-01-01T00:00:00'").count() == 0
+        finally:
+            session.spark.conf.set("spark.sql.python.filterPushdown.enabled", "false")
+            session.spark.conf.set("spark.sql.session.timeZone", "UTC")
+        assert found.keys() == wanted.keys()
+        whole = [request for request in server.requests if "fields" not in request.query]
+        assert all(
+            request.query["created_before"] < "2024-02-20" for request in whole if "created_before" in request.query
+        )
+        assert "filterPushdown.enabled" in failure(frame(session, server, pushdown="true").count)
+
+    def test_what_is_wrong_is_told_by_load(self, session: Cluster, serving: Callable[..., Sandbox]) -> None:
+        server = serving([])
+        assert "UsageError: sinse: there is no such option. Did you mean since?" in failure(
+            lambda: frame(session, server, sinse="2024")
+        )
+        refused = failure(lambda: frame(session, server, token=TOKEN))
+        assert "UsageError: token: a token is no option" in refused
+        assert TOKEN not in refused
+        columns = session.spark.read.format("anyreach").schema("id string")
+        assert "leave out .schema" in failure(lambda: columns.options(base_url=server.url).load().count())
+        assert server.requests == []
+
+    def test_a_doubt_and_a_revoked_token_fail_the_job_by_name(
+        self, session: Cluster, serving: Callable[..., Sandbox]
+    ) -> None:
+        odd = Row(SINCE, raw='{"id":"odd","created_at":"2024-01-01T00:00:00Z","duration":1.5}')
+        assert "DoubtfulStreamError: 1 row fit no column, between 2024-01-01" in failure(
+            frame(session, serving([*ROWS[:50], odd]), windows="1").count
+        )
+        assert "AccessError: " in failure(frame(session, serving(ROWS[:50], Behaviour(revoked_after=0))).count)
+
+    def test_the_token_is_nowhere(self, session: Cluster, serving: Callable[..., Sandbox]) -> None:
+        calls = frame(session, serving(ROWS[:50])).filter("duration > 10")
+        calls.collect()
+        plan = calls._jdf.queryExecution().toString()
+        assert "anyreach" in plan
+        written = [path for path in (*session.events.rglob("*"), *session.logs.rglob("*")) if path.is_file()]
+        texts = [path.read_bytes() for path in written if path.suffix != ".jar"]
+        assert any(b"SparkListenerSQLExecutionStart" in text for text in texts)
+        assert any(path.name == "stderr" for path in written)
+        assert not [path for path, text in zip(written, texts, strict=True) if TOKEN.encode() in text]
+        assert TOKEN not in plan
+
+
+def test_without_spark_the_source_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    monkeypatch.delitem(sys.modules, "exporter.engines.spark.source", raising=False)
+    monkeypatch.delattr(exporter.spark, "Anyreach", raising=False)
+    with pytest.raises(UsageError, match=r"needs Spark 4\.0 or later: pip install"):
+        _ = exporter.spark.Anyreach
+
+
+def test_nothing_loads_spark_before_it_is_used() -> None:
+    code = "import sys, exporter.spark, exporter.__main__; sys.exit('pyspark' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
