@@ -111,7 +111,12 @@ async def test_exports_on_one_engine_are_what_they_are_by_themselves(tmp_path: P
     async with serving(tmp_path) as host:
         with host.start("--engine", "processes:2", "--max-rps", "400") as run:
             workers: set[int] = set()
-            host.then = lambda _, count: count % 20 or workers.update(children_of(run.pid, WORKER))
+
+            def look(_: str, count: int) -> None:
+                if count % 20 == 0:
+                    workers.update(children_of(run.pid, WORKER))
+
+            host.then = look
             found = await to_thread.run_sync(ended, run)
             host.then = lambda *_: None
         assert {each["name"]: each["ending"] for each in found["exports"]} == dict.fromkeys(ROWS, "complete")
