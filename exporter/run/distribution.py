@@ -17,9 +17,10 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 from anyio.abc import TaskGroup
 
 from exporter.contract import Instant, format_instant
-from exporter.coverage import Coverage
+from exporter.coverage import Coverage, Interval
 from exporter.engine import Engine
 from exporter.errors import DestinationError, EngineError, ExporterError, InterruptedExportError, StoreError
+from exporter.model import CONVERSATIONS, Change
 from exporter.pipeline.scan import Scan
 from exporter.run.distribution_adoption import adopt, check_staged
 from exporter.run.distribution_outcomes import check_outcome, error_of, is_fatal
@@ -225,7 +226,7 @@ class Distribution:
         goes_on = self._shares.ended(
             piece,
             Coverage(() if change is None else change.covers),
-            outcome.rows,
+            _parts_of(change),
             counters.seconds,
             has_failed=error is not None,
         )
@@ -277,6 +278,12 @@ class Distribution:
     def _wake(self) -> None:
         self._moved.set()
         self._moved = anyio.Event()
+
+
+def _parts_of(change: Change | None) -> list[tuple[Interval, int]]:
+    """Returns the windows of the conversations that came, with their number."""
+    adds = () if change is None else change.adds
+    return [(file.window, file.rows) for file in adds if file.table == CONVERSATIONS]
 
 
 def _call(engine: Engine, task: bytes) -> bytes:
