@@ -240,7 +240,7 @@ class Distribution:
             return  # what cannot be committed must not get a final path
         try:
             await adopt(self._session, outcome)
-            self._tasks.note(outcome.change)
+            self._tasks.note(outcome)
             if self._failure is None:
                 await self._tasks.look_for_sighted()
         except ExporterError as error:

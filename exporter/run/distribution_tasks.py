@@ -10,10 +10,9 @@ from msgspec.structs import replace
 from exporter.contract import END_OF_TIME, SECOND, Instant
 from exporter.errors import UsageError
 from exporter.layout import beacon_path
-from exporter.model import Change
 from exporter.pipeline.role import sees
 from exporter.pipeline.scan import Scan
-from exporter.run.share import Facts, KeyPlaces, ReadSettings, Share, TokenPlace
+from exporter.run.share import Facts, KeyPlaces, Learned, Outcome, ReadSettings, Share, TokenPlace
 from exporter.run.sighted import find_sighted
 from exporter.schedule.clock import Now
 from exporter.schedule.shares import Piece
@@ -52,15 +51,17 @@ class TaskMaker:
         self._numbers = count(1)
         self._place = token_place(session.context.credentials)
         self._sighted: tuple[str, ...] = ()
+        self._learned = Learned()
         state = session.log.state
         # A row of the status that lists leave out is not on the list that its time is told of.
         stored = state.oldest_row if scan.hidden_status is None and state.conversations else None
         self._lowest = min(session.reader.traits.lowest, END_OF_TIME if stored is None else stored)
 
-    def note(self, change: Change | None) -> None:
+    def note(self, outcome: Outcome) -> None:
         """Takes note of what a task has brought."""
-        if change is not None and self._scan.hidden_status is None:
-            self._lowest = min((self._lowest, *(file.created_at_min for file in change.adds)))
+        self._learned |= outcome.learned
+        if outcome.change is not None and self._scan.hidden_status is None:
+            self._lowest = min((self._lowest, *(file.created_at_min for file in outcome.change.adds)))
 
     def make(self, piece: Piece, max_rps: float | None) -> Share:
         """Returns the task that reads a piece, with at most `max_rps` requests a second."""
@@ -110,6 +111,7 @@ class TaskMaker:
             refuses_withheld=session.guard.refuses_withheld,
             sighted=self._sighted,
             hydrated=state.hydrated_fields,
+            learned=self._learned,
         )
 
 

@@ -27,7 +27,7 @@ from exporter.pipeline import reader as reader_module
 from exporter.pipeline.scan import Scan
 from exporter.privacy import Encryption, Erasure, KeyReference
 from exporter.run import worker
-from exporter.run.share import Outcome, Share, TokenPlace, decode_share, encode
+from exporter.run.share import Learned, Outcome, Share, TokenPlace, decode_share, encode
 from exporter.run.worker import Warnings
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, make_conversations, serve
 from exporter.settings import Request
@@ -439,6 +439,22 @@ async def test_it_says_which_fields_came_by_id_and_what_it_was_warned_of(
     assert outcome.hydrated == ("summary",)
     assert outcome.counters.completed == 20
     assert outcome.warnings == ("the token (token) ends tomorrow",)
+
+
+async def test_it_passes_on_what_it_has_learned_and_asks_for_nothing_that_others_know(tmp_path: Path) -> None:
+    await prepare(tmp_path)
+    async with serve(ROWS[:1]) as sandbox:
+        alone = await outcome_of(share_of(sandbox.url, tmp_path, ALL, now=UNTIL))
+        told = await outcome_of(
+            share_of(sandbox.url, tmp_path, ALL, now=UNTIL, facts={"learned": Learned(shows_order=True)})
+        )
+    assert not alone.learned.shows_order
+    assert told.learned.shows_order
+    assert told.counters.requests < alone.counters.requests
+    async with serve(ROWS, Behaviour(short_pages=0.5, seed=1)) as sandbox:
+        outcome = await outcome_of(share_of(sandbox.url, tmp_path, ALL, now=UNTIL, settings=SLOW))
+    assert outcome.learned.shows_order
+    assert Learned(cuts_at_random=True) | Learned(ends_late=True) == Learned(cuts_at_random=True, ends_late=True)
 
 
 async def test_in_a_bucket_it_stages_what_the_driver_can_adopt(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
