@@ -185,6 +185,13 @@ def test_an_engine_by_its_name() -> None:
             open_engine(text)
 
 
+@pytest.mark.parametrize(("name", "package"), [("ray", "ray"), ("spark:local[2]", "pyspark.sql")])
+def test_an_engine_whose_package_is_not_installed(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UsageError, match="pip install"):
+        open_engine(name)
+
+
 def test_an_engine_is_opened_for_more_processes_than_one() -> None:
     with engine_of(1) as engine:
         assert engine is None
