@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import convert, cost, encryption, flight, growth, reading, recordings, report, simulated, start
+from benchmarks import convert, cost, encryption, flight, growth, reading, recordings, report, simulated, start, tasks
 from benchmarks.__main__ import main
 from benchmarks.exports import check, environment
 from benchmarks.measurement import Cost, ratios, run, spread
@@ -49,6 +49,14 @@ def test_one_command_says_keeps_and_draws(tmp_path: Path, capsys: pytest.Capture
     assert "CPU by stage" in said and "makespan ÷ ideal" in said
     picture = (tmp_path / "picture.svg").read_text(encoding="utf-8")
     assert picture.startswith("<svg") and "decode (JSON)" in picture and "adversarial" in picture
+
+
+def test_simulated_tasks(tmp_path: Path) -> None:
+    main(["--size", "tiny", "--only", "tasks", "--output", str(tmp_path)])
+    kept = load(tmp_path / "results.json", "tiny").tasks
+    assert kept is not None and [case.density for case in kept.cases] == list(tasks.DENSITIES)
+    assert all(1 <= ratio < 1.5 for case in kept.cases for ratio in (*case.slowdowns, *case.overheads))
+    assert len(targets(Results("tiny", tasks=kept))) == 5
 
 
 def test_encryption(tmp_path: Path) -> None:
