@@ -24,6 +24,7 @@ from benchmarks import (
     scale_out,
     simulated,
     start,
+    tasks,
 )
 from benchmarks.__main__ import main
 from benchmarks.exports import check, environment
@@ -80,6 +81,14 @@ def test_two_processes_are_compared_with_a_plain_run() -> None:
     assert flat.slowdowns == pytest.approx([1.1, 12 / 11])
     assert burst.allowances == [1.0]
     assert all(target.is_met for target in found.values())
+
+
+def test_simulated_tasks(tmp_path: Path) -> None:
+    main(["--size", "tiny", "--only", "tasks", "--output", str(tmp_path)])
+    kept = load(tmp_path / "results.json", "tiny").tasks
+    assert kept is not None and [case.density for case in kept.cases] == list(tasks.DENSITIES)
+    assert all(1 <= ratio < 1.5 for case in kept.cases for ratio in (*case.slowdowns, *case.overheads))
+    assert len(targets(Results("tiny", tasks=kept))) == 5
 
 
 def test_encryption(tmp_path: Path) -> None:
