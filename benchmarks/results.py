@@ -22,6 +22,7 @@ from benchmarks.privacy import Result as Privacy
 from benchmarks.reading import Result as Reading
 from benchmarks.recordings import Result as Recordings
 from benchmarks.report import Result as Report
+from benchmarks.scale_out import Result as ScaleOut
 from benchmarks.simulated import Result as Simulated
 from benchmarks.stages import Result as Stages
 from benchmarks.start import Result as Start
@@ -58,6 +59,7 @@ class Results(msgspec.Struct):
     convert: Convert | None = None
     growth: Growth | None = None
     report: Report | None = None
+    scale_out: ScaleOut | None = None
     simulated: Simulated | None = None
 
 

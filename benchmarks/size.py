@@ -11,7 +11,8 @@ class Size:
     `recordings_…` are numbers of files, large, small, and fetched at the limit of this many bytes a second.
     `report_rows` is the number of conversations that a report is about.
     `privacy_…` are numbers of ids to hash and of transcripts to redact. Of `reading_pages` and `simulated_pages`, all
-    cases are measured with the first number, and only those that have a target with others.
+    cases are measured with the first number, and only those that have a target with others. `scale_…` are numbers of
+    pages that two processes read, of rows on each, and of rounds.
     """
 
     rounds: int
@@ -38,6 +39,9 @@ class Size:
     growth_parts: int
     growth_rounds: int
     report_rows: int
+    scale_pages: int
+    scale_page_rows: int
+    scale_rounds: int
 
 
 SIZES: Final = {
@@ -66,6 +70,9 @@ SIZES: Final = {
         growth_parts=100_000,
         growth_rounds=5,
         report_rows=10_000_000,
+        scale_pages=200,
+        scale_page_rows=1000,
+        scale_rounds=2,
     ),
     "quick": Size(
         rounds=1,
@@ -92,6 +99,9 @@ SIZES: Final = {
         growth_parts=5_000,
         growth_rounds=1,
         report_rows=200_000,
+        scale_pages=100,
+        scale_page_rows=1000,
+        scale_rounds=1,
     ),
     "tiny": Size(
         rounds=1,
@@ -118,5 +128,8 @@ SIZES: Final = {
         growth_parts=100,
         growth_rounds=1,
         report_rows=300,
+        scale_pages=70,
+        scale_page_rows=10,
+        scale_rounds=1,
     ),
 }

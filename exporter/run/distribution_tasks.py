@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from exporter.contract import SECOND, Instant
+from exporter.contract import END_OF_TIME, SECOND, Instant
 from exporter.errors import UsageError
 from exporter.layout import beacon_path
+from exporter.model import Change
 from exporter.pipeline.role import sees
 from exporter.pipeline.scan import Scan
 from exporter.run.share import Facts, KeyPlaces, ReadSettings, Share, TokenPlace
@@ -51,6 +52,15 @@ class TaskMaker:
         self._numbers = count(1)
         self._place = token_place(session.context.credentials)
         self._sighted: tuple[str, ...] = ()
+        state = session.log.state
+        # A row of the status that lists leave out is not on the list that its time is told of.
+        stored = state.oldest_row if scan.hidden_status is None and state.conversations else None
+        self._lowest = min(session.reader.traits.lowest, END_OF_TIME if stored is None else stored)
+
+    def note(self, change: Change | None) -> None:
+        """Takes note of what a task has brought."""
+        if change is not None and self._scan.hidden_status is None:
+            self._lowest = min((self._lowest, *(file.created_at_min for file in change.adds)))
 
     def make(self, piece: Piece, max_rps: float | None) -> Share:
         """Returns the task that reads a piece, with at most `max_rps` requests a second."""
@@ -91,6 +101,7 @@ class TaskMaker:
             oldest=self._oldest,
             density=piece.density,
             newest=traits.newest.get(None),
+            lowest=self._lowest,
             has_several=traits.shown.are_several(None),
             stored_rows=state.totals.rows,
             organization=session.guard.organization,

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from exporter.bearer import TokenPlace as TokenPlace
-from exporter.contract import Instant
+from exporter.contract import END_OF_TIME, Instant
 from exporter.errors import EngineError
 from exporter.log.privacy import Privacy
 from exporter.model import Change, Counters
@@ -45,16 +45,17 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     `now` is the time to go by when the share was made, whatever the worker's clock says. The data begins at about
     `oldest`. `density` is the number of rows a microsecond at the end of the last window, if it is known. `newest` is
-    the time of the newest row of the whole list, if it was shown. The list holds more rows than one if it
-    `has_several`. `organization` owns the rows, and `stored_organization` the `stored_rows`, if they are known. The
-    rows with the ids that are `sighted` are stored with sensitive fields; `refuses_withheld` is as in `Guard`. Earlier
-    runs have brought `hydrated` fields by id.
+    the time of the newest row of the whole list, if it was shown, and `lowest` that of the lowest row of it that is
+    known. The list holds more rows than one if it `has_several`. `organization` owns the rows, and
+    `stored_organization` the `stored_rows`, if they are known. The rows with the ids that are `sighted` are stored with
+    sensitive fields; `refuses_withheld` is as in `Guard`. Earlier runs have brought `hydrated` fields by id.
     """
 
     now: Instant
     oldest: Instant
     density: float | None = None
     newest: Instant | None = None
+    lowest: Instant = END_OF_TIME
     has_several: bool = False
     organization: str | None = None
     stored_organization: str | None = None

@@ -195,6 +195,7 @@ def _tell(reader: Reader, facts: Facts) -> None:
     """Tells a reader what the driver knows."""
     reader.now = Now(reader.clock(), facts.now)
     reader.traits.expect(facts.newest, facts.density)
+    reader.traits.lowest = facts.lowest
     if facts.has_several:
         reader.traits.shown.expect_several()
 

@@ -82,7 +82,7 @@ def test_a_process_that_is_told_to_stop_leaves_that_to_its_driver(engine: Engine
 
 
 def test_a_process_that_is_stopped_is_given_up(tmp_path: Path) -> None:
-    with closing(Processes(1, work=WORK, silence_seconds=1)) as engine, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, closing(Processes(1, work=WORK, silence_seconds=1)) as engine:
         answer = pool.submit(engine.call, task("stop"))
         error = answer.exception(PATIENCE_SECONDS)
         assert isinstance(error, EngineError)
