@@ -1,6 +1,7 @@
 """The options of the data source are checked and settled at once, and filters narrow no more than they may."""
 
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,7 +123,7 @@ class Compared:
     value: Any
 
 
-KINDS = {
+KINDS: dict[str, Callable[[Any, Any], bool]] = {
     "GreaterThan": lambda at, value: at > value,
     "GreaterThanOrEqual": lambda at, value: at >= value,
     "LessThan": lambda at, value: at < value,

@@ -39,8 +39,8 @@ from tests.toolkit.sizes import some_of
 HANDLERS = [program for program in PROGRAMS if "web.run_app" in program]
 #: Programs whose requirements are larger than everything else, or that are tested elsewhere.
 ELSEWHERE = re.compile(
-    r"pyspark|exporter\.ray|dask|import dlt|web\.run_app|deltalake|scan_delta|pyiceberg|AESGCM|copy\.duckdb"
-    r"|import duckdb\nimport exporter|^(?:import|from) (?:airflow|dagster|prefect)",
+    r"pyspark|exporter\.spark|spark\.(?:read|conf)|exporter\.ray|dask|import dlt|web\.run_app|deltalake|scan_delta|pyiceberg"
+    r"|AESGCM|copy\.duckdb|import duckdb\nimport exporter|^(?:import|from) (?:airflow|dagster|prefect)",
     re.M,
 )
 RUN_HERE = [program for program in PROGRAMS if not ELSEWHERE.search(program)]
