@@ -128,6 +128,7 @@ class Distribution:
                 await self._stop_tasks()
         if self._failure is not None:
             raise self._failure
+        self._tasks.teach()
         # Tasks that were lost, or were run twice, have left what they had staged.
         await self._session.committer.sweep(may_wait=True)
 

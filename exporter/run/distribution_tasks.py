@@ -12,7 +12,8 @@ from exporter.errors import UsageError
 from exporter.layout import beacon_path
 from exporter.pipeline.role import sees
 from exporter.pipeline.scan import Scan
-from exporter.run.share import Facts, KeyPlaces, Learned, Outcome, ReadSettings, Share, TokenPlace
+from exporter.run.experience import learned_of, teach
+from exporter.run.share import Facts, KeyPlaces, Outcome, ReadSettings, Share, TokenPlace
 from exporter.run.sighted import find_sighted
 from exporter.schedule.clock import Now
 from exporter.schedule.shares import Piece
@@ -51,7 +52,7 @@ class TaskMaker:
         self._numbers = count(1)
         self._place = token_place(session.context.credentials)
         self._sighted: tuple[str, ...] = ()
-        self._learned = Learned()
+        self._learned = learned_of(session.reader)
         state = session.log.state
         # A row of the status that lists leave out is not on the list that its time is told of.
         stored = state.oldest_row if scan.hidden_status is None and state.conversations else None
@@ -62,6 +63,11 @@ class TaskMaker:
         self._learned |= outcome.learned
         if outcome.change is not None and self._scan.hidden_status is None:
             self._lowest = min((self._lowest, *(file.created_at_min for file in outcome.change.adds)))
+
+    def teach(self) -> None:
+        """Lets the session's own reader have what tasks have learned: it reads again what is in doubt."""
+        rows = self._session.log.state.totals.rows
+        teach(self._session.reader, self._learned, self._lowest, has_several=rows > 1)
 
     def make(self, piece: Piece, max_rps: float | None) -> Share:
         """Returns the task that reads a piece, with at most `max_rps` requests a second."""
@@ -103,7 +109,7 @@ class TaskMaker:
             density=piece.density,
             newest=traits.newest.get(None),
             lowest=self._lowest,
-            has_several=traits.shown.are_several(None),
+            has_several=state.totals.rows > 1 or traits.shown.are_several(None),
             stored_rows=state.totals.rows,
             organization=session.guard.organization,
             stored_organization=session.before.organization,

@@ -38,9 +38,10 @@ from exporter.run.connect import open_reader
 from exporter.run.context import RunContext
 from exporter.run.division import scheduler_of
 from exporter.run.erasure_subject import stored_form
+from exporter.run.experience import learned_of, teach
 from exporter.run.organization import Ownership
 from exporter.run.protection import tables_of
-from exporter.run.share import Facts, Failure, KeyPlaces, Learned, Outcome, ReadSettings, Share
+from exporter.run.share import Facts, Failure, KeyPlaces, Outcome, ReadSettings, Share
 from exporter.schedule.clock import Now
 from exporter.settings import Credentials, RunSettings
 from exporter.store.base import Store
@@ -167,7 +168,7 @@ async def _read(
             reached={} if protector is None else dict(protector.reached),
             protected_rows=0 if protector is None else protector.rows,
             rate=throttle.learned_rate,
-            learned=_learned(reader),
+            learned=learned_of(reader),
             warnings=tuple(map(credentials.bearer.hidden, warnings.texts)),
             failure=failure,
         )
@@ -196,21 +197,7 @@ def _tell(reader: Reader, facts: Facts) -> None:
     """Tells a reader what the driver knows."""
     reader.now = Now(reader.clock(), facts.now)
     reader.traits.expect(facts.newest, facts.density)
-    reader.traits.lowest = facts.lowest
-    for traits in (reader.traits, *reader.lists.values()):
-        traits.shows_order, traits.cuts_at_random = facts.learned.shows_order, facts.learned.cuts_at_random
-        traits.filter_order.ends_late = facts.learned.ends_late
-    if facts.has_several:
-        reader.traits.shown.expect_several()
-
-
-def _learned(reader: Reader) -> Learned:
-    lists = reader.lists.values()
-    return Learned(
-        shows_order=any(traits.shows_order for traits in lists),
-        cuts_at_random=any(traits.cuts_at_random for traits in lists),
-        ends_late=any(traits.filter_order.ends_late for traits in lists),
-    )
+    teach(reader, facts.learned, facts.lowest, has_several=facts.has_several)
 
 
 async def _known(sighted: tuple[str, ...]) -> tuple[str, ...]:

@@ -155,6 +155,7 @@ def small_pieces(pages: float = 5.0, budget_seconds: float = 60.0) -> Iterator[N
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ANYREACH_TOKEN", TOKEN)
         patch.setattr(shares, "_LEAST_PAGES", 0)
+        patch.setattr(shares, "_LEAST_PIECE_PAGES", min(1.0, pages))
         for name in ("_MOST_SECONDS", "_LEAST_SECONDS", "_FIRST_SECONDS"):
             patch.setattr(shares, name, 1.0)
         patch.setattr(shares, "_HEADROOM", budget_seconds)
