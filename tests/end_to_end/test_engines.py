@@ -452,6 +452,27 @@ def test_the_tasks_that_run_share_the_rate(serving: Serving, tmp_path: Path) -> 
     assert sum(rate or 0 for rate in given[:3]) == pytest.approx(1000)
 
 
+class Unknown(ThreadEngine):
+    """Loses the cluster that knows how many slots there are."""
+
+    @property
+    def slots(self) -> int:
+        assert threading.current_thread() is not threading.main_thread()
+        raise RuntimeError("no cluster")
+
+    @slots.setter
+    def slots(self, slots: int) -> None:
+        pass
+
+
+def test_an_engine_that_does_not_say_how_many_slots_it_has_gets_one_task_at_a_time(
+    serving: Serving, tmp_path: Path
+) -> None:
+    engine = Unknown()
+    assert blocking.export(spec_for(serving(ROWS[:150]), tmp_path), engine=engine).state == "complete"
+    assert len(engine.tasks) > 1
+
+
 def test_what_is_few_is_read_without_a_task(serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "_LEAST_PAGES", 64)
     server, engine = serving(ROWS), ThreadEngine()
