@@ -44,7 +44,8 @@ _FIRST_SPEED: Final = 10.0
 _PAGES_TO_MEASURE: Final = 2
 #: What is expected of the rest of the range is what was met on the latest share of it.
 _MEMORY: Final = 1 / 64
-#: A piece may be this many times as long, or as short, if that puts its end at the start of a partition.
+#: A piece may be this many times as long, or as short, if that puts its end at the start of a partition or of
+#: what waits.
 _ALIGNMENT: Final = 1.2
 #: What fewer pages than this hold is read sooner than a task has started.
 _LEAST_PAGES: Final = 64
@@ -140,7 +141,8 @@ class Shares:
         pages = max(_LEAST_PIECE_PAGES, self._speed * budget)
         unseen = self._span / (self.slots * _PIECES_A_SLOT)
         if self._met_microseconds or self._first_density:
-            unseen = max(unseen, self._least_pages / self._expected)
+            small = self._speed * _FIRST_SECONDS / self._expected
+            unseen = max(unseen, min(small, self._span / self.slots))
         newest = self._waiting[-1]
         taken: list[_Rest] = []
         while self._waiting and self._waiting[-1].tries == newest.tries and len(taken) < _MOST_WINDOWS:
@@ -223,8 +225,8 @@ class Shares:
         return self._pages / self._seconds if self._pages and self._seconds else _FIRST_SPEED
 
     @property
-    def _least_pages(self) -> float:
-        return max(_LEAST_PIECE_PAGES, self._speed * _LEAST_SECONDS)
+    def _least_seconds(self) -> float:
+        return max(_LEAST_SECONDS, _LEAST_PIECE_PAGES / self._speed)
 
     def _stretch(self, rest: _Rest) -> Stretch:
         expected = self._expected
@@ -234,9 +236,11 @@ class Shares:
     def _budget_seconds(self) -> float:
         """Returns how long the next task should take."""
         pages = sum(self._stretch(rest).pages for rest in self._waiting)
-        even = pages / self._speed / self.slots / _ROUNDS
-        most = _MOST_SECONDS if self._seconds else _FIRST_SECONDS
-        return min(most, max(even, self._least_pages / self._speed))
+        seconds = pages / self._speed
+        if not self._seconds:
+            # Of what is small, each slot takes one part.
+            return min(_FIRST_SECONDS, max(seconds / max(1, self.slots - len(self._running)), self._least_seconds))
+        return min(_MOST_SECONDS, max(seconds / self.slots / _ROUNDS, self._least_seconds))
 
     def _cut(self, rest: _Rest, depth: float) -> _Rest:
         """Returns the newest `depth` microseconds, and puts back what is below."""
@@ -246,7 +250,7 @@ class Shares:
         for edge in edges:
             if bottom < edge < window.end and 1 / _ALIGNMENT <= (window.end - edge) / max(1.0, depth) <= _ALIGNMENT:
                 cut = edge
-        if cut <= bottom:
+        if cut <= bottom or window.end - bottom <= _ALIGNMENT * depth:
             return rest
         between = None if rest.top is None else self._stretch(rest).density_at(window.end - cut)
         self._waiting.append(replace(rest, window=Interval(window.start, cut), top=between))

@@ -1,6 +1,6 @@
 """Simulates tasks that share one limit, in simulated time: real throttles, a real crew and a real ledger.
 
-A task is a process of its own: its throttle knows nothing of the others, and begins anew with each task.
+A task is a process of its own: its throttle knows nothing of the others, and each task begins with a new one.
 """
 
 import heapq

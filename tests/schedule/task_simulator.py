@@ -20,7 +20,7 @@ from exporter.schedule.shares import Piece, Shares
 
 PAGE_ROWS: Final = 1000
 T0: Final = 1_770_000_000 * SECOND // DAY * DAY
-#: A part with fewer rows than this is a crumb, which has to be merged later: 16 MiB of Parquet.
+#: A part with fewer rows than this is a crumb, to be merged later: 16 MiB of Parquet.
 CRUMB_ROWS: Final = 24_000
 
 
