@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from exporter.contract import END_OF_TIME, SECOND, Instant
 from exporter.errors import UsageError
 from exporter.layout import beacon_path
+from exporter.model import CONVERSATIONS
 from exporter.pipeline.role import sees
 from exporter.pipeline.scan import Scan
 from exporter.run.experience import learned_of, teach
@@ -52,6 +53,7 @@ class TaskMaker:
         self._numbers = count(1)
         self._place = token_place(session.context.credentials)
         self._sighted: tuple[str, ...] = ()
+        self._may_be_sighted = True
         self._learned = learned_of(session.reader)
         state = session.log.state
         # A row of the status that lists leave out is not on the list that its time is told of.
@@ -61,8 +63,10 @@ class TaskMaker:
     def note(self, outcome: Outcome) -> None:
         """Takes note of what a task has brought."""
         self._learned |= outcome.learned
-        if outcome.change is not None and self._scan.hidden_status is None:
-            self._lowest = min((self._lowest, *(file.created_at_min for file in outcome.change.adds)))
+        adds = () if outcome.change is None else outcome.change.adds
+        self._may_be_sighted |= any(file.table == CONVERSATIONS and file.withheld_rows < file.rows for file in adds)
+        if self._scan.hidden_status is None:
+            self._lowest = min((self._lowest, *(file.created_at_min for file in adds)))
 
     def teach(self) -> None:
         """Lets the session's own reader have what tasks have learned: it reads again what is in doubt."""
@@ -94,8 +98,9 @@ class TaskMaker:
         """Looks for conversations that were served with sensitive fields, until there is one: by them a task tells
         fields that its token may not see from fields that are null. Raises `SourceError`, and `StoreError`."""
         session = self._session
-        if self._sighted or not session.stage.tables.encoder.sensitive:
+        if self._sighted or not self._may_be_sighted or not session.stage.tables.encoder.sensitive:
             return
+        self._may_be_sighted = False
         self._sighted = tuple(await find_sighted(session.stage.store, session.log.state))
         newest = session.opening.newest_ids
         if not session.log.state.conversations and await sees(session.reader.fields_of, newest):
