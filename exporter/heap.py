@@ -20,8 +20,10 @@ _ARENAS: Final = 2
 #: saved a fifth of its memory.
 _DECODERS: Final = ("changes", "convert")
 #: Blocks of many sizes leave holes that the next ones do not fit into: after minutes of an export, the holes were
-#: larger than all that it held. They go back to the system whenever this much time has passed, which takes 10 ms.
-_TRIM_SECONDS: Final = 2.0
+#: larger than all that it held. They go back to the system, which takes 5 to 15 ms, whenever the process has worked for
+#: this long; so often is it looked whether it has.
+_TRIM_CPU_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 0.5
 _THREAD: Final = "heap"
 #: Arrow's own pool keeps what was freed, apart for each thread. Parquet's pages come from the pool that Arrow picks
 #: while it loads, whatever `pyarrow.set_memory_pool` says later.
@@ -50,6 +52,9 @@ def keep_heap_compact(command: str) -> None:
 
 def _trim_on(trim: Callable[[int], int]) -> None:
     """Gives what is free back to the system, from time to time, as long as the process lives."""
+    trimmed = 0.0
     while True:
-        time.sleep(_TRIM_SECONDS)
-        trim(0)
+        time.sleep(_LOOK_SECONDS)
+        if time.process_time() - trimmed >= _TRIM_CPU_SECONDS:
+            trim(0)
+            trimmed = time.process_time()

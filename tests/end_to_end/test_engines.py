@@ -7,7 +7,7 @@ import dataclasses
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, 
 from exporter.sandbox.clock import system_clock
 from exporter.schedule import shares
 from tests.end_to_end.conftest import Command, CommandResult, Serving
-from tests.end_to_end.export_directory import ExportDirectory
+from tests.end_to_end.export_directory import ExportDirectory, check_left
 from tests.end_to_end.records import SINCE, UNTIL, conversation, records
 from tests.end_to_end.test_object_stores import Placing, placing
 from tests.toolkit import task_engines
@@ -50,7 +50,7 @@ __all__ = ["placing"]
 
 pytestmark = pytest.mark.usefixtures("hasty", "several_tasks")
 
-ROWS = make_conversations(600, SINCE, UNTIL, seed=21, transcripts=False)
+ROWS = make_conversations(300, SINCE, UNTIL, seed=21, transcripts=False)
 ANN = "ann+canary@example.com"
 RANGE = ("--since", format_instant(SINCE), "--until", format_instant(UNTIL))
 SIZES = ("--page-size", "20", "--concurrency", "2")
@@ -60,7 +60,7 @@ _OF_A_RUN = {"requests", "retries", "seconds", "manifest", "generation", "files"
 
 @pytest.fixture
 def several_tasks() -> Iterator[None]:
-    with small_pieces():
+    with small_pieces(pages=3):
         yield
 
 
@@ -104,7 +104,7 @@ def test_it_equals_a_plain_one(
     command: Command,
     tmp_path: Path,
 ) -> None:
-    server = serving([*ROWS[: 40 if behaviour.list_omits else 240], *ODD], behaviour)
+    server = serving([*ROWS[: 40 if behaviour.list_omits else 160], *ODD], behaviour)
     asked = (*RANGE, *SIZES, *options, "--json")
     plain = command("export", tmp_path / "plain", *asked, server=server)
     out, engine = tmp_path / "out", ThreadEngine()
@@ -166,29 +166,30 @@ def test_it_counts_and_shows_what_tasks_have_done(serving: Serving, tmp_path: Pa
     assert seen.events.count("committed") >= len(engine.tasks) > 3
 
 
-FAULTS: dict[str, Misbehaviour] = {
-    "twice at once": task_engines.twice_at_once,
-    "again after staging": task_engines.again_after_staging,
-    "lost": task_engines.lost,
-    "lost after staging": task_engines.lost_after_staging,
-    "late": task_engines.late,
-    "with the answer of another": task_engines.with_the_answer_of_another,
-    "with garbage": task_engines.with_garbage,
-    "with an error of its own": task_engines.with_an_error_of_its_own,
-    "without an answer": task_engines.without_an_answer,
-    "with cut files": changed(task_engines.with_cut_files),
-    "without files": changed(task_engines.without_files),
-}
+RUN_TWICE = (task_engines.twice_at_once, task_engines.again_after_staging, task_engines.late)
+LOST = (
+    task_engines.lost,
+    task_engines.lost_after_staging,
+    task_engines.with_the_answer_of_another,
+    task_engines.with_garbage,
+    task_engines.with_an_error_of_its_own,
+    task_engines.without_an_answer,
+    changed(task_engines.with_cut_files),
+    changed(task_engines.without_files),
+)
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-def test_whatever_becomes_of_a_task_each_row_is_there_once(
-    fault: Misbehaviour, serving: Serving, tmp_path: Path
+@pytest.mark.parametrize(("faults", "slots"), [(RUN_TWICE, 2), (LOST, 1)], ids=["run twice", "lost"])
+def test_whatever_becomes_of_tasks_each_row_is_there_once(
+    faults: Sequence[Misbehaviour], slots: int, serving: Serving, tmp_path: Path
 ) -> None:
-    server, engine = serving(ROWS[:200]), ThreadEngine(faults={0: fault, 3: fault})
-    summary = blocking.export(spec_for(server, tmp_path), engine=engine)
+    # What is lost is read again by the next task, which is right.
+    engine = ThreadEngine(slots, faults={2 * number + 1: fault for number, fault in enumerate(faults)})
+    with small_pieces(pages=1):
+        summary = blocking.export(spec_for(serving(ROWS), tmp_path), engine=engine)
+    assert len(engine.tasks) > 2 * len(faults)
     assert (summary.state, summary.exit_status) == ("complete", 0)
-    ExportDirectory(tmp_path).check(records(ROWS[:200]))
+    ExportDirectory(tmp_path).check(records(ROWS))
     assert left_behind(tmp_path) == []
 
 
@@ -228,10 +229,10 @@ def test_tasks_go_on_with_what_a_plain_run_began(serving: Serving, command: Comm
 
 
 def test_a_refused_token_ends_the_run_with_what_has_come(serving: Serving, tmp_path: Path) -> None:
-    server, engine = serving(ROWS, Behaviour(revoked_after=45)), ThreadEngine()
+    server, engine = serving(ROWS, Behaviour(revoked_after=30)), ThreadEngine()
     with pytest.raises(AccessError, match="a task on threads: "):
         blocking.export(spec_for(server, tmp_path), engine=engine)
-    assert [outcome.failure.kind for outcome in engine.outcomes if outcome.failure] == ["AccessError"] * 2
+    assert {outcome.failure.kind for outcome in engine.outcomes if outcome.failure} == {"AccessError"}
     brought = sum(file.rows for each in engine.outcomes if each.change for file in each.change.adds)
     found = ExportDirectory(tmp_path)
     assert (found.manifest["state"], len(found.records())) == ("incomplete", brought)
@@ -286,17 +287,17 @@ def test_what_no_other_task_would_mend_ends_the_run_at_once(
         blocking.export(spec_for(server, out), engine=engine)
     assert len(engine.tasks) == 2
     assert left_behind(out) == []
-    assert blocking.export(spec_for(server, out)).state == "complete"
-    ExportDirectory(out).check(records(ROWS))
+    check_left(out, records(ROWS))
     assert not (tmp_path / "out-elsewhere").exists()
 
 
 def test_a_failure_that_may_pass_is_tried_again(serving: Serving, tmp_path: Path) -> None:
     fault = told_otherwise(failure=Failure(kind="ServerFailedError", message="500"))
-    server, engine, seen = serving(ROWS[:200]), ThreadEngine(faults={0: fault, 1: fault}), Told()
+    server, engine, seen = serving(ROWS), ThreadEngine(faults={0: fault, 1: fault}), Told()
     assert blocking.export(spec_for(server, tmp_path), engine=engine, observer=seen).state == "complete"
-    ExportDirectory(tmp_path).check(records(ROWS[:200]))
+    ExportDirectory(tmp_path).check(records(ROWS))
     assert seen.events.count("task failed") == 2
+    assert seen.warnings == ["what a task has not read is read again: a task on threads: 500"]
 
 
 def test_a_policy_encryption_and_an_erasure_hold_for_tasks(
@@ -336,7 +337,7 @@ def test_fields_that_are_null_are_told_from_those_that_are_withheld(
 ) -> None:
     # Of the oldest rows, which one task reads, none has a sensitive field.
     bare = [Row(SINCE + n, SINCE + n, {"id": f"bare-{n}", "organization_id": "org_sandbox"}) for n in range(60)]
-    server = serving([*ROWS[:200], *bare])
+    server = serving([*ROWS[:100], *bare])
     assert blocking.export(spec_for(server, tmp_path / "sees"), engine=ThreadEngine()).partly_withheld == 0
     monkeypatch.setenv("ANYREACH_TOKEN", TOKEN_NOSENSITIVE)
     blind = blocking.export(spec_for(server, tmp_path / "blind"), engine=ThreadEngine())
@@ -351,7 +352,7 @@ def test_fields_that_are_null_are_told_from_those_that_are_withheld(
 
 
 def test_recordings_are_kept_after_the_tasks(serving: Serving, command: Command, tmp_path: Path) -> None:
-    server = serving(make_conversations(60, SINCE, UNTIL, seed=9, transcripts=False), media=SMALL)
+    server = serving(make_conversations(20, SINCE, UNTIL, seed=9, transcripts=False), media=SMALL)
     kept = ("--recordings", "--allow-network", "127.0.0.0/8", "--json")
     plain = command("export", tmp_path / "plain", *RANGE, *SIZES, *kept, server=server)
     with distributed() as engine:
@@ -363,7 +364,7 @@ def test_recordings_are_kept_after_the_tasks(serving: Serving, command: Command,
         for root in (tmp_path / "plain", tmp_path / "out")
     ]
     assert (done.status, rows[1]) == (plain.status, rows[0])
-    assert len(rows[0]) > 10
+    assert rows[0]
 
 
 class Interrupting(ThreadEngine):
@@ -400,13 +401,13 @@ def test_an_interrupt_ends_tasks_and_a_second_one_waits_for_none(
     assert left_behind(tmp_path) == []
     found = ExportDirectory(tmp_path)
     assert len(found.records()) <= sum(outcome.rows for outcome in engine.outcomes)
-    assert times > 1 or len(found.records()) > 100
+    assert times > 1 or len(found.records()) > 60
     assert command("export", tmp_path, *RANGE, *SIZES, server=server).status == 0
     ExportDirectory(tmp_path).check(records(ROWS))
 
 
 def test_the_tasks_that_run_share_the_rate(serving: Serving, tmp_path: Path) -> None:
-    server, engine = serving(ROWS[:200]), ThreadEngine(3)
+    server, engine = serving(ROWS), ThreadEngine(3)
     blocking.export(spec_for(server, tmp_path, max_rps=1000), engine=engine)
     given = [share.settings.max_rps for share in engine.shares]
     assert all(rate is not None and rate > 0 for rate in given)
@@ -431,13 +432,15 @@ def test_what_no_task_can_do_is_refused_before_anything_is_asked(serving: Servin
 
 
 def test_it_is_the_same_in_an_object_store(serving: Serving, placing: Placing, s3: S3, tmp_path: Path) -> None:
-    place, server = placing(s3), serving([*ROWS[:150], *ODD])
+    options = {"tables": "conversations,turns", "partition_by": "month"}
+    place, server = placing(s3), serving([*ROWS[:60], *ODD])
     engine = ThreadEngine(faults={1: task_engines.lost_after_staging, 2: task_engines.twice_at_once})
-    summary = blocking.export(spec_for(server, str(place), tables="conversations,turns"), engine=engine)
+    with small_pieces(pages=0.5):
+        summary = blocking.export(spec_for(server, str(place), **options), engine=engine)
     assert summary.quarantined_rows == 1
     root = place.mirror(tmp_path)
     exported = ExportDirectory(root)
     exported.check_sound()
-    blocking.export(spec_for(server, tmp_path / "plain", tables="conversations,turns"))
+    blocking.export(spec_for(server, tmp_path / "plain", **options))
     assert exported.records() == ExportDirectory(tmp_path / "plain").records()
     assert left_behind(root) == []

@@ -55,10 +55,10 @@ class Host:
         tokens = {name.upper(): key_of(f"org_{name}") for name in ROWS}
         return {**os.environ, **tokens, "ANYREACH_BASE_URL": self.sandbox.url}
 
-    def start(self, *options: str) -> "subprocess.Popen[str]":
-        """Starts `exporter run` of all exports."""
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Starts `exporter run`, with its result as JSON."""
         return subprocess.Popen(
-            [sys.executable, "-m", "exporter", "run", "--all", "--json", *options],
+            [sys.executable, "-m", "exporter", "run", "--json", *arguments],
             cwd=self.root,
             env=self.environment(),
             stdout=subprocess.PIPE,
@@ -109,7 +109,7 @@ def ended(process: "subprocess.Popen[str]") -> dict[str, Any]:
 
 async def test_exports_on_one_engine_are_what_they_are_by_themselves(tmp_path: Path) -> None:
     async with serving(tmp_path) as host:
-        with host.start("--engine", "processes:2", "--max-rps", "400") as run:
+        with host.start("--all", "--engine", "processes:2", "--max-rps", "400") as run:
             workers: set[int] = set()
 
             def look(_: str, count: int) -> None:
@@ -150,12 +150,13 @@ async def test_an_export_that_is_killed_harms_no_other_and_its_tasks_end(tmp_pat
         await host.check("acme", "globex")
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+# That every process ends with the one that has started it, other tests say of exports and of workers.
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.thorough)])
 async def test_no_process_outlives_a_run_that_is_stopped_or_killed(tmp_path: Path, sent: signal.Signals) -> None:
     async with serving(tmp_path, Behaviour(latency=0.01)) as host:
         at_work = anyio.Event()
         host.then = lambda name, count: at_work.set() if (name, count) == ("acme", 40) else None
-        with host.start("--engine", "processes:2") as run:
+        with host.start("acme", "globex", "--engine", "processes:2") as run:
             with anyio.fail_after(60):
                 await at_work.wait()
             processes = [*children_of(run.pid, WORKER), *children_of(run.pid, "--json-lines")]

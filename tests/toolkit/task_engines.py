@@ -103,9 +103,7 @@ def late(engine: ThreadEngine, task: bytes) -> bytes:
     return answer
 
 
-def with_the_answer_of_another(engine: ThreadEngine, task: bytes) -> bytes:
-    engine.wait_for_another()
-    work(task)
+def with_the_answer_of_another(engine: ThreadEngine, _task: bytes) -> bytes:
     return engine.answers[-1]
 
 
@@ -157,6 +155,7 @@ def small_pieces(pages: float = 5.0, budget_seconds: float = 60.0) -> Iterator[N
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ANYREACH_TOKEN", TOKEN)
         patch.setattr(shares, "_LEAST_PAGES", 0)
+        patch.setattr(shares, "_LEAST_PIECE_PAGES", min(1.0, pages))
         for name in ("_MOST_SECONDS", "_LEAST_SECONDS", "_FIRST_SECONDS"):
             patch.setattr(shares, name, 1.0)
         patch.setattr(shares, "_HEADROOM", budget_seconds)
