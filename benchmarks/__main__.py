@@ -30,9 +30,11 @@ from benchmarks import (
     reading,
     recordings,
     report,
+    scale_out,
     simulated,
     stages,
     start,
+    tasks,
 )
 from benchmarks.measurement import compile_sources
 from benchmarks.results import load, save, this_session
@@ -66,7 +68,9 @@ PARTS: Final = {
     "growth": _Part("Growth: many nights beside a young export", growth.measure, growth.describe),
     "convert": _Part("CSV and JSON Lines", convert.measure, convert.describe),
     "report": _Part("A report to look at", report.measure, report.describe),
+    "scale_out": _Part("Two processes", scale_out.measure, scale_out.describe),
     "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
+    "tasks": _Part("Simulated: how tasks elsewhere share out a long list", tasks.measure, tasks.describe),
 }
 
 
@@ -98,7 +102,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.rounds:
         rounds: int = options.rounds
         size = replace(
-            size, rounds=rounds, flight_rounds=rounds, memory_rounds=rounds, start_rounds=rounds, growth_rounds=rounds
+            size,
+            rounds=rounds,
+            flight_rounds=rounds,
+            memory_rounds=rounds,
+            start_rounds=rounds,
+            growth_rounds=rounds,
+            scale_rounds=rounds,
         )
     wanted = set(chain.from_iterable(options.only or [PARTS]))
     chosen = () if options.draw else [name for name in PARTS if name in wanted]

@@ -22,9 +22,11 @@ from benchmarks.privacy import Result as Privacy
 from benchmarks.reading import Result as Reading
 from benchmarks.recordings import Result as Recordings
 from benchmarks.report import Result as Report
+from benchmarks.scale_out import Result as ScaleOut
 from benchmarks.simulated import Result as Simulated
 from benchmarks.stages import Result as Stages
 from benchmarks.start import Result as Start
+from benchmarks.tasks import Result as Tasks
 
 _PACKAGES = ("anyreach-exporter", "aiohttp", "msgspec", "pyarrow", "duckdb", "requests", "dlt")
 
@@ -58,7 +60,9 @@ class Results(msgspec.Struct):
     convert: Convert | None = None
     growth: Growth | None = None
     report: Report | None = None
+    scale_out: ScaleOut | None = None
     simulated: Simulated | None = None
+    tasks: Tasks | None = None
 
 
 def load(path: Path, size: str) -> Results:

@@ -11,7 +11,8 @@ class Size:
     `recordings_…` are numbers of files, large, small, and fetched at the limit of this many bytes a second.
     `report_rows` is the number of conversations that a report is about.
     `privacy_…` are numbers of ids to hash and of transcripts to redact. Of `reading_pages` and `simulated_pages`, all
-    cases are measured with the first number, and only those that have a target with others.
+    cases are measured with the first number, and only those that have a target with others. `scale_…` are numbers of
+    pages that two processes read, of rows on each, and of rounds.
     """
 
     rounds: int
@@ -34,10 +35,15 @@ class Size:
     privacy_transcripts: int
     simulated_pages: tuple[int, ...]
     simulated_workers: tuple[int, ...]
+    tasks_rows: int
+    tasks_slots: int
     growth_commits: int
     growth_parts: int
     growth_rounds: int
     report_rows: int
+    scale_pages: int
+    scale_page_rows: int
+    scale_rounds: int
 
 
 SIZES: Final = {
@@ -62,10 +68,15 @@ SIZES: Final = {
         privacy_transcripts=20_000,
         simulated_pages=(600, 6_000),
         simulated_workers=(4, 8, 16, 32, 64, 128, 256),
+        tasks_rows=1_000_000_000,
+        tasks_slots=128,
         growth_commits=10_000,
         growth_parts=100_000,
         growth_rounds=5,
         report_rows=10_000_000,
+        scale_pages=200,
+        scale_page_rows=1000,
+        scale_rounds=2,
     ),
     "quick": Size(
         rounds=1,
@@ -88,10 +99,15 @@ SIZES: Final = {
         privacy_transcripts=2_000,
         simulated_pages=(60, 600),
         simulated_workers=(4, 16, 64),
+        tasks_rows=100_000_000,
+        tasks_slots=16,
         growth_commits=500,
         growth_parts=5_000,
         growth_rounds=1,
         report_rows=200_000,
+        scale_pages=100,
+        scale_page_rows=1000,
+        scale_rounds=1,
     ),
     "tiny": Size(
         rounds=1,
@@ -114,9 +130,14 @@ SIZES: Final = {
         privacy_transcripts=100,
         simulated_pages=(10, 20),
         simulated_workers=(4, 16),
+        tasks_rows=10_000_000,
+        tasks_slots=4,
         growth_commits=20,
         growth_parts=100,
         growth_rounds=1,
         report_rows=300,
+        scale_pages=70,
+        scale_page_rows=10,
+        scale_rounds=1,
     ),
 }

@@ -6,7 +6,21 @@ from typing import Final
 
 import msgspec
 
-from benchmarks import cost, encryption, growth, lake, memory, privacy, reading, recordings, report, simulated, start
+from benchmarks import (
+    cost,
+    encryption,
+    growth,
+    lake,
+    memory,
+    privacy,
+    reading,
+    recordings,
+    report,
+    scale_out,
+    simulated,
+    start,
+    tasks,
+)
 from benchmarks.measurement import ratios, spread
 from benchmarks.results import Results
 
@@ -76,8 +90,12 @@ def targets(results: Results) -> list[Target]:
         found += _of_lake(results.lake)
     if results.report:
         found += _of_report(results.report)
+    if results.scale_out:
+        found += _of_scale_out(results.scale_out)
     if results.simulated:
         found += _of_simulated(results.simulated)
+    if results.tasks:
+        found += _of_tasks(results.tasks)
     if results.start:
         found += _of_start(results.start)
     return found
@@ -134,11 +152,38 @@ def _of_report(result: report.Result) -> Iterator[Target]:
     yield Target(f"peak memory, report of {of}", [cost.peak_bytes / 1e6 for cost in result.costs], 1_000, " MB", 0)
 
 
+def _of_scale_out(result: scale_out.Result) -> Iterator[Target]:
+    shapes = {
+        "flat": ("spread evenly", 1.15),
+        "one-burst": ("75 % of them in 3 % of the time", 1.1),
+        "many-bursts": ("in bursts", 1.1),
+    }
+    for case in result.cases:
+        shape, limit = shapes[case.density]
+        of = f"{case.pages:,} pages, rows {shape}"
+        yield Target(f"time of 2 processes ÷ plain with as many in flight, {of}", case.slowdowns, limit)
+        yield Target(f"requests of 2 processes ÷ (1.05 × pages + 6 a task), {of}", case.allowances, 1.0)
+        if "one" in case.runs:
+            two = case.seconds("two")
+            halves = [seconds / 2 for seconds in case.seconds("half")]
+            yield Target(f"time of 2 processes ÷ half of plain's with half as many, {of}", ratios(two, halves), 1.15)
+            what = f"time of 1 process ÷ 2 processes, {of}"
+            yield Target(what, ratios(case.seconds("one"), two), 1.85, at_least=True)
+    what = f"CPU a row of 2 processes ÷ plain, {result.rows:,} conversations with transcripts"
+    yield Target(what, result.cpu_ratios, 1.1)
+
+
 def _of_simulated(result: simulated.Result) -> Iterator[Target]:
     for case in result.cases:
         if case.workers == simulated.WORKERS and case.density in simulated.LIMITS and case.pages >= _MANY_PAGES:
             of = f"{case.pages:,} pages, {case.workers} workers, {case.density}"
             yield Target(f"simulated time ÷ ideal, {of}", case.slowdowns, simulated.LIMITS[case.density])
+
+
+def _of_tasks(result: tasks.Result) -> Iterator[Target]:
+    for case in result.cases:
+        of = f"{result.rows:,} conversations, tasks on {result.slots} slots, {case.density}"
+        yield Target(f"simulated time ÷ ideal, {of}", case.slowdowns, tasks.LIMIT)
 
 
 def _of_start(result: start.Result) -> Iterator[Target]:

@@ -4,9 +4,9 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from tempfile import TemporaryFile
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,6 +27,9 @@ from exporter.options.option import Group
 from exporter.options.toml import read_content
 from exporter.words import did_you_mean
 
+if TYPE_CHECKING:
+    from exporter.engine import Engine
+
 
 @with_options("log_file", "log_file_size")
 def run(
@@ -44,6 +47,15 @@ def run(
             "Send each host at most this many requests a second, from all exports together. Default: the lowest that "
             "exports at work there have, otherwise no ceiling.",
             "X",
+            Group.READ,
+        ),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        flag(
+            "Read large exports in tasks on this engine, which all of them share: processes[:N], ray[:ADDRESS] or "
+            "spark[:MASTER]. Default: each reads in its own process.",
+            "ENGINE",
             Group.READ,
         ),
     ] = None,
@@ -84,9 +96,9 @@ def run(
     arguments = {name: (command_of(known.layers[name]), *options, "--", name) for name in chosen}
     named = [Job(name, arguments[name], known.variables_of_others(name)) for name in chosen]
     try:
-        with _kept(content) as descriptor:
+        with _kept(content) as descriptor, _opened(engine) as lent:
             inherited = {CONTENT_VARIABLE: descriptor}
-            fleet = Fleet(named, jobs, shown, os.environ, inherited)
+            fleet = Fleet(named, jobs, shown, os.environ, inherited, lent)
             outcomes = run_until_signal(fleet.run, "stopped")
     finally:
         shown.close()
@@ -114,6 +126,19 @@ def _kept(content: bytes) -> Iterator[int]:
         file.write(content)
         file.flush()
         yield file.fileno()
+
+
+@contextmanager
+def _opened(text: str | None) -> Iterator["Engine | None"]:
+    """Yields the engine that a text names, and closes it."""
+    if text is None:
+        yield None
+        return
+
+    from exporter.engines.named import open_engine
+
+    with closing(open_engine(text)) as engine:
+        yield engine
 
 
 def _choose(names: Sequence[str], known: Sequence[str], *, every: bool) -> list[str]:

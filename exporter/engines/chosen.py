@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from socket import socket
 from typing import Literal
 
 from exporter.engine import Engine
@@ -11,8 +12,9 @@ from exporter.options.parse import to_processes
 
 @contextmanager
 def engine_of(processes: int | str, given: Engine | None = None) -> Iterator[Engine | None]:
-    """Gives the engine of a run: the one that the caller has `given` and closes, or as many processes as the option
-    says, which end with the block. None if this process is to read by itself.
+    """Gives the engine of a run: the one that the caller has `given` and closes, the one that `exporter run` lends to
+    its exports, or as many processes as the option says, which end with the block. None if this process is to read by
+    itself.
 
     Raises `UsageError` if both are given.
     """
@@ -21,6 +23,12 @@ def engine_of(processes: int | str, given: Engine | None = None) -> Iterator[Eng
         if count != 1:
             raise UsageError("processes: an engine is given, which reads elsewhere. Leave one of them out")
         yield given
+        return
+    if (connection := _lent()) is not None:
+        from exporter.run.remote_engine import RemoteEngine
+
+        with closing(RemoteEngine(connection)) as lent:
+            yield lent
         return
     slots = 1 if count == 1 else _slots(count)
     if slots == 1:
@@ -31,6 +39,12 @@ def engine_of(processes: int | str, given: Engine | None = None) -> Iterator[Eng
 
     with closing(Processes(slots)) as engine:
         yield engine
+
+
+def _lent() -> socket | None:
+    from exporter.run.remote_engine import LENT
+
+    return LENT.get()
 
 
 def _slots(count: int | Literal["auto"]) -> int:

@@ -1,9 +1,11 @@
 """Runs a task where an engine has sent it: the one function that runs elsewhere, and all that an engine has to call."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from traceback import extract_tb
+from typing import Final
 
 import anyio
 
@@ -16,6 +18,10 @@ from exporter.run.worker import failure_of, read_share
 from exporter.settings import Credentials
 from exporter.version import __version__
 
+#: These complain on stderr, with tracebacks, where nobody listens: of a request that ends with its server, for example.
+_LOGGERS: Final = ("asyncio", "aiohttp")
+_NOWHERE: Final = logging.NullHandler()
+
 
 def work(task: bytes) -> bytes:
     """Returns what a task has brought, as `share.decode_outcome` reads it; whatever the task meets is a failure in it.
@@ -25,6 +31,8 @@ def work(task: bytes) -> bytes:
     are no task.
     """
     header = decode_header(task)
+    for name in _LOGGERS:
+        logging.getLogger(name).addHandler(_NOWHERE)
     try:
         if header.version != __version__:
             raise UsageError(f"has exporter {__version__}, and the driver {header.version}. Install the same on both")

@@ -10,7 +10,7 @@ def withheld_of(state: State) -> tuple[str, ...]:
 
     A field that came with no row is not one of them if the token saw others: the API left it out as null.
     """
-    blind = any(count for (count,) in state.conversations.each("withheld_rows"))
+    blind = any(state.conversations.each_of("withheld_rows"))
     return tuple(served_fields(state).withheld) if blind else ()
 
 

@@ -18,15 +18,16 @@ from typing import Any, Final
 import msgspec
 
 from exporter.coverage import Coverage, Interval
-from exporter.log.columns import Columns
+from exporter.log.columns import NUMBERS, PERHAPS, TEXTS, Columns, Place, Tally
 from exporter.log.dropped import DroppedFiles
 from exporter.log.files import Files
 from exporter.log.head import Head, sha256_of
+from exporter.log.packed import integers_of, pack, texts_of
 from exporter.log.state import State
 from exporter.model import ChangesFile, ExportFile, QuarantineFile
 
 #: Changes with everything that `State` may hold: `tests/log/test_checkpoint.py` says when.
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 _OPENS: Final = b'{"sha256":"'
 _CLOSES: Final = b'",'
@@ -35,8 +36,16 @@ _HEADER_BYTES: Final = len(_OPENS) + 64 + len(_CLOSES)
 _APART: Final = ("live", "dropped")
 
 
+class _Parts(msgspec.Struct):
+    places: list[Place]
+    tallies: list[Tally]
+    texts: dict[str, str | list[str]]
+    numbers: dict[str, str | list[int]]
+    perhaps: dict[str, str | list[int | None]]
+
+
 class _Files(msgspec.Struct):
-    parts: Columns
+    parts: _Parts
     quarantine: list[QuarantineFile]
     changes: list[ChangesFile]
 
@@ -93,7 +102,7 @@ def decode_checkpoint(data: bytes, number: int) -> Head | None:
             body = _DECODER.decode(data)
         dropped = tuple(DroppedFiles(one.run, _files(one.files), one.holes) for one in body.dropped)
         state = replace(body.state, live=_files(body.live), dropped=dropped)
-    except (msgspec.MsgspecError, ValueError, IndexError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, LookupError, RecursionError):
         return None
     if (state.number, state.export_id) != (body.number, body.export_id) or number != body.number:
         return None
@@ -117,16 +126,26 @@ def format_of(data: bytes) -> int | None:
 
 def _columns(files: Mapping[str, ExportFile]) -> _Files:
     found = Files(files)
+    parts = found.packed()
     return _Files(
-        found.packed(),
+        _Parts(
+            [*parts.places],
+            [*parts.tallies],
+            *({name: pack(parts.own[name]) for name in names} for names in (TEXTS, NUMBERS, PERHAPS)),
+        ),
         [file for file in found.added.values() if isinstance(file, QuarantineFile)],
         [file for file in found.added.values() if isinstance(file, ChangesFile)],
     )
 
 
 def _files(stored: _Files) -> Files:
-    stored.parts.check()
-    files = Files(stored.parts)
+    parts = stored.parts
+    own = {name: texts_of(parts.texts[name]) for name in TEXTS}
+    own |= {name: integers_of(parts.numbers[name]) for name in NUMBERS}
+    own |= {name: integers_of(parts.perhaps[name]) for name in PERHAPS}
+    columns = Columns(parts.places, parts.tallies, own)
+    columns.check()
+    files = Files(columns)
     for file in (*stored.quarantine, *stored.changes):
         files.add(file)
     return files

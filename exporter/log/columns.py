@@ -1,14 +1,15 @@
 """Holds the parts of an export as columns: no object stands for a part until somebody asks for it. Pure."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import compress
-from operator import attrgetter
+from operator import attrgetter, ge
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 import msgspec
 
-from exporter.contract import Instant
 from exporter.coverage import Interval
 from exporter.layout import partition_text
 from exporter.model import DataFile
@@ -31,40 +32,34 @@ class Tally(msgspec.Struct, array_like=True, frozen=True):
     statuses: dict[str, int]
 
 
-class Columns(msgspec.Struct, dict=True):
-    """Holds parts in their order; `place` and `tally` are positions among what several share, and `name` is what
-    follows the directory of a path. Never changes, and neither does what it returns."""
+class Columns:
+    """Holds parts in their order: `places` and `tallies` are what several share, and `own` are columns, by name.
 
-    places: list[Place] = []
-    tallies: list[Tally] = []
-    place: list[int] = []
-    tally: list[int] = []
-    name: list[str] = []
-    sha256: list[str] = []
-    rows: list[int] = []
-    size_bytes: list[int] = []
-    window_start: list[Instant] = []
-    window_end: list[Instant] = []
-    created_at_min: list[Instant] = []
-    created_at_max: list[Instant] = []
-    withheld_rows: list[int] = []
-    open_rows: list[int] = []
-    recorded_rows: list[int | None] = []
-    unrecorded_rows: list[int | None] = []
-    media_files: list[int] = []
-    media_bytes: list[int] = []
+    `place` and `tally` are positions among the former, and `name` is what follows the directory of a path. Never
+    changes, and neither does what it returns.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[Place] = (),
+        tallies: Sequence[Tally] = (),
+        own: Mapping[str, Sequence[Any]] = MappingProxyType({}),
+    ) -> None:
+        self.places: Final = places
+        self.tallies: Final = tallies
+        self.own: Final[Mapping[str, Sequence[Any]]] = {name: own.get(name, ()) for name in _OWN}
 
     def __len__(self) -> int:
-        return len(self.name)
+        return len(self.own["name"])
 
     def check(self) -> None:
         """Raises `ValueError` for columns of different lengths, or positions that nothing has."""
-        lengths = {len(getattr(self, name)) for name in _OWN}
-        if len(lengths) > 1 or not (_are_in(self.place, self.places) and _are_in(self.tally, self.tallies)):
+        own = self.own
+        lengths = {len(column) for column in own.values()}
+        if len(lengths) > 1 or not (_are_in(own["place"], self.places) and _are_in(own["tally"], self.tallies)):
             raise ValueError("the columns do not fit one another")
-        for start, end in zip(self.window_start, self.window_end, strict=True):
-            if start >= end:
-                raise ValueError("an empty window")
+        if any(map(ge, own["window_start"], own["window_end"])):
+            raise ValueError("an empty window")
 
     def column(self, name: str) -> Sequence[Any]:
         """Returns the values of an attribute of `DataFile`, also `window.start`, `window.end` and `partition_text`."""
@@ -72,22 +67,30 @@ class Columns(msgspec.Struct, dict=True):
             return self.paths
         if name in _OF_PLACES:
             of_places = [_OF_PLACES[name](place) for place in self.places]
-            return [of_places[place] for place in self.place]
+            return [of_places[place] for place in self.own["place"]]
         if name in _OF_TALLIES:
             of_tallies = [getattr(tally, name) for tally in self.tallies]
-            return [of_tallies[tally] for tally in self.tally]
-        found: list[Any] = getattr(self, name.replace(".", "_"))
-        return found
+            return [of_tallies[tally] for tally in self.own["tally"]]
+        return self.own[name.replace(".", "_")]
 
     @cached_property
     def paths(self) -> list[str]:
         directories = [place.directory for place in self.places]
-        return [directories[place] + name for place, name in zip(self.place, self.name, strict=True)]
+        return [directories[place] + name for place, name in zip(self.own["place"], self.own["name"], strict=True)]
 
     @cached_property
     def positions(self) -> dict[str, int]:
         """Returns the position of each part by its path."""
         return dict(zip(self.paths, range(len(self)), strict=True))
+
+    @cached_property
+    def shares(self) -> Counter[tuple[int, int]]:
+        """Returns how many parts have each place with each tally."""
+        return Counter(zip(self.own["place"], self.own["tally"], strict=True))
+
+    def share(self, position: int) -> tuple[int, int]:
+        """Returns the place and the tally of a part."""
+        return self.own["place"][position], self.own["tally"][position]
 
     @cached_property
     def parts(self) -> list[DataFile]:
@@ -98,42 +101,49 @@ class Columns(msgspec.Struct, dict=True):
         """Returns one part as an object."""
         if "parts" in self.__dict__:
             return self.parts[position]
-        own = {name: [column[position]] for name, column in self._own()}
-        return next(msgspec.structs.replace(self, **own)._parts())
+        own = {name: [column[position]] for name, column in self.own.items()}
+        return next(type(self)(self.places, self.tallies, own)._parts())
 
     def without(self, positions: Iterable[int]) -> Self:
         """Returns the other parts."""
         stays = bytearray(b"\1") * len(self)
         for position in positions:
             stays[position] = 0
-        return msgspec.structs.replace(self, **{name: list(compress(column, stays)) for name, column in self._own()})
+        own = {name: list(compress(column, stays)) for name, column in self.own.items()}
+        return type(self)(self.places, self.tallies, own)
 
     def followed_by(self, parts: Iterable[DataFile]) -> Self:
         """Returns these parts and others; what none of them shares any longer is left out."""
         more = list(parts)
-        places, tallies = _Shared(self.places, self.place), _Shared(self.tallies, self.tally)
-        own = {
-            name: [*column, *(_VALUES[name](file) for file in more)] for name, column in self._own() if name in _VALUES
-        }
+        if not more and self._shares_all:
+            return self
+        places, tallies = _Shared(self.places, self.own["place"]), _Shared(self.tallies, self.own["tally"])
+        own = {name: [*self.own[name], *map(value, more)] for name, value in _VALUES.items()}
         for file in more:
             directory = file.path[: file.path.rfind("/") + 1]
             places.add(Place(directory, file.table, file.partition, file.policy, file.key))
             tallies.add(Tally(file.absent, file.statuses))
-        return type(self)(
-            places=places.values, tallies=tallies.values, place=places.positions, tally=tallies.positions, **own
-        )
+        own |= {"place": places.positions, "tally": tallies.positions}
+        return type(self)(places.values, tallies.values, own)
 
-    def _own(self) -> Iterator[tuple[str, list[Any]]]:
-        return ((name, getattr(self, name)) for name in _OWN)
+    @property
+    def _shares_all(self) -> bool:
+        """Returns whether parts have each place and each tally, and come to them in their order."""
+        return all(
+            [*dict.fromkeys(self.own[name])] == [*range(len(shared))]
+            for name, shared in (("place", self.places), ("tally", self.tallies))
+        )
 
     def _parts(self) -> Iterator[DataFile]:
         places, tallies = self.places, self.tallies
-        own = (self.paths, *(column for name, column in self._own() if name != "name"))
+        own = (self.paths if name == "name" else column for name, column in self.own.items())
         for (
             path,
+            sha256,
+            yes,
+            no,
             place,
             tally,
-            sha256,
             rows,
             size,
             start,
@@ -142,8 +152,6 @@ class Columns(msgspec.Struct, dict=True):
             last,
             withheld,
             opened,
-            yes,
-            no,
             media,
             sound,
         ) in zip(*own, strict=True):
@@ -196,14 +204,29 @@ def _are_in(positions: Sequence[int], values: Sequence[object]) -> bool:
     return not positions or (min(positions) >= 0 and max(positions) < len(values))
 
 
+#: The columns of texts, of integers that may be missing, and of integers.
+TEXTS: Final = ("name", "sha256")
+PERHAPS: Final = ("recorded_rows", "unrecorded_rows")
+NUMBERS: Final = (
+    "place",
+    "tally",
+    "rows",
+    "size_bytes",
+    "window_start",
+    "window_end",
+    "created_at_min",
+    "created_at_max",
+    "withheld_rows",
+    "open_rows",
+    "media_files",
+    "media_bytes",
+)
+_OWN: Final = (*TEXTS, *PERHAPS, *NUMBERS)
 #: What each column holds of a part that is an object.
 _VALUES: Final[dict[str, Callable[[DataFile], Any]]] = {
     "name": lambda file: file.path[file.path.rfind("/") + 1 :],
-    "window_start": lambda file: file.window.start,
-    "window_end": lambda file: file.window.end,
-    **{name: attrgetter(name) for name in Columns.__struct_fields__[5:] if name not in ("window_start", "window_end")},
+    **{name: attrgetter(name.replace("window_", "window.")) for name in ("sha256", *PERHAPS, *NUMBERS[2:])},
 }
-_OWN: Final = Columns.__struct_fields__[2:]
 _OF_TALLIES: Final = frozenset(Tally.__struct_fields__)
 _OF_PLACES: Final[dict[str, Callable[[Place], Any]]] = {
     "table": lambda place: place.table,

@@ -70,16 +70,24 @@ class Files(Mapping[str, ExportFile]):
 
     def each(self, *names: str, table: str | None = None) -> Iterator[tuple[Any, ...]]:
         """Yields these attributes of each part, of one `table` or of all: see `Columns.column`."""
-        found: Iterator[tuple[Any, ...]] = zip(*(self._stay(self.columns.column(name)) for name in names), strict=True)
+        return zip(*self._each(names, table), strict=True)
+
+    def each_of(self, name: str, table: str | None = None) -> Iterator[Any]:
+        """Yields one attribute of each part, as `each`, without a tuple around it."""
+        return self._each((name,), table)[0]
+
+    def _each(self, names: Sequence[str], table: str | None) -> list[Iterator[Any]]:
+        found = [self._stay(self.columns.column(name)) for name in names]
         if table is not None and any(place.table != table for place in self.columns.places):
-            found = compress(found, (one == table for one in self._stay(self.columns.column("table"))))
+            is_of = [one == table for one in self._stay(self.columns.column("table"))]
+            found = [compress(column, is_of) for column in found]
         parts = [file for file in self.added.values() if isinstance(file, DataFile) and table in (None, file.table)]
-        return chain(found, zip(*(map(_getter(name), parts) for name in names), strict=True))
+        return [chain(column, map(_getter(name), parts)) for name, column in zip(names, found, strict=True)]
 
     def absent(self, table: str) -> dict[str, int]:
         """Returns how many rows of a table came without each field."""
         columns, found = self.columns, dict[str, int]()
-        times = Counter(zip(self._stay(columns.place), self._stay(columns.tally), strict=True))
+        times = columns.shares - Counter(columns.share(position) for position in self.gone)
         counts = [
             (number, columns.tallies[at])
             for (place, at), number in times.items()
@@ -91,10 +99,15 @@ class Files(Mapping[str, ExportFile]):
                 found[name] = found.get(name, 0) + number * count
         return found
 
+    def policies(self) -> set[tuple[str, str]]:
+        """Returns the table and the policy of each part, and perhaps those of parts that are gone."""
+        parts = [file for file in self.added.values() if isinstance(file, DataFile)]
+        return {(one.table, one.policy) for one in (*self.columns.places, *parts)}
+
     def sizes(self) -> Iterator[tuple[str, int]]:
         """Yields the path and the size of each file."""
         return chain(
-            zip(self._stay(self.columns.paths), self._stay(self.columns.size_bytes), strict=True),
+            zip(self._stay(self.columns.paths), self._stay(self.columns.own["size_bytes"]), strict=True),
             ((path, file.size_bytes) for path, file in self.added.items()),
         )
 
@@ -164,6 +177,10 @@ class TableParts(Sequence[DataFile]):
         """Yields these attributes of each part, as `Files.each`."""
         return self._files.each(*names, table=self._table)
 
+    def each_of(self, name: str) -> Iterator[Any]:
+        """Yields one attribute of each part, as `Files.each_of`."""
+        return self._files.each_of(name, self._table)
+
     def at(self, paths: Iterable[str]) -> list[DataFile]:
         """Returns the parts at these paths."""
         return [file for path in paths if isinstance(file := self._files[path], DataFile)]
@@ -171,7 +188,11 @@ class TableParts(Sequence[DataFile]):
     def each_within(self, coverage: Coverage, *names: str) -> Iterator[Sequence[Any]]:
         """Does what `each` does, for those parts whose windows share an instant with `coverage`."""
         starts, ends = [one.start for one in coverage], [one.end for one in coverage]
-        for start, end, *found in self.each("window.start", "window.end", *names) if starts else ():
+        if not starts:
+            return
+        first, last = starts[0], ends[-1]
+        is_near = [start < last and end > first for start, end in self.each("window.start", "window.end")]
+        for start, end, *found in compress(self.each("window.start", "window.end", *names), is_near):
             after = bisect_left(starts, end)
             if after and ends[after - 1] > start:
                 yield found

@@ -24,18 +24,12 @@ class Totals(NamedTuple):
 
     @classmethod
     def of(cls, files: Files, tables: Collection[str]) -> "Totals":
-        rows, count, size_bytes, open_rows = Counter[str](), 0, 0, 0
-        for table, of_part, size, are_open in files.each("table", "rows", "size_bytes", "open_rows"):
-            rows[table] += of_part
-            count += 1
-            size_bytes += size
-            open_rows += are_open
         return cls(
-            rows=rows[CONVERSATIONS],
-            turns=rows[TURNS] if TURNS in tables else None,
-            files=count,
-            bytes=size_bytes,
-            open_rows=open_rows,
+            rows=sum(files.each_of("rows", CONVERSATIONS)),
+            turns=sum(files.each_of("rows", TURNS)) if TURNS in tables else None,
+            files=len(files.only(DataFile)),
+            bytes=sum(files.each_of("size_bytes")),
+            open_rows=sum(files.each_of("open_rows")),
         )
 
 
@@ -58,14 +52,13 @@ class LiveFiles:
     @cached_property
     def partitions(self) -> Counter[str]:
         """Returns the number of parts in each partition that has any, by its name as in `layout.partition_text`."""
-        return Counter(text for (text,) in self.by_path.each("partition_text"))
+        return Counter(self.by_path.each_of("partition_text"))
 
     @cached_property
     def _withheld(self) -> Counter[str]:
-        found = Counter[str](rows=0, withheld=0)
-        for table, rows, withheld in self.by_path.each("table", "rows", "withheld_rows"):
-            found["rows"] += rows if table == CONVERSATIONS else 0
-            found["withheld"] += withheld
+        found = Counter[str]()
+        found["rows"] = sum(self.by_path.each_of("rows", CONVERSATIONS))
+        found["withheld"] = sum(self.by_path.each_of("withheld_rows"))
         return found
 
     def may_change_doubts(self, change: Change) -> bool:

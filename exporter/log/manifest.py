@@ -1,10 +1,14 @@
 """Writes and reads the manifest: the log folded into one file that lets a reader verify every byte."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
+from anyio import to_thread
 
 from exporter.contract import FIELDS, Instant, format_instant
 from exporter.errors import DamagedLogError
@@ -17,6 +21,11 @@ from exporter.log.stamp import END, TAIL_BYTES, bears_stamp, stamped, without_st
 from exporter.log.state import FORMAT_VERSION, State, state_name
 from exporter.model import Unproven
 from exporter.store.base import Store
+from exporter.store.disk import open_patiently, reporting
+
+#: How a rendered manifest begins, and where that ends at the latest.
+_HEAD: Final = re.compile(rb'\{\n  "format_version": \d+,\n  "export_id": "[^"\\]*",\n  "generation": (\d+),\n')
+_HEAD_BYTES: Final = 1024
 
 
 def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
@@ -178,9 +187,24 @@ def lost_commits(generation: int, state: State) -> DamagedLogError:
 
 async def check_not_behind(store: Store, state: State) -> None:
     """Raises `DamagedLogError` if the manifest rests on more commits than `state` does: they have been lost."""
-    generation = generation_of(await store.read(MANIFEST) or b"")
+    generation = await _read_generation(store)
     if generation is not None and generation > state.number:
         raise lost_commits(generation, state)
+
+
+async def _read_generation(store: Store) -> int | None:
+    if isinstance(store.location, Path):
+        # A manifest grows with the export, and its first lines say it.
+        head = await to_thread.run_sync(_head_of, store.location / MANIFEST)
+        if found := _HEAD.match(head):
+            return int(found[1])
+    return generation_of(await store.read(MANIFEST) or b"")
+
+
+def _head_of(path: Path) -> bytes:
+    with reporting(path), suppress(FileNotFoundError), open_patiently(path) as file:
+        return file.read(_HEAD_BYTES)
+    return b""
 
 
 class _Generation(msgspec.Struct):

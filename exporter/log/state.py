@@ -204,13 +204,13 @@ class State:
     @property
     def oldest_row(self) -> Instant | None:
         """Returns when the oldest row was created, or the end of the range if there is no row."""
-        oldest = (first for (first,) in self.conversations.each("created_at_min"))
+        oldest = self.conversations.each_of("created_at_min")
         return min(oldest, default=self.range.end if self.range else None)
 
     @property
     def newest_row(self) -> Instant | None:
         """Returns when the newest row was created, or None if there is no row."""
-        return max((last for (last,) in self.conversations.each("created_at_max")), default=None)
+        return max(self.conversations.each_of("created_at_max"), default=None)
 
     @property
     def covered_share(self) -> float | None:
@@ -229,7 +229,7 @@ class State:
         elif start == self.range.start and self.range.open_below:
             return None
         # The guess may be too late, and there may be no data at all.
-        start = min(start, self.range.end - 1, *(first for (first,) in self.conversations.each("created_at_min")))
+        start = min(start, self.range.end - 1, min(self.conversations.each_of("created_at_min"), default=start))
         from_start = Coverage([Interval(start, self.range.end)])
         covered = (self.coverage & from_start).length
         return covered / (covered + max(1, (left & from_start).length))
@@ -247,7 +247,7 @@ class State:
     @cached_property
     def role_changed(self) -> bool:
         """Returns whether some rows came with sensitive fields and some without: the token or its role has changed."""
-        withheld: int = sum(count for (count,) in self.by_path.each("withheld_rows"))
+        withheld: int = sum(self.by_path.each_of("withheld_rows"))
         return 0 < withheld < self.totals.rows
 
     @cached_property

@@ -47,7 +47,6 @@ from exporter.zones import UTC_NAME, known_zones, load_zone
 _DEFAULTS, _MIB = RunSettings(), 1024**2
 _Time: TypeAlias = str | date | None
 _Names: TypeAlias = Sequence[str] | str | None
-_Values: TypeAlias = str | Sequence[str] | None
 _of_range = partial(Option, group=Group.RANGE)
 _of_created = partial(Option, group=Group.RANGE, values=WORDS)
 _of_filter = partial(Option, group=Group.FILTERS, of_dataset=True)
@@ -95,14 +94,12 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
     created_before: _Time = _of_created(
         "As --until, by the API's name, except that this time is included.", "TIME", of_dataset=True
     ).field(None)
-    direction: _Values = _filter(
-        "in this direction, or in any of several (A,B)", "DIRECTION", names=contract.DIRECTIONS
-    )
-    channel: _Values = _filter("on this channel, or on any of several (A,B)", "CHANNEL", names=contract.CHANNELS)
-    status: _Values = _filter("with this status, or any of several (A,B)", "STATUS", names=contract.STATUSES)
+    direction: _Names = _filter("in this direction, or any of several (A,B)", "DIRECTION", names=contract.DIRECTIONS)
+    channel: _Names = _filter("on this channel, or on any of several (A,B)", "CHANNEL", names=contract.CHANNELS)
+    status: _Names = _filter("with this status, or any of several (A,B)", "STATUS", names=contract.STATUSES)
     user_id: str | None = _filter("of users whose id contains this text; case does not matter", "ID")
     agent_number: str | None = _filter("of agents whose number contains this text; case does not matter", "NUMBER")
-    agent_id: _Values = _filter("of the agent with this id; give the option again for each further one", "ID")
+    agent_id: _Names = _filter("of the agent with this id; give the option again for each further one", "ID")
     agent_version_id: str | None = _filter("of the agent version with this id", "ID")
     web_widget_id: str | None = _filter("of the web widget with this id", "ID")
     duration_above: int | str | None = _filter("at least this long", "DURATION")
@@ -159,9 +156,7 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
         values=FILE_MODES,
     ).field(None)
     processes: int | str = _of_reading(
-        "Read in this many processes, each with --concurrency and --memory of its own; auto is one for each core.",
-        "N",
-        values=("auto",),
+        "Read in this many processes, each with its own --concurrency and --memory; auto: one a core.", "N"
     ).field(1)
     concurrency: int = _of_reading("Send at most this many requests at once; 1 to 1024.", "N").field(
         _DEFAULTS.concurrency

@@ -57,6 +57,8 @@ async def missized(store: Store, written: Mapping[str, int]) -> dict[str, Damage
     """Returns the damage of those files that are missing or have another size than was `written`, by path. Raises
     `StoreError`."""
     sizes = await store.sizes(written.keys())
+    if sizes == written:
+        return {}
     return {path: damage for path, size in written.items() if (damage := size_damage(size, sizes.get(path)))}
 
 

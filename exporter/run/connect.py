@@ -217,7 +217,7 @@ def knows_hidden(state: State, request: Request) -> bool:
 
 async def mention_withheld(claim: Claim, connection: Connection) -> None:
     """Warns if rows came without sensitive fields that this token sees. Raises `SourceError`."""
-    rows = sum(count for (count,) in claim.log.state.conversations.each("withheld_rows"))
+    rows = sum(claim.log.state.conversations.each_of("withheld_rows"))
     if rows and await sees(connection.reader.fields_of, connection.opening.newest_ids):
         connection.context.observer.warn(
             f"this token sees sensitive fields that {count_of(rows, 'row')} here came without; "

@@ -13,19 +13,21 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter
 from anyio.abc import TaskGroup
 
 from exporter.contract import Instant, format_instant
-from exporter.coverage import Coverage
+from exporter.coverage import Coverage, Interval
 from exporter.engine import Engine
 from exporter.errors import DestinationError, EngineError, ExporterError, InterruptedExportError, StoreError
+from exporter.model import CONVERSATIONS, Change
 from exporter.pipeline.scan import Scan
 from exporter.run.distribution_adoption import adopt
-from exporter.run.distribution_outcomes import check_outcome, error_of, is_fatal
+from exporter.run.distribution_call import answer_to
+from exporter.run.distribution_outcomes import error_of, is_fatal
 from exporter.run.distribution_tasks import TaskMaker
 from exporter.run.division import partition_starts
-from exporter.run.share import Outcome, Share, decode_outcome, encode
+from exporter.run.share import Outcome, Share
 from exporter.schedule.rates import Crew, Ledger
 from exporter.schedule.shares import Piece, Shares, is_worth_it
 from exporter.settings import RunSettings
@@ -35,8 +37,6 @@ from exporter.trace import count, span
 if TYPE_CHECKING:
     from exporter.run.session import Session
 
-#: No task brings so much that its answer, which names files and holds none, is longer.
-_LONGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _AGAIN: Final = "What was read is committed; run the same command again to resume"
 
 
@@ -128,6 +128,7 @@ class Distribution:
                 await self._stop_tasks()
         if self._failure is not None:
             raise self._failure
+        self._tasks.teach()
         # Tasks that were lost, or were run twice, have left what they had staged.
         await self._session.committer.sweep(may_wait=True)
 
@@ -149,8 +150,20 @@ class Distribution:
                 self._running += 1
                 working.start_soon(self._work, *next_)
             await self._moved.wait()
+        if isinstance(self._failure, DestinationError):
+            await self._doubt_destination()
         if self._failure is not None:
             await self._stop_tasks()
+
+    async def _doubt_destination(self) -> None:
+        """Blames whoever has taken the beacon away, as the sweep of another run does, if a task has not found it."""
+        try:
+            found = await self._store.read(self._tasks.beacon)
+        except StoreError:
+            return
+        if found != self._tasks.nonce.encode():
+            path = self._store.location / self._tasks.beacon
+            self._failure = StoreError(f"{path}: deleted by somebody else while this run was at work")
 
     def _next(self) -> tuple[Piece, float | None] | None:
         """Returns what the next task reads, and its part of the rate, or None as long as no task may start."""
@@ -175,55 +188,71 @@ class Distribution:
     async def _work(self, piece: Piece, allowance: float | None) -> None:
         rates = [rate for rate in (allowance, self._crew.ceiling) if rate is not None]
         share = self._tasks.make(piece, min(rates, default=None))
+        outcome: Outcome | None = None
         try:
             with span("task", engine=self._engine.name, windows=len(piece.windows)):
-                outcome = await self._answer_to(share)
-                await adopt(self._session, share, outcome)
+                outcome = await answer_to(self._engine, self._threads, self._store, share)
         except EngineError as error:
-            if not self._shares.lost(piece):
-                self._give_up(share, error)
-            self._session.context.observer.note("task lost", task=share.task, reason=str(error))
+            self._note_end(share, error, goes_on=self._shares.lost(piece))
         except ExporterError as error:
             self.stop(error)
         else:
-            await self._ended(piece, share, outcome)
+            self._note(piece, share, outcome)
         finally:
             self._ledger.give_back(allowance)
             self._running -= 1
-            self._tell()
             self._wake()
+        if outcome is not None:
+            # The next task has the slot by now.
+            await self._finish(outcome)
 
-    async def _answer_to(self, share: Share) -> Outcome:
-        """Returns what a task has brought. Raises `EngineError`, and `UsageError` for one of another version."""
-        call = partial(_call, self._engine, encode(share))
-        # A thread that waits for an engine is left behind when the run ends at once; closing the engine frees it.
-        answer = await to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
-        outcome = decode_outcome(answer)
-        check_outcome(share, outcome)
-        return outcome
-
-    async def _ended(self, piece: Piece, share: Share, outcome: Outcome) -> None:
+    def _note(self, piece: Piece, share: Share, outcome: Outcome) -> None:
+        """Puts back what a task has not read, and lets the run end if its failure wants that."""
         change, counters = outcome.change, outcome.counters
-        covered = Coverage(() if change is None else change.covers)
         error = None if outcome.failure is None else error_of(outcome.failure, self._engine.name)
-        goes_on = self._shares.ended(piece, covered, outcome.rows, counters.seconds, has_failed=error is not None)
+        goes_on = self._shares.ended(
+            piece,
+            Coverage(() if change is None else change.covers),
+            _parts_of(change),
+            counters.seconds,
+            has_failed=error is not None,
+        )
         self._crew.ended(counters.requests, counters.throttled, counters.seconds, outcome.rate)
+        if error is not None or not goes_on:
+            nothing = EngineError("it has read nothing, and told of no failure")
+            self._note_end(share, error or nothing, goes_on=goes_on)
+
+    def _note_end(self, share: Share, error: ExporterError, *, goes_on: bool) -> None:
+        """Tells of a task that has ended early, which may end the run."""
+        self._session.context.observer.note("task failed", task=share.task, reason=str(error))
+        if self._failure is not None:
+            return
+        if is_fatal(error):
+            self.stop(error)
+        elif goes_on:
+            reason = str(error).partition("\n")[0].partition(" (reading ")[0]
+            self._warn([f"what a task has not read is read again: {reason}"])
+        else:
+            self._give_up(share, error)
+
+    async def _finish(self, outcome: Outcome) -> None:
+        """Commits what a task has brought, and tells of it."""
+        if isinstance(self._failure, StoreError):
+            return  # what cannot be committed must not get a final path
+        try:
+            await adopt(self._session, outcome)
+            self._tasks.note(outcome)
+            if self._failure is None:
+                await self._tasks.look_for_sighted()
+        except ExporterError as error:
+            self.stop(error)
+        self._warn(outcome.warnings)
         self._report.rows += outcome.rows
         self._report.bytes += outcome.bytes
         count(rows=outcome.rows)
-        self._warn(outcome.warnings)
-        if self._failure is not None:
-            return
-        if isinstance(error, DestinationError):
-            error = await self._about_beacon(error)
-        if error is not None and is_fatal(error):
-            self.stop(error)
-        elif not goes_on:
-            self._give_up(share, error or EngineError("it has read nothing, and told of no failure"))
-        else:
-            await self._look_for_sighted()
-        if error is not None:
-            self._session.context.observer.note("task failed", task=share.task, reason=str(error))
+        self._report.share, self._report.reading = self._share, self._shares.reading
+        self._report.files = self._session.committer.files
+        self._report.send()
 
     def _warn(self, warnings: Iterable[str]) -> None:
         """Shows what tasks have warned of, each text once."""
@@ -231,24 +260,6 @@ class Distribution:
             if text not in self._warned:
                 self._warned.add(text)
                 self._session.context.observer.warn(text)
-
-    async def _look_for_sighted(self) -> None:
-        try:
-            await self._tasks.look_for_sighted()
-        except ExporterError as error:
-            self.stop(error)
-
-    async def _about_beacon(self, error: ExporterError) -> ExporterError:
-        """Returns the error of a task that has not found the beacon: it may be gone because another run swept it."""
-        try:
-            found = await self._store.read(self._tasks.beacon)
-        except StoreError as failed:
-            return failed
-        if found == self._tasks.nonce.encode():
-            return error
-        return StoreError(
-            f"{self._store.location / self._tasks.beacon}: deleted by somebody else while this run needed it"
-        )
 
     def _give_up(self, share: Share, error: ExporterError) -> None:
         windows = share.scan.windows
@@ -261,24 +272,12 @@ class Distribution:
     def _share(self) -> float:
         return 1 - min(1.0, self._shares.left_microseconds / self._whole)
 
-    def _tell(self) -> None:
-        self._report.share, self._report.reading = self._share, self._shares.reading
-        self._report.files = self._session.committer.files
-        self._report.send()
-
     def _wake(self) -> None:
         self._moved.set()
         self._moved = anyio.Event()
 
 
-def _call(engine: Engine, task: bytes) -> bytes:
-    """Returns the answer of an engine. Blocks. Raises `EngineError`, whatever the engine raises."""
-    try:
-        answer = engine.call(task)
-    except ExporterError:
-        raise
-    except Exception as error:  # engines are also written by others
-        raise EngineError(f"{engine.name} failed with {type(error).__name__}: {error}") from error
-    if not isinstance(answer, bytes) or len(answer) > _LONGEST_ANSWER_BYTES:
-        raise EngineError(f"{engine.name} gave an answer that is none: {type(answer).__name__}")
-    return answer
+def _parts_of(change: Change | None) -> list[tuple[Interval, int]]:
+    """Returns the windows of the conversations that came, with their number."""
+    adds = () if change is None else change.adds
+    return [(file.window, file.rows) for file in adds if file.table == CONVERSATIONS]

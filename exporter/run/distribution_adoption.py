@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from exporter.errors import EngineError
 from exporter.model import Counters
-from exporter.run.share import Outcome, Share
+from exporter.run.share import Outcome
+from exporter.store.base import Store
 from exporter.tasks import for_each
 
 if TYPE_CHECKING:
@@ -16,26 +17,28 @@ if TYPE_CHECKING:
 _AT_ONCE = 8
 
 
-async def adopt(session: "Session", share: Share, outcome: Outcome) -> None:
-    """Commits what a task has brought, once it is checked, and counts what that has cost.
-
-    Raises `EngineError` if a file that it names is not there as it says, before anything is moved; `AccessError` and
-    `ContradictionError` for rows of another organization, and `StoreError`.
-    """
-    store, change = session.stage.store, outcome.change
-    if change is None:
-        _count(session, outcome)
-        return
+async def check_staged(store: Store, outcome: Outcome) -> None:
+    """Checks that each file that a task has brought is staged as it says. Raises `EngineError`, and `StoreError`."""
     sizes = await store.sizes(outcome.staged.values())
-    for file in change.files:
+    for file in () if outcome.change is None else outcome.change.files:
         if (size := sizes.get(outcome.staged[file.path])) != file.size_bytes:
             raise EngineError(
-                f"the task {share.task} has written {file.size_bytes:,} bytes for {file.path}, but "
+                f"the task {outcome.task} has written {file.size_bytes:,} bytes for {file.path}, but "
                 f"{'none' if size is None else f'{size:,}'} are staged"
             )
-    if change.organization is not None:
+
+
+async def adopt(session: "Session", outcome: Outcome) -> None:
+    """Commits what a task has brought, once it is checked, and counts what that has cost.
+
+    Raises `AccessError` and `ContradictionError` for rows of another organization, and `StoreError`.
+    """
+    store, change = session.stage.store, outcome.change
+    if change is not None and change.organization is not None:
         session.guard.note_owner(change.organization)
     _count(session, outcome)
+    if change is None:
+        return
 
     async def move(path: str) -> None:
         await store.adopt(outcome.staged[path], path)

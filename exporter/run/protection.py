@@ -165,6 +165,8 @@ def check_settled(state: State, command: str, destination: Location) -> None:
 def pending_files(state: State) -> list[DataFile]:
     """Returns the parts that are not yet as the policy wants them."""
     fingerprint = state.privacy.fingerprint
+    if not any(policy != fingerprint and table != RECORDINGS for table, policy in state.by_path.policies()):
+        return []
     columns = state.by_path.each("path", "table", "policy")
     return [state.files[path] for path, table, policy in columns if policy != fingerprint and table != RECORDINGS]
 

@@ -1,42 +1,55 @@
 """Decides what the next task reads elsewhere, and for how long. Pure.
 
 A task reads what it was given from new to old, and ends at its budget at the latest. What it has not read goes back,
-with the density that it has met. So a range is not cut before anything is known of it: each piece is cut when a task
-takes it, by what all tasks have met until then.
+with the density that it has met above and below. So a range is not cut before anything is known of it: each piece is
+cut when a task takes it, by what all tasks have met until then.
 
-A piece holds about as many rows as a task reads within its budget, where the density is known. Where it is not, a piece
-is as long as each slot's eighth of the time that is left. Budgets shrink with what is left, because the last tasks end
-together only if they are short.
+A piece holds about as many pages as a task reads within its budget. Where nothing was read yet, it is expected to be as
+dense as what was met last; but then a piece is a small part of the range at most, because a burst may hide in it.
+What no task has begun comes first, newest first, and then what tasks have left: the sooner each burst is known, the
+better is known how much is left. Budgets shrink with that, because the last tasks end together only if they are short.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
-from exporter.contract import Instant
+from exporter.contract import SECOND, Instant
 from exporter.coverage import Coverage, Interval
+from exporter.schedule.stretch import Stretch
 
-#: The longest that a task reads, and the shortest that is worth starting one.
+#: How long a task should take at most and at least, and how long the first ones: until they end, nothing is known of
+#: how dense the list is and how fast it is read, and no progress is shown.
 _MOST_SECONDS: Final = 60.0
 _LEAST_SECONDS: Final = 5.0
-#: The first tasks end early: until they do, nothing is known of densities, and no progress is shown.
 _FIRST_SECONDS: Final = 15.0
-#: A slot takes this many pieces of what is left, if it were all known.
-_PIECES_A_SLOT: Final = 8
+#: It must end after this many times as long, if its piece holds more than expected; twice as many for each try.
+_HEADROOM: Final = 1.5
+#: Each slot should take this many more pieces of what is left.
+_ROUNDS: Final = 1.5
+#: Where nothing was read yet, a piece is at most this part of what a slot has to read.
+_PIECES_A_SLOT: Final = 4
+#: Nothing is cut into more pieces than this, however dense it seems: many rows of one instant say little of the rest.
+_MOST_PIECES_A_SLOT: Final = 32
+#: A piece has no more windows than this.
+_MOST_WINDOWS: Final = 64
 #: A piece that was tried this often is given up.
 _MOST_TRIES: Final = 3
-#: A budget leaves room for a piece to hold more than was expected.
-_HEADROOM: Final = 1.5
-_MOST_WINDOWS: Final = 64
-#: A slot should take this many more pieces of what is left, so that the last ones are small.
-_ROUNDS: Final = 2.0
-#: A task reads about so many pages a second until one has shown it.
-_FIRST_PAGES: Final = 10
-#: Less than a row a year.
-_LEAST_DENSITY: Final = 1e-14
+#: A piece has no fewer pages than this, because each task makes some requests that bring none.
+_LEAST_PIECE_PAGES: Final = 16
+#: A task reads this many pages a second, until one has shown how many it does.
+_FIRST_SPEED: Final = 10.0
+#: Densities are measured on this many pages, if there are as many.
+_PAGES_TO_MEASURE: Final = 2
+#: What is expected of the rest of the range is what was met on the latest share of it.
+_MEMORY: Final = 1 / 64
+#: A piece may be this many times as long, or as short, if that puts its end at the start of a partition.
+_ALIGNMENT: Final = 1.2
 #: What fewer pages than this hold is read sooner than a task has started.
 _LEAST_PAGES: Final = 64
+#: The least number of pages a microsecond: less than one in a thousand years.
+_SPARSE: Final = 1e-17
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +65,13 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stretch:
-    """Holds a window that waits, its rows a microsecond if they were met nearby, and how often it was tried."""
+class _Rest:
+    """Holds a window that waits: the pages a microsecond that were met right above and below it, both None if nothing
+    was read there yet, and how often it was tried."""
 
     window: Interval
-    density: float | None = None
+    top: float | None = None
+    bottom: float | None = None
     tries: int = 0
 
 
@@ -70,7 +85,7 @@ def is_worth_it(left: Coverage, *, oldest: Instant, density: float | None, page_
 
 
 class Shares:
-    """Hands out what is `left`, newest first. The data begins at about `oldest`, which only guides the cuts.
+    """Hands out what is `left`. The data begins at about `oldest`, which only guides the cuts.
 
     `density` is the rows a microsecond where `left` ends, if it is known. `align` returns the start of the partition
     that an instant falls into: cuts there leave no small files behind. The number of `slots` may change at any time.
@@ -86,15 +101,15 @@ class Shares:
         align: Callable[[Instant], Instant],
         page_size: int,
     ) -> None:
-        self._waiting = [_Stretch(window) for window in left]
-        self._running: dict[Piece, None] = {}
+        self._waiting = [_Rest(window) for window in left]
+        self._running: dict[Piece, list[_Rest]] = {}
         self._oldest: Final = oldest
-        self._first_density: Final = density
+        self._first_density: Final = None if density is None else density / page_size
         self._align: Final = align
         self._page_size: Final = page_size
-        self._rows = 0
-        self._microseconds = 0
+        self._pages = 0.0
         self._seconds = 0.0
+        self._met_pages = self._met_microseconds = 0.0
         self._span: Final = self.left_microseconds
         self.slots = slots
 
@@ -106,7 +121,7 @@ class Shares:
     @property
     def left_microseconds(self) -> int:
         """Returns how much is still to be read, from the guessed beginning of the data; what runs counts in full."""
-        windows = chain((stretch.window for stretch in self._waiting), *(piece.windows for piece in self._running))
+        windows = chain((rest.window for rest in self._waiting), *(piece.windows for piece in self._running))
         return sum(_length(window, self._oldest) for window in windows)
 
     @property
@@ -122,91 +137,154 @@ class Shares:
         if not self._waiting:
             return None
         budget = self._budget_seconds()
-        rows = self._speed * budget
-        # Where nothing was read yet, a piece is no longer than this, however few rows it seems to hold.
-        unseen = max(self._span / (self.slots * _PIECES_A_SLOT), self._speed * _LEAST_SECONDS / self._guess)
-        tries, density = self._waiting[-1].tries, self._waiting[-1].density
-        windows: list[Interval] = []
-        while self._waiting and self._waiting[-1].tries == tries and len(windows) < _MOST_WINDOWS:
-            if min(rows, unseen) <= 0:
+        pages = max(_LEAST_PIECE_PAGES, self._speed * budget)
+        unseen = self._span / (self.slots * _PIECES_A_SLOT)
+        if self._met_microseconds or self._first_density:
+            unseen = max(unseen, self._least_pages / self._expected)
+        newest = self._waiting[-1]
+        taken: list[_Rest] = []
+        while self._waiting and self._waiting[-1].tries == newest.tries and len(taken) < _MOST_WINDOWS:
+            rest = self._waiting.pop()
+            stretch = self._stretch(rest)
+            depth = stretch.depth_of(pages)
+            kept = self._cut(rest, max(min(depth, unseen), stretch.length / (self.slots * _MOST_PIECES_A_SLOT)))
+            taken.append(kept)
+            length = _length(kept.window, self._oldest)
+            pages -= stretch.pages_above(length)
+            unseen -= length
+            if kept != rest or pages <= 0 or unseen <= 0:
                 break
-            stretch = self._waiting.pop()
-            length = rows / max(self._density_of(stretch), _LEAST_DENSITY)
-            kept = self._cut(stretch, length if stretch.density is not None else min(length, unseen))
-            windows.append(kept)
-            rows -= _length(kept, self._oldest) * self._density_of(stretch)
-            unseen -= _length(kept, self._oldest) if stretch.density is None else 0
-            if kept != stretch.window:
-                break
-        budget = budget * _HEADROOM if self._seconds else _FIRST_SECONDS
-        piece = Piece(Coverage(windows).intervals, budget, tries, density)
-        self._running[piece] = None
+        windows = Coverage(rest.window for rest in taken).intervals
+        density = None if newest.top is None else newest.top * self._page_size
+        piece = Piece(windows, budget * _HEADROOM * 2**newest.tries, newest.tries, density)
+        self._running[piece] = taken
         return piece
 
-    def ended(self, piece: Piece, covered: Coverage, rows: int, seconds: float, *, has_failed: bool = False) -> bool:
-        """Notes that a task has read `rows` in `seconds`, and has `covered` some of its piece. The rest goes back, as
-        tried once more if the task `has_failed` or has covered nothing.
+    def ended(
+        self,
+        piece: Piece,
+        covered: Coverage,
+        parts: Sequence[tuple[Interval, int]],
+        seconds: float,
+        *,
+        has_failed: bool = False,
+    ) -> bool:
+        """Notes that a task has `covered` some of its piece in `seconds`, and the windows and rows of its `parts`. The
+        rest goes back, as tried once more if the task `has_failed` or has covered nothing.
 
         Returns False after the third try of the same times: then the run must end.
         """
-        whole = Coverage(piece.windows)
-        read = whole & covered
+        read = Coverage(piece.windows) & covered
         if not read:
             return self.lost(piece)
-        del self._running[piece]
+        pages = sum(rows for _, rows in parts) / self._page_size
         length = sum(_length(window, self._oldest) for window in read)
-        self._rows += rows
-        self._microseconds += length
-        self._seconds += seconds
+        # The requests that bring nothing are too large a share of a small task.
+        if pages >= _LEAST_PIECE_PAGES or read != Coverage(piece.windows):
+            self._pages += pages
+            self._seconds += seconds
+        taken = self._running.pop(piece)
+        if taken[0].top is None:
+            kept = max(0.0, 1 - length / (self._span * _MEMORY)) if self._span else 0.0
+            self._met_pages = self._met_pages * kept + pages
+            self._met_microseconds = self._met_microseconds * kept + length
+        met = _Met(read, parts, self._page_size)
         tries = piece.tries + 1 if has_failed else 0
-        left = whole - read
-        self._put_back(left, rows / max(1, length), tries)
+        left = [
+            replace(met.beside(replace(rest, window=window)), tries=tries)
+            for rest in taken
+            for window in Coverage([rest.window]) - read
+        ]
+        # What a task has left may turn out to be the beginning of a desert.
+        self._waiting = [rest if rest.top is None else met.beside(rest) for rest in self._waiting]
+        self._put_back(left)
         return tries < _MOST_TRIES or not left
 
     def lost(self, piece: Piece) -> bool:
         """Notes that a task has brought nothing: its piece goes back whole. Returns False after the third try of the
         same times: then the run must end."""
-        del self._running[piece]
-        self._put_back(piece.windows, None, piece.tries + 1)
+        self._put_back(replace(rest, tries=piece.tries + 1) for rest in self._running.pop(piece))
         return piece.tries + 1 < _MOST_TRIES
 
-    def _put_back(self, windows: Iterable[Interval], density: float | None, tries: int) -> None:
-        self._waiting += (_Stretch(window, density, tries) for window in windows)
-        self._waiting.sort(key=lambda stretch: stretch.window)
+    def _put_back(self, left: Iterable[_Rest]) -> None:
+        self._waiting += left
+        self._waiting.sort(key=lambda rest: (rest.top is None, rest.window))
 
     @property
-    def _guess(self) -> float:
-        """Returns the rows a microsecond that are expected where nothing was read yet."""
-        if self._microseconds:
-            return max(_LEAST_DENSITY, self._rows / self._microseconds)
-        return self._first_density or _LEAST_DENSITY
+    def _expected(self) -> float:
+        """Returns the pages a microsecond that are expected where nothing was read yet."""
+        if self._met_microseconds:
+            return max(_SPARSE, self._met_pages / self._met_microseconds)
+        return self._first_density or _SPARSE
 
     @property
     def _speed(self) -> float:
-        """Returns how many rows a second a task reads."""
-        return self._rows / self._seconds if self._rows and self._seconds else _FIRST_PAGES * self._page_size
+        """Returns how many pages a second a task reads."""
+        return self._pages / self._seconds if self._pages and self._seconds else _FIRST_SPEED
 
-    def _density_of(self, stretch: _Stretch) -> float:
-        return self._guess if stretch.density is None else stretch.density
+    @property
+    def _least_pages(self) -> float:
+        return max(_LEAST_PIECE_PAGES, self._speed * _LEAST_SECONDS)
+
+    def _stretch(self, rest: _Rest) -> Stretch:
+        expected = self._expected
+        top, bottom = (expected if density is None else density for density in (rest.top, rest.bottom))
+        return Stretch(max(1, _length(rest.window, self._oldest)), top, bottom)
 
     def _budget_seconds(self) -> float:
         """Returns how long the next task should take."""
-        rows = sum(_length(stretch.window, self._oldest) * self._density_of(stretch) for stretch in self._waiting)
-        return min(_MOST_SECONDS, max(_LEAST_SECONDS, rows / self._speed / self.slots / _ROUNDS))
+        pages = sum(self._stretch(rest).pages for rest in self._waiting)
+        even = pages / self._speed / self.slots / _ROUNDS
+        most = _MOST_SECONDS if self._seconds else _FIRST_SECONDS
+        return min(most, max(even, self._least_pages / self._speed))
 
-    def _cut(self, stretch: _Stretch, span: float) -> Interval:
-        """Returns the newest `span` of the stretch, and puts the rest back."""
-        window = stretch.window
-        if span >= _length(window, self._oldest):
-            return window
-        cut = window.end - max(1, int(span))
-        edge = self._align(cut)
-        if edge > max(window.start, self._oldest) and window.end - edge <= 1.5 * span:
-            cut = edge
-        if cut <= max(window.start, self._oldest):
-            return window
-        self._waiting.append(_Stretch(Interval(window.start, cut), stretch.density, stretch.tries))
-        return Interval(cut, window.end)
+    def _cut(self, rest: _Rest, depth: float) -> _Rest:
+        """Returns the newest `depth` microseconds, and puts back what is below."""
+        window, bottom = rest.window, max(rest.window.start, self._oldest)
+        cut = window.end - max(1, int(depth))
+        edges = self._align(cut), self._align(cut - 1 + int(depth * (1 - 1 / _ALIGNMENT)))
+        for edge in edges:
+            if bottom < edge < window.end and 1 / _ALIGNMENT <= (window.end - edge) / max(1.0, depth) <= _ALIGNMENT:
+                cut = edge
+        if cut <= bottom:
+            return rest
+        between = None if rest.top is None else self._stretch(rest).density_at(window.end - cut)
+        self._waiting.append(replace(rest, window=Interval(window.start, cut), top=between))
+        return replace(rest, window=Interval(cut, window.end), bottom=between)
+
+
+class _Met:
+    """Measures the density at the edges of what a task has read."""
+
+    def __init__(self, read: Coverage, parts: Sequence[tuple[Interval, int]], page_size: int) -> None:
+        self._starts = {interval.start: interval for interval in read}
+        self._ends = {interval.end: interval for interval in read}
+        self._parts = sorted(parts)
+        self._page_size = page_size
+
+    def beside(self, rest: _Rest) -> _Rest:
+        """Returns what is known of a window that waits, if it touches what was read."""
+        above, below = self._starts.get(rest.window.end), self._ends.get(rest.window.start)
+        if above is None and below is None:
+            return rest
+        top = rest.top if above is None else self._density(above, from_start=True)
+        bottom = rest.bottom if below is None else self._density(below, from_start=False)
+        return replace(rest, top=bottom if top is None else top, bottom=top if bottom is None else bottom)
+
+    def _density(self, read: Interval, *, from_start: bool) -> float:
+        """Returns the pages a microsecond near one edge of an interval that was read."""
+        rows, reached = 0, read.start if from_start else read.end
+        for window, number in self._parts if from_start else reversed(self._parts):
+            if window.end <= read.start or window.start >= read.end:
+                continue
+            rows += number
+            reached = min(window.end, read.end) if from_start else max(window.start, read.start)
+            if rows >= _PAGES_TO_MEASURE * self._page_size:
+                break
+        else:
+            reached = read.end if from_start else read.start
+        length = reached - read.start if from_start else read.end - reached
+        return max(_SPARSE, rows / self._page_size / max(SECOND, length))
 
 
 def _length(window: Interval, oldest: Instant) -> int:

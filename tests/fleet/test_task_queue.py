@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.fleet.task_queue import FOR_TASKS, Running, Task, TaskQueue
+from exporter.schedule.rates import LEAST_RATE
 
 HOSTS = {"a": "https://one", "b": "https://one", "c": "https://two", "d": "https://three"}
 CEILINGS = {"https://one": 10.0, "https://two": 40.0, "https://three": None}
@@ -52,16 +53,19 @@ def test_every_task_runs_once_and_no_host_is_sent_more_than_it_may_be(steps: lis
                 assert all(each is not None and 0 < each <= (ceiling * FOR_TASKS) for each in allowances)
                 assert all(each.allowance <= (each.task.max_rps or ceiling) for each in there if each.allowance)
                 assert queue.lent(origin) <= ceiling * FOR_TASKS * (1 + 1e-9)
+                # Each may send enough to learn from.
+                assert len(there) <= max(1, int(ceiling * FOR_TASKS / LEAST_RATE))
         # Nothing waits beside a free slot, except for a host whose ceiling others use up.
         if len(running) < queue.slots:
             busy = {each.task.origin for each in running}
             assert all(CEILINGS[HOSTS[each]] and HOSTS[each] in busy for each, those in waiting.items() if those)
     while running:
         queue.ended(running.pop(), len(steps))
-        running += take_all(queue)
-    # What leaves nothing behind is begun in the end.
-    assert queue.take() is None
-    assert queue.slots < 1 or {export for export, those in waiting.items() if those} == set()
+        begun_now = take_all(queue)
+        running += begun_now
+        for begun in begun_now:
+            assert begun.task.number == waiting[begun.task.export].popleft()
+    assert not any(waiting.values())
 
 
 def filled(queue: TaskQueue, exports: str, each: int = 40) -> None:
@@ -78,17 +82,17 @@ def test_slots_are_shared_fairly_whoever_came_first(slots: int, order: list[str]
     running = list(iter(queue.take, None))
     assert len(running) == slots
     filled(queue, "".join(order[1:]))
-    begun = dict.fromkeys(order, 0)
+    waited = dict.fromkeys(order, 0)
     for _ in range(3 * slots):
         queue.ended(running.pop(data.draw(st.integers(0, len(running) - 1))), 1.0)
+        under_way = {export: sum(each.task.export == export for each in running) for export in order}
         (next_,) = iter(queue.take, None)
-        begun[next_.task.export] += 1
+        assert under_way[next_.task.export] == min(under_way.values())
         running.append(next_)
-    counts = sorted(sum(each.task.export == export for each in running) for export in order)
-    if min(begun[export] for export in order[1:]) >= slots:
-        assert counts[-1] - counts[0] <= 1
-    # No export waits while another one begins again and again.
-    assert slots > 1 or set(begun.values()) == {1}
+        waited = {export: count + 1 for export, count in waited.items()} | {next_.task.export: 0}
+        # Of those with as few, none is passed over twice.
+        fewest = [export for export in order if under_way[export] == min(under_way.values())]
+        assert slots > 1 or all(waited[export] < len(order) for export in fewest)
 
 
 def test_an_export_is_told_its_part_of_the_slots_and_takes_over_what_others_leave() -> None:

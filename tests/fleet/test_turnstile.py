@@ -137,6 +137,21 @@ def test_runs_take_turns_in_the_order_in_which_they_began_to_wait() -> None:
     assert "".join(order) == "abcabcabc"
 
 
+def test_what_others_send_without_turns_comes_off_the_ceiling_and_turns_keep_an_eighth() -> None:
+    made = turnstile(a=join(max_rps=10), b=join("another", max_rps=40))
+    assert (made.ceiling_of(HOST), made.ceiling_of(OTHER)) == (10, None)
+    made.lend(OTHER, 5.0)
+    # How long a turn comes after the one before says how many there are a second.
+    for number, (lent, per_second) in enumerate([(0.0, 10.0), (6.0, 4.0), (10.0, 1.25), (30.0, 1.25), (0.0, 10.0)], 1):
+        made.lend(HOST, lent)
+        now = 100.0 * number
+        assert ask(made, "a", "b", number=number, now=now) == ["a"]
+        assert made.turns(now)[1] == pytest.approx(1 / per_second, rel=0.04)
+        made.receive("a", Passed(number=number), now)
+        made.receive("b", Withdraw(number=number), now)
+    assert made.ceiling_of(HOST) == 10
+
+
 def test_the_lowest_ceiling_of_the_runs_at_a_host_is_that_of_the_host() -> None:
     made = turnstile(a=join(max_rps=10), b=join("another", max_rps=2), far=join(host=OTHER))
     assert ask(made, "a", "b") == ["a"]

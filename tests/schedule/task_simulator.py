@@ -85,7 +85,7 @@ class Read:
     rows: int
     seconds: float
     requests: float
-    parts: list[int] = field(default_factory=list)
+    parts: list[tuple[Interval, int]] = field(default_factory=list)
 
 
 def read(piece: Piece, rows: Rows, cost: Cost, speed: float) -> Read:
@@ -154,12 +154,12 @@ def _halved(walks: list[_Walk], rows: Rows, is_known: bool) -> _Walk | None:
     return given
 
 
-def _parts(cover: Interval, rows: Rows) -> Iterable[int]:
-    """Yields the rows of the parts that a walk leaves: one a day."""
+def _parts(cover: Interval, rows: Rows) -> Iterable[tuple[Interval, int]]:
+    """Yields the windows and the rows of the parts that a walk leaves: one a day."""
     edges = [cover.start, *range((cover.start // DAY + 1) * DAY, cover.end, DAY), cover.end]
     for start, end in pairwise(edges):
         if (inside := round(rows.before(end) - rows.before(start))) > 0:
-            yield inside
+            yield Interval(start, end), inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +180,10 @@ class Outcome:
     def slowdown(self) -> float:
         return self.makespan / self.ideal
 
+    @property
+    def overhead(self) -> float:
+        return self.requests / self.pages
+
 
 def simulate(
     rows: Rows,
@@ -188,7 +192,7 @@ def simulate(
     *,
     cost: Cost = Cost(),
     seed: int = 0,
-    commit_seconds: float = 0.03,
+    commit: Callable[[int], float] = lambda outcomes: 0.1 + 0.01 * outcomes,
     watch: Callable[[float, Piece, Read], None] = lambda *_: None,
 ) -> Outcome:
     """Reads the range on slots that differ in speed by a fifth. The driver commits what each task has brought."""
@@ -207,7 +211,7 @@ def simulate(
     running: list[tuple[float, int, int, Piece, Read]] = []
     idle = list(range(slots))
     now = committed = busy = requests = 0.0
-    tasks = 0
+    tasks = uncommitted = 0
     parts: list[int] = []
     while True:
         while idle and (piece := shares.take()) is not None:
@@ -221,16 +225,21 @@ def simulate(
         if not running:
             break
         now, _, slot, piece, brought = heapq.heappop(running)
-        assert shares.ended(piece, brought.covered, brought.rows, brought.seconds)
-        committed = max(committed, now) + commit_seconds
+        assert shares.ended(piece, brought.covered, brought.parts, brought.seconds)
+        # What has come while the driver commits is committed together.
+        if now >= committed:
+            committed = now + commit(max(1, uncommitted))
+            uncommitted = 0
+        else:
+            uncommitted += 1
         requests += brought.requests
-        parts += brought.parts
+        parts += (inside for _, inside in brought.parts)
         idle.append(slot)
     assert shares.is_done
     pages = rows.total / PAGE_ROWS
     rate = sum(min(cost.in_flight / cost.round_trip, cost.pages_a_second * speed) for speed in speeds)
     crumbs = sum(part for part in parts if part < CRUMB_ROWS) / max(1, sum(parts))
-    makespan = max(now, committed)
+    makespan = max(now, committed) + (commit(uncommitted) if uncommitted else 0.0)
     return Outcome(makespan, pages / rate, tasks, requests, pages, len(parts), crumbs, busy / slots / makespan)
 
 

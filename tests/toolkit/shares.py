@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from anyio import to_thread
 
-from exporter.contract import BEGINNING, Instant
+from exporter.contract import BEGINNING, DAY, Instant
 from exporter.coverage import Interval
 from exporter.engines.work import work
 from exporter.log.privacy import Privacy
@@ -63,7 +63,7 @@ def share_of(
         "request": Request(),
         "settings": ReadSettings(base_url=url, insecure_http=False, **{**read, **(settings or {})}),
         "scan": msgspec.structs.replace(scan or Scan(range=Interval(BEGINNING, now)), windows=windows),
-        "facts": Facts(now=now, **{"oldest": windows[0].start, **(facts or {})}),
+        "facts": Facts(now=now, **{"oldest": max(windows[0].start, now - 9 * DAY), **(facts or {})}),
         "privacy": Privacy(),
         "token": TokenPlace(),
         "keys": KeyPlaces(),
