@@ -34,6 +34,7 @@ from benchmarks import (
     simulated,
     stages,
     start,
+    tasks,
 )
 from benchmarks.measurement import compile_sources
 from benchmarks.results import load, save, this_session
@@ -69,6 +70,7 @@ PARTS: Final = {
     "report": _Part("A report to look at", report.measure, report.describe),
     "scale_out": _Part("Two processes", scale_out.measure, scale_out.describe),
     "simulated": _Part("Simulated: how the work is shared out", simulated.measure, simulated.describe),
+    "tasks": _Part("Simulated: how tasks elsewhere share out a long list", tasks.measure, tasks.describe),
 }
 
 

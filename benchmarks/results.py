@@ -26,6 +26,7 @@ from benchmarks.scale_out import Result as ScaleOut
 from benchmarks.simulated import Result as Simulated
 from benchmarks.stages import Result as Stages
 from benchmarks.start import Result as Start
+from benchmarks.tasks import Result as Tasks
 
 _PACKAGES = ("anyreach-exporter", "aiohttp", "msgspec", "pyarrow", "duckdb", "requests", "dlt")
 
@@ -61,6 +62,7 @@ class Results(msgspec.Struct):
     report: Report | None = None
     scale_out: ScaleOut | None = None
     simulated: Simulated | None = None
+    tasks: Tasks | None = None
 
 
 def load(path: Path, size: str) -> Results:

@@ -35,6 +35,8 @@ class Size:
     privacy_transcripts: int
     simulated_pages: tuple[int, ...]
     simulated_workers: tuple[int, ...]
+    tasks_rows: int
+    tasks_slots: int
     growth_commits: int
     growth_parts: int
     growth_rounds: int
@@ -66,6 +68,8 @@ SIZES: Final = {
         privacy_transcripts=20_000,
         simulated_pages=(600, 6_000),
         simulated_workers=(4, 8, 16, 32, 64, 128, 256),
+        tasks_rows=1_000_000_000,
+        tasks_slots=128,
         growth_commits=10_000,
         growth_parts=100_000,
         growth_rounds=5,
@@ -95,6 +99,8 @@ SIZES: Final = {
         privacy_transcripts=2_000,
         simulated_pages=(60, 600),
         simulated_workers=(4, 16, 64),
+        tasks_rows=100_000_000,
+        tasks_slots=16,
         growth_commits=500,
         growth_parts=5_000,
         growth_rounds=1,
@@ -124,6 +130,8 @@ SIZES: Final = {
         privacy_transcripts=100,
         simulated_pages=(10, 20),
         simulated_workers=(4, 16),
+        tasks_rows=10_000_000,
+        tasks_slots=4,
         growth_commits=20,
         growth_parts=100,
         growth_rounds=1,

@@ -19,6 +19,7 @@ from benchmarks import (
     scale_out,
     simulated,
     start,
+    tasks,
 )
 from benchmarks.measurement import ratios, spread
 from benchmarks.results import Results
@@ -93,6 +94,8 @@ def targets(results: Results) -> list[Target]:
         found += _of_scale_out(results.scale_out)
     if results.simulated:
         found += _of_simulated(results.simulated)
+    if results.tasks:
+        found += _of_tasks(results.tasks)
     if results.start:
         found += _of_start(results.start)
     return found
@@ -175,6 +178,12 @@ def _of_simulated(result: simulated.Result) -> Iterator[Target]:
         if case.workers == simulated.WORKERS and case.density in simulated.LIMITS and case.pages >= _MANY_PAGES:
             of = f"{case.pages:,} pages, {case.workers} workers, {case.density}"
             yield Target(f"simulated time ÷ ideal, {of}", case.slowdowns, simulated.LIMITS[case.density])
+
+
+def _of_tasks(result: tasks.Result) -> Iterator[Target]:
+    for case in result.cases:
+        of = f"{result.rows:,} conversations, tasks on {result.slots} slots, {case.density}"
+        yield Target(f"simulated time ÷ ideal, {of}", case.slowdowns, tasks.LIMIT)
 
 
 def _of_start(result: start.Result) -> Iterator[Target]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from exporter.api.upkeep import vacuum as vacuum
     from exporter.api.upkeep import verify as verify
     from exporter.coverage import Period as Period
+    from exporter.engines.processes import processes as processes
     from exporter.errors import ExporterError as ExporterError
     from exporter.jobs.accept import AcceptResult as AcceptResult
     from exporter.jobs.audit_result import AuditResult as AuditResult
@@ -111,6 +112,7 @@ _NAMES: Final[dict[str, str | None]] = {
     "make_report": "exporter.api.reading",
     "open_dataset": "exporter.jobs.dataset",
     "plan": "exporter.api.calls",
+    "processes": "exporter.engines.processes",
     "protect": "exporter.api.privacy",
     "reconcile": "exporter.api.calls",
     "recordings": "exporter.api.calls",

@@ -83,6 +83,7 @@ ABOUT: Final[dict[str, About]] = {
                 "Two of them, with 5 requests a second at most, and the result as JSON",
                 "exporter run acme globex --max-rps 5 --json",
             ),
+            ("All of them, their reading divided among 8 processes", "exporter run --all --engine processes:8"),
         ),
     ),
     "report": About(

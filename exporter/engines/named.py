@@ -8,11 +8,11 @@ from exporter.engine import Engine
 from exporter.errors import UsageError
 from exporter.words import did_you_mean
 
-#: What opens each kind, and takes what follows the colon.
+#: What opens each kind, and takes what follows the colon, or this.
 _OPENERS: Final = {
-    "processes": ("exporter.engines.processes", "processes"),
-    "ray": ("exporter.engines.ray", "RayEngine"),
-    "spark": ("exporter.engines.spark.engine", "engine_at"),
+    "processes": ("exporter.engines.processes", "processes", "auto"),
+    "ray": ("exporter.engines.ray", "RayEngine", None),
+    "spark": ("exporter.engines.spark.engine", "engine_at", None),
 }
 
 
@@ -26,6 +26,6 @@ def open_engine(text: str) -> Engine:
     if kind not in _OPENERS or (colon and not place):
         near = did_you_mean(kind, _OPENERS) or " It is processes[:N], ray[:ADDRESS] or spark[:MASTER]"
         raise UsageError(f"--engine {text!r}: there is no such engine.{near}")
-    module, name = _OPENERS[kind]
+    module, name, otherwise = _OPENERS[kind]
     opener: Callable[..., Engine] = getattr(import_module(module), name)
-    return opener(*([place] if place else []))
+    return opener(place or otherwise)

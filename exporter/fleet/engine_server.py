@@ -50,18 +50,32 @@ class EngineServer:
 
     async def run(self) -> None:
         """Runs tasks whenever there are some, until it is cancelled. Tasks under way are then left to the engine."""
+        await self._look_at_slots()
         async with anyio.create_task_group() as group:
+            group.start_soon(self._follow_slots)
             while True:
                 moved = self._moved
-                self._queue.slots = max(1, self._engine.slots)
                 self._follow_ceilings()
                 while (running := self._queue.take()) is not None:
                     self._lend()
                     group.start_soon(self._answer, running)
                 self._tell()
-                # The number of slots may change, and what an export has left idle goes to others.
+                # What an export has left idle goes to others.
                 with anyio.move_on_after(_TICK_SECONDS):
                     await moved.wait()
+
+    async def _follow_slots(self) -> None:
+        while True:
+            await anyio.sleep(_TICK_SECONDS)
+            await self._look_at_slots()
+
+    async def _look_at_slots(self) -> None:
+        # A cluster may take long to say it, or be gone; its tasks tell of that.
+        with suppress(Exception):
+            slots = await to_thread.run_sync(lambda: self._engine.slots, abandon_on_cancel=True, limiter=self._threads)
+            if slots != self._queue.slots:
+                self._queue.slots = max(1, slots)
+                self._wake()
 
     async def serve(self, name: str, connection: socket.socket) -> None:
         """Takes the tasks of the export with this name until its end of the connection is closed.

@@ -15,20 +15,20 @@ from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, FIELDS, HIDDEN_STATUS, SECOND, Instant, format_instant
 from exporter.coverage import Interval
 from exporter.errors import UsageError
-from exporter.jobs.stream import Stream, StreamReport, report_of
+from exporter.jobs.stream import Stream, StreamReport, anywhere, report_of
 from exporter.keys import NO_KEYS
 from exporter.log.state import State
 from exporter.model import PageRequest
 from exporter.pipeline.batch_sink import BatchSink, BatchStream, Send, StreamTotals
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.pipeline import Pipeline
-from exporter.pipeline.probe import Opening, find_beginning
+from exporter.pipeline.probe import find_beginning
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.scan import Scan
 from exporter.progress import Observer
 from exporter.run.connect import connected, open_reader
 from exporter.run.context import RunContext
-from exporter.run.division import schedule
+from exporter.run.division import scheduler_of
 from exporter.run.observer_guard import observed
 from exporter.run.organization import Ownership
 from exporter.run.protection import tables_of
@@ -145,7 +145,7 @@ def window_stream(
     """Returns the rows of one window, as `stream` does those of a range. Its report is also in doubt if some rows came
     without sensitive fields, and sampled rows with them, or the other way round.
 
-    The stream raises `ContradictionError` for rows of another organization than that of the other windows.
+    The stream raises `AccessError` if the token is one of another organization than that of the other windows.
     """
     tables = tables_of(part.request, None, NO_KEYS)
 
@@ -164,7 +164,7 @@ async def _read(part: StreamWindow, context: RunContext, sink: BatchSink) -> Str
     async with _told(part, context) as reader:
         scan = Scan(range=part.window, windows=(part.window,), hidden_status=part.hidden_status)
         oldest = max(part.window.start, part.oldest)
-        scheduler = await schedule(scan, reader, lambda _: ({}, None), settings.page_size, oldest, part.density)
+        scheduler = scheduler_of(scan, anywhere, settings.page_size, oldest, part.density)
         hydrator = Hydrator.of(reader, part.request, settings, part.hydrated)
         await Pipeline(scan, scheduler, reader, sink, None, settings, hydrator=hydrator).run()
         hydrated = tuple(sorted(hydrator.filled)) if hydrator else ()
@@ -181,9 +181,8 @@ async def _told(part: StreamWindow, context: RunContext) -> AsyncIterator[Reader
         reader.traits.expect(part.newest, part.density)
         if len(part.newest_ids) > 1:
             reader.traits.shown.expect_several()
-        ownership = Ownership(reader, State(), context.credentials)
-        owners = () if part.organization is None else (part.organization,)
-        await ownership.settle(Opening(organizations=owners, newest_ids=part.newest_ids))
+        ownership = Ownership(reader, context.credentials, None, 0)
+        await ownership.settle_elsewhere(part.organization, has_seen=bool(part.newest_ids))
         reader.vouched_by(ownership.vouch)
         yield reader
 

@@ -141,14 +141,15 @@ async def _read(asked: Selection, fields: tuple[str, ...] | None, context: RunCo
         range_ = settle_range(State(), asked, connection.latest)
         hidden_status = HIDDEN_STATUS if opening.is_hidden else None
         scan = Scan(range=range_, windows=(range_,), hidden_status=hidden_status)
-        scheduler = await schedule(scan, reader, _anywhere, settings.page_size, density=opening.density)
+        scheduler = await schedule(scan, reader, anywhere, settings.page_size, density=opening.density)
         hydrator = Hydrator.of(reader, connection.request, settings)
         await Pipeline(scan, scheduler, reader, sink, None, settings, hydrator=hydrator).run()
         hydrated = tuple(sorted(hydrator.filled)) if hydrator else ()
         return report_of(connection.request, range_, sink.totals, reader.counters, context.clock() - began, hydrated)
 
 
-def _anywhere(_created_at: Instant) -> tuple[dict[str, str], Interval | None]:
+def anywhere(_created_at: Instant) -> tuple[dict[str, str], Interval | None]:
+    """Returns the place of a row that is written nowhere."""
     return {}, None
 
 

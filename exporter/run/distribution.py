@@ -13,19 +13,21 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter
 from anyio.abc import TaskGroup
 
 from exporter.contract import Instant, format_instant
-from exporter.coverage import Coverage
+from exporter.coverage import Coverage, Interval
 from exporter.engine import Engine
 from exporter.errors import DestinationError, EngineError, ExporterError, InterruptedExportError, StoreError
+from exporter.model import CONVERSATIONS, Change
 from exporter.pipeline.scan import Scan
-from exporter.run.distribution_adoption import adopt, check_staged
-from exporter.run.distribution_outcomes import check_outcome, error_of, is_fatal
+from exporter.run.distribution_adoption import adopt
+from exporter.run.distribution_call import answer_to
+from exporter.run.distribution_outcomes import error_of, is_fatal
 from exporter.run.distribution_tasks import TaskMaker
 from exporter.run.division import partition_starts
-from exporter.run.share import Outcome, Share, decode_outcome, encode
+from exporter.run.share import Outcome, Share
 from exporter.schedule.rates import Crew, Ledger
 from exporter.schedule.shares import Piece, Shares, is_worth_it
 from exporter.settings import RunSettings
@@ -35,8 +37,6 @@ from exporter.trace import count, span
 if TYPE_CHECKING:
     from exporter.run.session import Session
 
-#: No task brings so much that its answer, which names files and holds none, is longer.
-_LONGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _AGAIN: Final = "What was read is committed; run the same command again to resume"
 
 
@@ -128,6 +128,7 @@ class Distribution:
                 await self._stop_tasks()
         if self._failure is not None:
             raise self._failure
+        self._tasks.teach()
         # Tasks that were lost, or were run twice, have left what they had staged.
         await self._session.committer.sweep(may_wait=True)
 
@@ -190,11 +191,9 @@ class Distribution:
         outcome: Outcome | None = None
         try:
             with span("task", engine=self._engine.name, windows=len(piece.windows)):
-                outcome = await self._answer_to(share)
+                outcome = await answer_to(self._engine, self._threads, self._store, share)
         except EngineError as error:
-            if not self._shares.lost(piece):
-                self._give_up(share, error)
-            self._session.context.observer.note("task lost", task=share.task, reason=str(error))
+            self._note_end(share, error, goes_on=self._shares.lost(piece))
         except ExporterError as error:
             self.stop(error)
         else:
@@ -207,17 +206,6 @@ class Distribution:
             # The next task has the slot by now.
             await self._finish(outcome)
 
-    async def _answer_to(self, share: Share) -> Outcome:
-        """Returns what a task has brought, all of which is there. Raises `EngineError`, `UsageError` for one of another
-        version, and `StoreError`."""
-        call = partial(_call, self._engine, encode(share))
-        # A thread that waits for an engine is left behind when the run ends at once; closing the engine frees it.
-        answer = await to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
-        outcome = decode_outcome(answer)
-        check_outcome(share, outcome)
-        await check_staged(self._store, outcome)
-        return outcome
-
     def _note(self, piece: Piece, share: Share, outcome: Outcome) -> None:
         """Puts back what a task has not read, and lets the run end if its failure wants that."""
         change, counters = outcome.change, outcome.counters
@@ -225,25 +213,35 @@ class Distribution:
         goes_on = self._shares.ended(
             piece,
             Coverage(() if change is None else change.covers),
-            outcome.rows,
+            _parts_of(change),
             counters.seconds,
             has_failed=error is not None,
         )
         self._crew.ended(counters.requests, counters.throttled, counters.seconds, outcome.rate)
-        if error is not None:
-            self._session.context.observer.note("task failed", task=share.task, reason=str(error))
+        if error is not None or not goes_on:
+            nothing = EngineError("it has read nothing, and told of no failure")
+            self._note_end(share, error or nothing, goes_on=goes_on)
+
+    def _note_end(self, share: Share, error: ExporterError, *, goes_on: bool) -> None:
+        """Tells of a task that has ended early, which may end the run."""
+        self._session.context.observer.note("task failed", task=share.task, reason=str(error))
         if self._failure is not None:
             return
-        if error is not None and is_fatal(error):
+        if is_fatal(error):
             self.stop(error)
-        elif not goes_on:
-            self._give_up(share, error or EngineError("it has read nothing, and told of no failure"))
+        elif goes_on:
+            reason = str(error).partition("\n")[0].partition(" (reading ")[0]
+            self._warn([f"what a task has not read is read again: {reason}"])
+        else:
+            self._give_up(share, error)
 
     async def _finish(self, outcome: Outcome) -> None:
         """Commits what a task has brought, and tells of it."""
+        if isinstance(self._failure, StoreError):
+            return  # what cannot be committed must not get a final path
         try:
             await adopt(self._session, outcome)
-            self._tasks.note(outcome.change)
+            self._tasks.note(outcome)
             if self._failure is None:
                 await self._tasks.look_for_sighted()
         except ExporterError as error:
@@ -279,14 +277,7 @@ class Distribution:
         self._moved = anyio.Event()
 
 
-def _call(engine: Engine, task: bytes) -> bytes:
-    """Returns the answer of an engine. Blocks. Raises `EngineError`, whatever the engine raises."""
-    try:
-        answer = engine.call(task)
-    except ExporterError:
-        raise
-    except Exception as error:  # engines are also written by others
-        raise EngineError(f"{engine.name} failed with {type(error).__name__}: {error}") from error
-    if not isinstance(answer, bytes) or len(answer) > _LONGEST_ANSWER_BYTES:
-        raise EngineError(f"{engine.name} gave an answer that is none: {type(answer).__name__}")
-    return answer
+def _parts_of(change: Change | None) -> list[tuple[Interval, int]]:
+    """Returns the windows of the conversations that came, with their number."""
+    adds = () if change is None else change.adds
+    return [(file.window, file.rows) for file in adds if file.table == CONVERSATIONS]

@@ -10,15 +10,15 @@ from msgspec.structs import replace
 from exporter.contract import END_OF_TIME, SECOND, Instant
 from exporter.errors import UsageError
 from exporter.layout import beacon_path
-from exporter.model import Change
 from exporter.pipeline.role import sees
 from exporter.pipeline.scan import Scan
-from exporter.run.share import Facts, KeyPlaces, ReadSettings, Share, TokenPlace
+from exporter.run.experience import learned_of, teach
+from exporter.run.share import Facts, KeyPlaces, Outcome, ReadSettings, Share, TokenPlace
 from exporter.run.sighted import find_sighted
 from exporter.schedule.clock import Now
 from exporter.schedule.shares import Piece
 from exporter.settings import Credentials, Request, RunSettings
-from exporter.store.location import in_full
+from exporter.store.location import known_in_full
 
 if TYPE_CHECKING:
     from exporter.run.session import Session
@@ -52,15 +52,22 @@ class TaskMaker:
         self._numbers = count(1)
         self._place = token_place(session.context.credentials)
         self._sighted: tuple[str, ...] = ()
+        self._learned = learned_of(session.reader)
         state = session.log.state
         # A row of the status that lists leave out is not on the list that its time is told of.
         stored = state.oldest_row if scan.hidden_status is None and state.conversations else None
         self._lowest = min(session.reader.traits.lowest, END_OF_TIME if stored is None else stored)
 
-    def note(self, change: Change | None) -> None:
+    def note(self, outcome: Outcome) -> None:
         """Takes note of what a task has brought."""
-        if change is not None and self._scan.hidden_status is None:
-            self._lowest = min((self._lowest, *(file.created_at_min for file in change.adds)))
+        self._learned |= outcome.learned
+        if outcome.change is not None and self._scan.hidden_status is None:
+            self._lowest = min((self._lowest, *(file.created_at_min for file in outcome.change.adds)))
+
+    def teach(self) -> None:
+        """Lets the session's own reader have what tasks have learned: it reads again what is in doubt."""
+        rows = self._session.log.state.totals.rows
+        teach(self._session.reader, self._learned, self._lowest, has_several=rows > 1)
 
     def make(self, piece: Piece, max_rps: float | None) -> Share:
         """Returns the task that reads a piece, with at most `max_rps` requests a second."""
@@ -69,7 +76,7 @@ class TaskMaker:
         return Share(
             run=session.run,
             task=f"{session.run}-t{next(self._numbers):06d}-{secrets.token_hex(3)}",
-            destination=in_full(session.stage.store.location),
+            destination=known_in_full(session.stage.store.location),
             file_mode=session.stage.store.file_mode,
             request=state.request or Request(),
             settings=_settings_of(self._settings, max_rps),
@@ -102,7 +109,7 @@ class TaskMaker:
             density=piece.density,
             newest=traits.newest.get(None),
             lowest=self._lowest,
-            has_several=traits.shown.are_several(None),
+            has_several=state.totals.rows > 1 or traits.shown.are_several(None),
             stored_rows=state.totals.rows,
             organization=session.guard.organization,
             stored_organization=session.before.organization,
@@ -110,6 +117,7 @@ class TaskMaker:
             refuses_withheld=session.guard.refuses_withheld,
             sighted=self._sighted,
             hydrated=state.hydrated_fields,
+            learned=self._learned,
         )
 
 

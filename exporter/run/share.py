@@ -40,6 +40,17 @@ class ReadSettings(msgspec.Struct, frozen=True, kw_only=True):
     hydrate: Hydrate
 
 
+class Learned(msgspec.Struct, frozen=True, kw_only=True):
+    """Holds what tasks have learned of the API, as in `Traits` and `FilterOrder`."""
+
+    shows_order: bool = False
+    cuts_at_random: bool = False
+    ends_late: bool = False
+
+    def __or__(self, other: "Learned") -> "Learned":
+        return Learned(**{name: getattr(self, name) or getattr(other, name) for name in self.__struct_fields__})
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Holds what the driver has learned, so that no task asks for it again.
 
@@ -48,7 +59,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     the time of the newest row of the whole list, if it was shown, and `lowest` that of the lowest row of it that is
     known. The list holds more rows than one if it `has_several`. `organization` owns the rows, and
     `stored_organization` the `stored_rows`, if they are known. The rows with the ids that are `sighted` are stored with
-    sensitive fields; `refuses_withheld` is as in `Guard`. Earlier runs have brought `hydrated` fields by id.
+    sensitive fields; `refuses_withheld` is as in `Guard`. Earlier runs have brought `hydrated` fields by id, and
+    earlier tasks have `learned` something.
     """
 
     now: Instant
@@ -64,6 +76,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     sighted: tuple[str, ...] = ()
     refuses_withheld: bool = False
     hydrated: tuple[str, ...] = ()
+    learned: Learned = Learned()
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +119,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     `bytes` are what was read. `kept_out` are hashes of conversations that were served and not taken, because they were
     erased. `hydrated` are fields that came by id. `changed`, `odd`, `reached` and `protected_rows` are what the
     `Protector` has counted. `rate` is the rate in requests a second that the host was found to allow, if it was.
-    `warnings` are what a user must be told.
+    `learned` is for the tasks that follow, and `warnings` are what a user must be told.
     """
 
     version: str = __version__
@@ -123,6 +136,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     reached: dict[str, int] = msgspec.field(default_factory=dict)
     protected_rows: int = 0
     rate: float | None = None
+    learned: Learned = Learned()
     warnings: tuple[str, ...] = ()
     failure: Failure | None = None
 

@@ -38,6 +38,7 @@ from exporter.run.connect import open_reader
 from exporter.run.context import RunContext
 from exporter.run.division import scheduler_of
 from exporter.run.erasure_subject import stored_form
+from exporter.run.experience import learned_of, teach
 from exporter.run.organization import Ownership
 from exporter.run.protection import tables_of
 from exporter.run.share import Facts, Failure, KeyPlaces, Outcome, ReadSettings, Share
@@ -167,6 +168,7 @@ async def _read(
             reached={} if protector is None else dict(protector.reached),
             protected_rows=0 if protector is None else protector.rows,
             rate=throttle.learned_rate,
+            learned=learned_of(reader),
             warnings=tuple(map(credentials.bearer.hidden, warnings.texts)),
             failure=failure,
         )
@@ -195,9 +197,7 @@ def _tell(reader: Reader, facts: Facts) -> None:
     """Tells a reader what the driver knows."""
     reader.now = Now(reader.clock(), facts.now)
     reader.traits.expect(facts.newest, facts.density)
-    reader.traits.lowest = facts.lowest
-    if facts.has_several:
-        reader.traits.shown.expect_several()
+    teach(reader, facts.learned, facts.lowest, has_several=facts.has_several)
 
 
 async def _known(sighted: tuple[str, ...]) -> tuple[str, ...]:

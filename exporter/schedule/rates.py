@@ -11,6 +11,10 @@ _TOO_MANY: Final = 0.05
 _FEW: Final = 0.01
 #: A share of fewer requests than this is noise.
 _LEAST_REQUESTS: Final = 100
+#: There may be this many more, as a share of those that there are, but one at least.
+_GROWTH: Final = 0.25
+#: Less time than this says nothing of a rate.
+_LEAST_SECONDS: Final = 0.001
 #: The next task may ask this many times as fast as the latest ones have learned.
 _ROOM: Final = 1.5
 
@@ -58,6 +62,8 @@ class Crew:
         self._most: Final = None if max_rps is None else max(1, int(max_rps / LEAST_RATE))
         self._learned: int | None = None
         self._latest: deque[tuple[int, int, float]] = deque()
+        #: How many tasks are still to end that ran when there were more.
+        self._older = 0
         #: The ceiling for a task that begins now, in requests a second; None as long as nothing was refused.
         self.ceiling: float | None = None
 
@@ -69,16 +75,21 @@ class Crew:
     def ended(self, requests: int, throttled: int, seconds: float, rate: float | None = None) -> None:
         """Notes that a task has made so many requests, `throttled` of which were refused. `rate` is what it has found
         to be allowed, in requests a second, if it has."""
+        at_once = self.at_once
+        if self._older:
+            # It shared the limit with as many as ran before there were fewer.
+            self._older -= 1
+            return
         if rate is not None:
             self.ceiling = rate * _ROOM
-        at_once = self.at_once
         self._latest.append((requests, throttled, seconds))
         if len(self._latest) < at_once or sum(made for made, _, _ in self._latest) < _LEAST_REQUESTS:
             return
         made, refused, lasted = (sum(each) for each in zip(*self._latest, strict=True))
         self._latest.clear()
-        if refused > _TOO_MANY * made:
-            allowed = (made - refused) / max(lasted, 1e-3) * at_once
-            self._learned = max(1, min(at_once - 1, int(allowed / LEAST_RATE)))
+        allowed = (made - refused) / max(lasted, _LEAST_SECONDS) * at_once
+        if refused > _TOO_MANY * made and allowed < LEAST_RATE * at_once:
+            self._learned, self._older = max(1, int(allowed / LEAST_RATE)), at_once
+            self.ceiling = allowed / self._learned * _ROOM
         elif refused < _FEW * made and at_once < self.slots:
-            self._learned = at_once + 1
+            self._learned = at_once + max(1, int(at_once * _GROWTH))

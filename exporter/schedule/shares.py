@@ -6,7 +6,8 @@ cut when a task takes it, by what all tasks have met until then.
 
 A piece holds about as many pages as a task reads within its budget. Where nothing was read yet, it is expected to be as
 dense as what was met last; but then a piece is a small part of the range at most, because a burst may hide in it.
-Budgets shrink with what is left, because the last tasks end together only if they are short.
+What no task has begun comes first, newest first, and then what tasks have left: the sooner each burst is known, the
+better is known how much is left. Budgets shrink with that, because the last tasks end together only if they are short.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,22 +24,26 @@ from exporter.schedule.stretch import Stretch
 _MOST_SECONDS: Final = 60.0
 _LEAST_SECONDS: Final = 5.0
 _FIRST_SECONDS: Final = 15.0
-#: It must end after this many times as long, if its piece holds more than expected.
+#: It must end after this many times as long, if its piece holds more than expected; twice as many for each try.
 _HEADROOM: Final = 1.5
 #: Each slot should take this many more pieces of what is left.
 _ROUNDS: Final = 1.5
 #: Where nothing was read yet, a piece is at most this part of what a slot has to read.
 _PIECES_A_SLOT: Final = 4
+#: Nothing is cut into more pieces than this, however dense it seems: many rows of one instant say little of the rest.
+_MOST_PIECES_A_SLOT: Final = 32
 #: A piece has no more windows than this.
 _MOST_WINDOWS: Final = 64
 #: A piece that was tried this often is given up.
 _MOST_TRIES: Final = 3
+#: A piece has no fewer pages than this, because each task makes some requests that bring none.
+_LEAST_PIECE_PAGES: Final = 16
 #: A task reads this many pages a second, until one has shown how many it does.
 _FIRST_SPEED: Final = 10.0
 #: Densities are measured on this many pages, if there are as many.
 _PAGES_TO_MEASURE: Final = 2
 #: What is expected of the rest of the range is what was met on the latest share of it.
-_MEMORY: Final = 1 / 16
+_MEMORY: Final = 1 / 64
 #: A piece may be this many times as long, or as short, if that puts its end at the start of a partition.
 _ALIGNMENT: Final = 1.2
 #: What fewer pages than this hold is read sooner than a task has started.
@@ -80,7 +85,7 @@ def is_worth_it(left: Coverage, *, oldest: Instant, density: float | None, page_
 
 
 class Shares:
-    """Hands out what is `left`, newest first. The data begins at about `oldest`, which only guides the cuts.
+    """Hands out what is `left`. The data begins at about `oldest`, which only guides the cuts.
 
     `density` is the rows a microsecond where `left` ends, if it is known. `align` returns the start of the partition
     that an instant falls into: cuts there leave no small files behind. The number of `slots` may change at any time.
@@ -132,15 +137,17 @@ class Shares:
         if not self._waiting:
             return None
         budget = self._budget_seconds()
-        pages = self._speed * budget
-        unseen = max(self._span / (self.slots * _PIECES_A_SLOT), self._speed * _LEAST_SECONDS / self._expected)
+        pages = max(_LEAST_PIECE_PAGES, self._speed * budget)
+        unseen = self._span / (self.slots * _PIECES_A_SLOT)
+        if self._met_microseconds or self._first_density:
+            unseen = max(unseen, self._least_pages / self._expected)
         newest = self._waiting[-1]
         taken: list[_Rest] = []
         while self._waiting and self._waiting[-1].tries == newest.tries and len(taken) < _MOST_WINDOWS:
             rest = self._waiting.pop()
             stretch = self._stretch(rest)
             depth = stretch.depth_of(pages)
-            kept = self._cut(rest, max(min(depth, unseen), stretch.length / (self.slots * _PIECES_A_SLOT)))
+            kept = self._cut(rest, max(min(depth, unseen), stretch.length / (self.slots * _MOST_PIECES_A_SLOT)))
             taken.append(kept)
             length = _length(kept.window, self._oldest)
             pages -= stretch.pages_above(length)
@@ -149,7 +156,7 @@ class Shares:
                 break
         windows = Coverage(rest.window for rest in taken).intervals
         density = None if newest.top is None else newest.top * self._page_size
-        piece = Piece(windows, budget * _HEADROOM, newest.tries, density)
+        piece = Piece(windows, budget * _HEADROOM * 2**newest.tries, newest.tries, density)
         self._running[piece] = taken
         return piece
 
@@ -172,16 +179,20 @@ class Shares:
             return self.lost(piece)
         pages = sum(rows for _, rows in parts) / self._page_size
         length = sum(_length(window, self._oldest) for window in read)
-        self._pages += pages
-        self._seconds += seconds
-        kept = max(0.0, 1 - length / (self._span * _MEMORY)) if self._span else 0.0
-        self._met_pages = self._met_pages * kept + pages
-        self._met_microseconds = self._met_microseconds * kept + length
+        # The requests that bring nothing are too large a share of a small task.
+        if pages >= _LEAST_PIECE_PAGES or read != Coverage(piece.windows):
+            self._pages += pages
+            self._seconds += seconds
+        taken = self._running.pop(piece)
+        if taken[0].top is None:
+            kept = max(0.0, 1 - length / (self._span * _MEMORY)) if self._span else 0.0
+            self._met_pages = self._met_pages * kept + pages
+            self._met_microseconds = self._met_microseconds * kept + length
         met = _Met(read, parts, self._page_size)
         tries = piece.tries + 1 if has_failed else 0
         left = [
             replace(met.beside(replace(rest, window=window)), tries=tries)
-            for rest in self._running.pop(piece)
+            for rest in taken
             for window in Coverage([rest.window]) - read
         ]
         # What a task has left may turn out to be the beginning of a desert.
@@ -197,7 +208,7 @@ class Shares:
 
     def _put_back(self, left: Iterable[_Rest]) -> None:
         self._waiting += left
-        self._waiting.sort(key=lambda rest: rest.window)
+        self._waiting.sort(key=lambda rest: (rest.top is None, rest.window))
 
     @property
     def _expected(self) -> float:
@@ -211,6 +222,10 @@ class Shares:
         """Returns how many pages a second a task reads."""
         return self._pages / self._seconds if self._pages and self._seconds else _FIRST_SPEED
 
+    @property
+    def _least_pages(self) -> float:
+        return max(_LEAST_PIECE_PAGES, self._speed * _LEAST_SECONDS)
+
     def _stretch(self, rest: _Rest) -> Stretch:
         expected = self._expected
         top, bottom = (expected if density is None else density for density in (rest.top, rest.bottom))
@@ -219,8 +234,9 @@ class Shares:
     def _budget_seconds(self) -> float:
         """Returns how long the next task should take."""
         pages = sum(self._stretch(rest).pages for rest in self._waiting)
+        even = pages / self._speed / self.slots / _ROUNDS
         most = _MOST_SECONDS if self._seconds else _FIRST_SECONDS
-        return min(most, max(_LEAST_SECONDS, pages / self._speed / self.slots / _ROUNDS))
+        return min(most, max(even, self._least_pages / self._speed))
 
     def _cut(self, rest: _Rest, depth: float) -> _Rest:
         """Returns the newest `depth` microseconds, and puts back what is below."""

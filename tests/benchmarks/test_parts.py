@@ -12,7 +12,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import convert, cost, encryption, flight, growth, reading, recordings, report, simulated, start
+from benchmarks import (
+    convert,
+    cost,
+    encryption,
+    flight,
+    growth,
+    reading,
+    recordings,
+    report,
+    scale_out,
+    simulated,
+    start,
+    tasks,
+)
 from benchmarks.__main__ import main
 from benchmarks.exports import check, environment
 from benchmarks.measurement import Cost, ratios, run, spread
@@ -49,6 +62,33 @@ def test_one_command_says_keeps_and_draws(tmp_path: Path, capsys: pytest.Capture
     assert "CPU by stage" in said and "makespan ÷ ideal" in said
     picture = (tmp_path / "picture.svg").read_text(encoding="utf-8")
     assert picture.startswith("<svg") and "decode (JSON)" in picture and "adversarial" in picture
+
+
+def test_two_processes_are_compared_with_a_plain_run() -> None:
+    def runs(*seconds: float) -> list[scale_out.Run]:
+        return [scale_out.Run(each, 1.0, 111, 1) for each in seconds]
+
+    flat = scale_out.Case(
+        "flat", 100, {"half": runs(20, 22), "plain": runs(10, 11), "one": runs(22, 24), "two": runs(11, 12)}
+    )
+    burst = scale_out.Case("one-burst", 100, {"plain": runs(10), "two": runs(9)})
+    result = scale_out.Result([flat, burst], 0.3, 60_000, {"plain": [(5.0, 9.0)], "two": [(6.0, 10.2)]})
+    found = {target.what.partition(",")[0]: target for target in targets(Results("full", scale_out=result))}
+    assert len(targets(Results("full", scale_out=result))) == 7
+    assert found["time of 2 processes ÷ half of plain's with half as many"].values == pytest.approx([1.1, 12 / 11])
+    assert found["time of 1 process ÷ 2 processes"].values == [2, 2]
+    assert found["CPU a row of 2 processes ÷ plain"].values == pytest.approx([1.05])
+    assert flat.slowdowns == pytest.approx([1.1, 12 / 11])
+    assert burst.allowances == [1.0]
+    assert all(target.is_met for target in found.values())
+
+
+def test_simulated_tasks(tmp_path: Path) -> None:
+    main(["--size", "tiny", "--only", "tasks", "--output", str(tmp_path)])
+    kept = load(tmp_path / "results.json", "tiny").tasks
+    assert kept is not None and [case.density for case in kept.cases] == list(tasks.DENSITIES)
+    assert all(1 <= ratio < 1.5 for case in kept.cases for ratio in (*case.slowdowns, *case.overheads))
+    assert len(targets(Results("tiny", tasks=kept))) == 5
 
 
 def test_encryption(tmp_path: Path) -> None:

@@ -156,6 +156,7 @@ async def test_names_are_checked_before_anything_runs(tmp_path: Path) -> None:
         for names, reason in (
             (("acme", "acmee"), "acmee: there is no such export in the config file. Did you mean acme?"),
             (("acme", "globex", "acme"), "acme: is named twice"),
+            (("acme", "--engine", "proceses:2"), "--engine 'proceses:2': there is no such engine. Did you mean"),
         ):
             done = await to_thread.run_sync(partial(exporter, tmp_path, *names, ACME=TOKEN))
             assert done.returncode == 2

@@ -37,7 +37,7 @@ HARMLESS: tuple[Fault, ...] = ("wrong-type", "gzip")
 LASTING: tuple[Fault, ...] = ("redirect",)
 
 #: Others end a run in the same way.
-ALIKE = ("502", "504", "short-body", "stall-mid-body", "oversized")
+ALIKE = ("502", "503", "504", "reset-mid-body", "short-body", "half-json", "stall-mid-body", "trickle", "oversized")
 
 #: A trickle this slow is never whole in time.
 TOO_SLOW = 1000

@@ -7,7 +7,7 @@ EXPORTER_KILLS=9 EXPORTER_KILLS_SEED=4711 pytest …                      at oth
 import os
 import random
 import signal
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from exporter.contract import DAY, format_instant
 from exporter.engines.processes import Processes
 from exporter.layout import STAGING
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, ServedRequest, make_conversations
-from tests.end_to_end.conftest import RunningCommand, Serving, Spawn
+from tests.end_to_end.conftest import Serving, Spawn
 from tests.end_to_end.export_directory import ExportDirectory, check_left
 from tests.end_to_end.records import SINCE, records
 from tests.end_to_end.test_kills import SEED, Watch, check_sound
@@ -43,41 +43,43 @@ FIRST, LAST = 12, 80
 INTERRUPTED = 130
 
 
-def interrupt(driver: RunningCommand) -> None:
-    os.killpg(driver.process.pid, signal.SIGINT)
+def kill(driver: int) -> None:
+    os.kill(driver, signal.SIGKILL)
 
 
-def kill(driver: RunningCommand) -> None:
-    driver.process.kill()
+def interrupt(driver: int) -> None:
+    os.killpg(driver, signal.SIGINT)
 
 
+#: What happens to one run after the other, how often, and with which status it then ends.
+EVENTS = ((kill, 1, -signal.SIGKILL), (interrupt, 1, INTERRUPTED), (interrupt, 2, INTERRUPTED))
+
+
+@pytest.mark.parametrize("number", range(max(1, KILLS // len(EVENTS))))
 def test_a_driver_stopped_and_killed_leaves_nobody_and_a_plain_run_goes_on(
-    serving: Serving, spawn: Spawn, tmp_path: Path
+    serving: Serving, spawn: Spawn, tmp_path: Path, number: int
 ) -> None:
     rows = make_conversations(ROWS, SINCE, UNTIL, seed=11, density="flat", transcripts=False)
     server, expected = serving(rows, Behaviour(latency=0.002)), records(rows)
-    chance, destination = random.Random(SEED), tmp_path / "out"
-    seen = 0
-    for number in range(KILLS):
-        act, times, status = (
-            (kill, 1, -signal.SIGKILL),
-            (interrupt, 1, INTERRUPTED),
-            (interrupt, 2, INTERRUPTED),
-        )[number % 3]
+    chance, destination = random.Random(f"{SEED}, {number}"), tmp_path / "out"
+    hit = 0
+    for act, times, status in EVENTS:
         watch = Watch(server)
         driver = spawn("export", destination, *OPTIONS, "--processes", "2", server=server, program=LEADER)
         watch.wait(driver.process, chance.randint(FIRST, LAST), 0)
         workers = children_of(driver.process.pid, WORKER)
         for _ in range(times):
-            act(driver)
+            # It may have ended by itself.
+            with suppress(ProcessLookupError):
+                act(driver.process.pid)
         done = driver.wait()
         assert done.status in (status, 0), done.err
         assert all(map(ends, workers))
         check_sound(destination)
         check_left(destination, expected)
-        seen += len(workers)
+        hit += len(workers)
         print(f"{act.__name__}, {times}x: {done.status}, {len(workers)} processes")
-    assert seen > 0
+    assert hit > 0
     assert spawn("export", destination, *OPTIONS, server=server).wait().status == 0
     ExportDirectory(destination).check(expected)
     assert not list((destination / STAGING).glob("*"))

@@ -4,14 +4,19 @@ Workers of Spark find the environment that this process had when Spark began.
 """
 
 import os
+import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
+
+from exporter.sandbox import Sandbox
 
 #: A JVM that lives for a minute gains nothing from compiling well.
 _JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
@@ -39,12 +44,74 @@ class Cluster:
         return found
 
 
+class Accidents:
+    """Kills an executor once the server was asked `kill_at` times since `begin`, and stops another at `stop_at`, if
+    that is given: it goes on when this ends, or after `stopped_seconds`. `happened` says what was done."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        server: Sandbox,
+        *,
+        kill_at: int,
+        stop_at: int | None = None,
+        stopped_seconds: float | None = None,
+    ) -> None:
+        self.happened: list[str] = []
+        self._cluster = cluster
+        self._server = server
+        self._plan = [(kill_at, signal.SIGKILL, "killed")]
+        if stop_at is not None:
+            self._plan.append((stop_at, signal.SIGSTOP, "stopped"))
+        self._stopped_seconds = stopped_seconds
+        self._stopped: list[int] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._before = 0
+
+    def begin(self) -> None:
+        """Counts requests from now on."""
+        self._before = len(self._server.requests)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._go_on()
+
+    def _run(self) -> None:
+        for count, sent, name in self._plan:
+            while len(self._server.requests) - self._before < count:
+                if self._ended.wait(0.01):
+                    return
+            executors = self._cluster.executors()
+            # One that has begun to work has processes of Python.
+            pids = max(executors.values(), key=len)
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, sent)
+            self.happened.append(name)
+            if sent == signal.SIGSTOP:
+                self._stopped = pids
+        if self._stopped_seconds is not None and not self._ended.wait(self._stopped_seconds):
+            self._go_on()
+
+    def _go_on(self) -> None:
+        for pid in self._stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
 @contextmanager
 def cluster(directory: Path, environment: Mapping[str, str], **configuration: str) -> Iterator[Cluster]:
     """Yields a cluster that keeps what it writes in a directory."""
+    import pyspark
     from pyspark.sql import SparkSession
 
-    events, logs = directory / "events", directory / "work"
+    events = directory / "events"
     events.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         # What this machine is told to do without for tests would hold for each start of a worker.
@@ -53,7 +120,6 @@ def cluster(directory: Path, environment: Mapping[str, str], **configuration: st
         for name, value in {
             "PYSPARK_PYTHON": sys.executable,
             "SPARK_LOCAL_IP": "127.0.0.1",
-            "SPARK_WORKER_DIR": str(logs),
             "SPARK_LOCAL_DIRS": str(directory / "local"),
             **environment,
         }.items():
@@ -80,10 +146,13 @@ def cluster(directory: Path, environment: Mapping[str, str], **configuration: st
             builder = builder.config(name, value)
         spark = builder.getOrCreate()
         spark.sparkContext.setLogLevel("ERROR")
+        # A cluster of this kind keeps them nowhere else.
+        logs = Path(pyspark.__file__).parent / "work" / spark.sparkContext.applicationId
         try:
             yield Cluster(spark, events, logs)
         finally:
             spark.stop()
+            shutil.rmtree(logs, ignore_errors=True)
 
 
 def _parents() -> Iterator[tuple[int, int]]:
@@ -97,7 +166,7 @@ def _parents() -> Iterator[tuple[int, int]]:
 
 
 def _is_executor(pid: int, parents: Mapping[int, int]) -> bool:
-    above = parents.get(pid)
+    above = parents[pid]
     while above in parents and above != os.getpid():
         above = parents[above]
     try:

@@ -17,6 +17,7 @@ from exporter.engines.named import open_engine
 from exporter.engines.process_frames import receive_answer, receive_task, send_answer, send_beat, send_task
 from exporter.engines.processes import Processes, processes, usable_cores
 from exporter.errors import EngineError, UsageError
+from exporter.run.shared_turns import GIVEN
 from tests.engines.conformance import EngineConformance, until
 from tests.engines.tasks import PATIENCE_SECONDS, task
 from tests.toolkit.processes import ends, started
@@ -185,6 +186,13 @@ def test_an_engine_by_its_name() -> None:
             open_engine(text)
 
 
+@pytest.mark.parametrize(("name", "package"), [("ray", "ray"), ("spark:local[2]", "pyspark.sql")])
+def test_an_engine_whose_package_is_not_installed(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UsageError, match="pip install"):
+        open_engine(name)
+
+
 def test_an_engine_is_opened_for_more_processes_than_one() -> None:
     with engine_of(1) as engine:
         assert engine is None
@@ -198,6 +206,16 @@ def test_an_engine_is_opened_for_more_processes_than_one() -> None:
         assert engine is given
     with pytest.raises(UsageError, match="an engine is given"), engine_of(2, given):
         pass
+
+
+def test_an_export_that_takes_turns_reads_in_its_own_process() -> None:
+    ours, theirs = socket.socketpair()
+    token = GIVEN.set(ours)
+    try:
+        with ours, theirs, engine_of(4) as engine:
+            assert engine is None
+    finally:
+        GIVEN.reset(token)
 
 
 def pid_in(mark: Path) -> int:

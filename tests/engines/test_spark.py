@@ -3,36 +3,60 @@
 pytest -n0 -m spark        in an environment with anyreach-exporter[spark], as in .ci/run
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+import exporter
 import exporter.spark
-from exporter.contract import DAY
+from exporter import ExportSpec, blocking
+from exporter.contract import DAY, parse_timestamp
+from exporter.engine import Engine
+from exporter.engines.spark.engine import SparkEngine, engine
 from exporter.errors import UsageError
 from exporter.sandbox import TOKEN, Behaviour, Row, Sandbox, make_conversations, serve
-from tests.end_to_end.export_directory import assert_same
+from exporter.schedule import shares
+from tests.end_to_end.export_directory import ExportDirectory, assert_same
 from tests.end_to_end.records import SINCE, UNTIL, Record, records
-from tests.engines.spark_session import Cluster, cluster
+from tests.engines.conformance import EngineConformance
+from tests.engines.spark_session import Accidents, Cluster, cluster
 from tests.toolkit.clouds import S3
+from tests.toolkit.manual import PAGES
 
 on_spark = [
     pytest.mark.spark,
     pytest.mark.skipif(find_spec("pyspark") is None, reason="needs Spark, in an environment of its own as in .ci/run"),
 ]
+on_connect = [
+    *on_spark,
+    pytest.mark.skipif(find_spec("grpc") is None, reason="needs Spark Connect: pip install 'pyspark[connect]'"),
+]
+ROOT = Path(__file__).parents[2]
 ROWS = make_conversations(600, SINCE, UNTIL, density="bulk")
+AT_HOME = make_conversations(200, parse_timestamp("2025-12-20"), parse_timestamp("2026-02-10"))
+#: Enough pages to be worth several tasks.
+MANY = make_conversations(3000, SINCE, UNTIL, density="one-burst")
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[Cluster]:
-    environment = {**s3.environment, "ANYREACH_TOKEN": TOKEN}
+def home() -> Iterator[Sandbox]:
+    """Serves what is read where no address is given: the variable for it must be set before Spark begins."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(AT_HOME)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory, s3: S3, home: Sandbox) -> Iterator[Cluster]:
+    environment = {**s3.environment, "ANYREACH_TOKEN": TOKEN, "ANYREACH_BASE_URL": home.url}
     with cluster(tmp_path_factory.mktemp("spark"), environment) as session:
         session.spark.dataSource.register(exporter.spark.Anyreach)
         yield session
@@ -52,6 +76,11 @@ def serving() -> Iterator[Callable[..., Sandbox]]:
 def frame(session: Cluster, server: Sandbox, **options: object) -> Any:
     given = {"since": "2024-01-01", "until": "2024-03-01", "page_size": "50", "windows": "3", **options}
     return session.spark.read.format("anyreach").options(base_url=server.url, **given).load()
+
+
+def spec_for(server: Sandbox, destination: Path | str, **options: Any) -> ExportSpec:
+    given = {"since": "2024-01-01", "until": "2024-03-01", "page_size": 20, "concurrency": 2, **options}
+    return ExportSpec(destination=destination, base_url=server.url, **given)
 
 
 def by_id(table: Any) -> dict[str, Record]:
@@ -103,8 +132,8 @@ class TestSource:
         assert dict(zip(*picked.to_pydict().values(), strict=True)) == by_hand
         # Each action reads anew, within the range that `load` has settled.
         assert len(server.requests) > asked
-        ends = {request.query["created_before"] for request in (server.requests[0], server.requests[asked])}
-        assert ends == {"2024-03-01T00:00:00Z"}
+        planned = [request.query for request in server.requests if request.query.get("limit") == "100"]
+        assert {query["created_before"] for query in planned} == {"2024-03-01T00:00:00Z"}
 
     def test_a_limit_ends_what_is_being_read(self, session: Cluster, serving: Callable[..., Sandbox]) -> None:
         server = serving(make_conversations(3000, SINCE, UNTIL, density="flat"))
@@ -164,14 +193,123 @@ class TestSource:
         assert TOKEN not in plan
 
 
+class TestConnect:
+    pytestmark = on_connect
+
+    def test_both_work_without_rdds(self, serving: Callable[..., Sandbox], tmp_path: Path) -> None:
+        server = serving(ROWS)
+        environment = {
+            **os.environ,
+            "ANYREACH_TOKEN": TOKEN,
+            "PYSPARK_PYTHON": sys.executable,
+            "PYTHONPATH": str(ROOT),
+            "SPARK_LOCAL_IP": "127.0.0.1",
+        }
+        command = [sys.executable, "-m", "tests.engines.spark_connect", server.url, str(tmp_path / "rows.arrow")]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        with pa.ipc.open_file(tmp_path / "rows.arrow") as file:
+            assert_same(by_id(file.read_all()), records(ROWS))
+
+
+@pytest.fixture(scope="module", name="engine")
+def testing_engine(session: Cluster) -> Engine:
+    return SparkEngine(session.spark, None, work="tests.engines.tasks:work")
+
+
+class TestEngine(EngineConformance):
+    """Runs the tests of every engine on one in a session that stays."""
+
+    pytestmark = on_spark
+
+
+class TestExport:
+    pytestmark = on_spark
+
+    @pytest.fixture(autouse=True)
+    def short_tasks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Lets a list that is read in seconds be worth several tasks."""
+        for name in ("_MOST_SECONDS", "_LEAST_SECONDS", "_FIRST_SECONDS"):
+            monkeypatch.setattr(shares, name, 1.0)
+
+    def test_it_is_that_of_a_plain_run_though_an_executor_is_killed_and_one_is_stopped(
+        self, session: Cluster, serving: Callable[..., Sandbox], tmp_path: Path
+    ) -> None:
+        server = serving(MANY, Behaviour(latency=0.1))
+        plain = blocking.export(spec_for(server, tmp_path / "plain"))
+        with (
+            Accidents(session, server, kill_at=40, stop_at=80) as accidents,
+            closing(engine(session.spark)) as on_spark,
+        ):
+            before = len(server.requests)
+            accidents.begin()
+            found = blocking.export(spec_for(server, tmp_path / "out"), engine=on_spark)
+        assert accidents.happened == ["killed", "stopped"]
+        assert len(server.requests) > before
+        exported = ExportDirectory(tmp_path / "out")
+        exported.check(records(MANY))
+        assert exported.records() == ExportDirectory(tmp_path / "plain").records()
+        same = ("state", "rows", "exit_status", "organization", "range_start", "range_end")
+        assert {name: getattr(plain, name) for name in same} == {name: getattr(found, name) for name in same}
+
+    def test_it_is_that_of_a_plain_run_in_a_bucket(
+        self, session: Cluster, serving: Callable[..., Sandbox], tmp_path: Path, s3: S3
+    ) -> None:
+        s3.make_bucket("spark")
+        server = serving(MANY, Behaviour(latency=0.1))
+        with Accidents(session, server, kill_at=40) as accidents, closing(engine(session.spark)) as on_spark:
+            accidents.begin()
+            found = blocking.export(spec_for(server, "s3://spark/calls"), engine=on_spark)
+        assert accidents.happened == ["killed"]
+        assert (found.state, found.rows) == ("complete", len(MANY))
+        stored = exporter.open_dataset("s3://spark/calls").to_table()
+        assert_same(by_id(stored.drop_columns(["created_date"])), records(MANY))
+        assert blocking.verify("s3://spark/calls").exit_status == 0
+
+
+class TestManual:
+    pytestmark = on_spark
+
+    def test_its_programs_run(self, session: Cluster, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        s3.make_bucket("bucket")
+        monkeypatch.chdir(tmp_path)
+        source, pushdown, on_executors, finished = PAGES["spark"].in_language("python")
+        names: dict[str, Any] = {"spark": session.spark}
+        assert len(source.strip().splitlines()) == 4
+        exec(source, names)
+        january = records(AT_HOME, since=parse_timestamp("2026-01-01"), until=parse_timestamp("2026-02-01"))
+        assert_same(by_id(names["calls"].toArrow()), january)
+        try:
+            exec(pushdown, names)
+        finally:
+            session.spark.conf.set("spark.sql.python.filterPushdown.enabled", "false")
+        exec(on_executors, names)
+        assert (names["summary"].state, names["summary"].rows) == (
+            "complete",
+            len(records(AT_HOME, since=parse_timestamp("2026-01-01"))),
+        )
+        blocking.export(ExportSpec(destination="demo-export", until="2026-02-01"))
+        # Java does not follow a change of directory.
+        exec(finished.replace("demo-export", str(tmp_path / "demo-export")), names)
+        day = records(AT_HOME, since=parse_timestamp("2026-01-15"), until=parse_timestamp("2026-01-16"))
+        assert names["calls"].where("created_date = DATE'2026-01-15'").count() == len(day) > 0
+        assert names["calls"].count() == len(records(AT_HOME, until=parse_timestamp("2026-02-01")))
+
+
+def test_slots_are_a_number() -> None:
+    for wrong in (0, -1, True, "2"):
+        with pytest.raises(UsageError, match=r"slots .*: must be a whole number, at least 1"):
+            engine(None, wrong)  # type: ignore[arg-type]
+
+
 def test_without_spark_the_source_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyspark", None)
     monkeypatch.delitem(sys.modules, "exporter.engines.spark.source", raising=False)
-    monkeypatch.delattr(exporter.spark, "Anyreach", raising=False)
+    monkeypatch.delitem(vars(exporter.spark), "Anyreach", raising=False)
     with pytest.raises(UsageError, match=r"needs Spark 4\.0 or later: pip install"):
         _ = exporter.spark.Anyreach
 
 
 def test_nothing_loads_spark_before_it_is_used() -> None:
     code = "import sys, exporter.spark, exporter.__main__; sys.exit('pyspark' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

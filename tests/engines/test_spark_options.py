@@ -1,6 +1,7 @@
 """The options of the data source are checked and settled at once, and filters narrow no more than they may."""
 
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.contract import DAY, MINUTE, SECOND, parse_timestamp, to_datetime
@@ -18,6 +19,7 @@ from exporter.engines.spark.options import NAMES, SourceOptions, settle
 from exporter.engines.spark.pushdown import narrowed
 from exporter.errors import UsageError
 from tests.engines.tasks import task
+from tests.toolkit.sizes import size_of
 
 NOW = parse_timestamp("2026-02-10T12:34:56.789Z")
 TOKEN = "ak_test.not-to-be-seen"
@@ -122,7 +124,7 @@ class Compared:
     value: Any
 
 
-KINDS = {
+KINDS: dict[str, Callable[[Any, Any], bool]] = {
     "GreaterThan": lambda at, value: at > value,
     "GreaterThanOrEqual": lambda at, value: at >= value,
     "LessThan": lambda at, value: at < value,
@@ -137,6 +139,7 @@ KINDS = {
 _TIMES = st.integers(0, 12).map(lambda number: datetime.fromtimestamp(number, UTC))
 
 
+@settings(max_examples=size_of(300, 3000))
 @given(st.lists(st.tuples(st.sampled_from(sorted(KINDS)), st.lists(_TIMES, min_size=1, max_size=3)), max_size=4))
 def test_a_narrowed_range_holds_every_row_that_matches(wanted: list[tuple[str, list[datetime]]]) -> None:
     filters, whole = [], Interval(2 * SECOND, 9 * SECOND)

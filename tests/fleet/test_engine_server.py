@@ -142,6 +142,28 @@ async def test_exports_share_the_slots_and_each_gets_its_own_answers(tmp_path: P
         await told(b, 4)
 
 
+class LostEngine(HeldEngine):
+    """Cannot say how many slots it has, as if its cluster were gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go("a1")
+
+    @property
+    def slots(self) -> int:
+        raise ConnectionRefusedError
+
+    @slots.setter
+    def slots(self, _: int) -> None:
+        pass
+
+
+async def test_an_engine_that_cannot_say_its_slots_is_tried_with_one_task_at_a_time(tmp_path: Path) -> None:
+    async with shared(LostEngine(), TurnServer(), tmp_path / "a") as (_, (a,)):
+        await a.call("a1")
+        assert (a.ended, a.engine.slots) == ({"a1": "a1"}, 1)
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [(EngineError("the machine is gone"), "the machine is gone"), (KeyError("x"), "held failed with KeyError: 'x'")],

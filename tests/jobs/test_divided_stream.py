@@ -13,7 +13,7 @@ from exporter import ExportSpec
 from exporter.clock import wall_clock
 from exporter.contract import DAY, SECOND, Instant
 from exporter.coverage import Interval
-from exporter.errors import ContradictionError, DoubtfulStreamError, UsageError
+from exporter.errors import AccessError, DoubtfulStreamError, UsageError
 from exporter.jobs.divided_stream import StreamWindow, divide, window_stream
 from exporter.progress import Quiet
 from exporter.run.context import RunContext
@@ -137,7 +137,9 @@ async def test_rows_of_another_organization_than_in_other_windows_are_refused() 
 
     async with serve(owned(ORGANIZATION)) as server, serve(owned("org_other")) as another:
         windows = await divided(spec_for(server.url), 2)
-        with pytest.raises(ContradictionError, match="rows of organization 'org_other', but earlier with those of"):
+        with pytest.raises(
+            AccessError, match="the token that this worker has serves conversations of organization 'org_"
+        ):
             await read(spec_for(another.url), windows)
 
 
@@ -152,7 +154,7 @@ async def test_a_doubt_is_that_of_its_window_alone() -> None:
 
 
 async def test_fields_that_the_list_leaves_out_are_brought_in_every_window() -> None:
-    behaviour = Behaviour(list_omits=frozenset({"summary", "conversation"}))
+    behaviour = Behaviour(list_omits=("summary", "conversation"))
     async with serve(ROWS[:60], behaviour) as server:
         spec = spec_for(server.url)
         windows = await divided(spec, 3)

@@ -39,8 +39,8 @@ from tests.toolkit.sizes import some_of
 HANDLERS = [program for program in PROGRAMS if "web.run_app" in program]
 #: Programs whose requirements are larger than everything else, or that are tested elsewhere.
 ELSEWHERE = re.compile(
-    r"pyspark|exporter\.ray|dask|import dlt|web\.run_app|deltalake|scan_delta|pyiceberg|AESGCM|copy\.duckdb"
-    r"|import duckdb\nimport exporter|^(?:import|from) (?:airflow|dagster|prefect)",
+    r"pyspark|exporter\.(?:spark|ray)|spark\.(?:read|conf)|dask|import dlt|web\.run_app|deltalake|scan_delta|pyiceberg"
+    r"|AESGCM|copy\.duckdb|import duckdb\nimport exporter|^(?:import|from) (?:airflow|dagster|prefect)",
     re.M,
 )
 RUN_HERE = [program for program in PROGRAMS if not ELSEWHERE.search(program)]
@@ -198,7 +198,7 @@ def test_every_kind_of_snippet_is_looked_at() -> None:
     statements = [text for text in snippets_in("sql", TOGETHER) if text not in (*QUERIES, *WAREHOUSE, *ASKED)]
     # The two short queries of the README and of its first page are beside the ten others.
     assert (len(QUERIES), len(statements), len(snippets_in("ini")), len(snippets_in("crontab"))) == (12, 2, 4, 1)
-    assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 16)
+    assert (len(snippets_in("ipython")), len(HANDLERS), len(PROGRAMS) - len(RUN_HERE)) == (1, 1, 20)
     (spark,) = [program for program in PROGRAMS if "pyspark" in program]
     ast.parse(spark)
     libraries = {"polars", "pandas", "pyarrow", "hashlib"}

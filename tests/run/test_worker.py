@@ -14,7 +14,7 @@ import pytest
 from anyio import create_task_group
 
 from exporter import clock
-from exporter.contract import BEGINNING, DAY, HIDDEN_STATUS, HOUR, SECOND
+from exporter.contract import BEGINNING, DAY, END_OF_TIME, HIDDEN_STATUS, HOUR, SECOND
 from exporter.coverage import Coverage, Interval
 from exporter.encode.batch import Encoder
 from exporter.engines.work import work
@@ -27,7 +27,7 @@ from exporter.pipeline import reader as reader_module
 from exporter.pipeline.scan import Scan
 from exporter.privacy import Encryption, Erasure, KeyReference
 from exporter.run import worker
-from exporter.run.share import Outcome, Share, TokenPlace, decode_share, encode
+from exporter.run.share import Learned, Outcome, Share, TokenPlace, decode_share, encode
 from exporter.run.worker import Warnings
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, make_conversations, serve
 from exporter.settings import Request
@@ -439,6 +439,40 @@ async def test_it_says_which_fields_came_by_id_and_what_it_was_warned_of(
     assert outcome.hydrated == ("summary",)
     assert outcome.counters.completed == 20
     assert outcome.warnings == ("the token (token) ends tomorrow",)
+
+
+async def test_it_passes_on_what_it_has_learned_and_asks_for_nothing_that_others_know(tmp_path: Path) -> None:
+    await prepare(tmp_path)
+    async with serve(ROWS[:1]) as sandbox:
+        alone = await outcome_of(share_of(sandbox.url, tmp_path, ALL, now=UNTIL))
+        told = await outcome_of(
+            share_of(sandbox.url, tmp_path, ALL, now=UNTIL, facts={"learned": Learned(shows_order=True)})
+        )
+    assert not alone.learned.shows_order
+    assert told.learned.shows_order
+    assert told.counters.requests < alone.counters.requests
+    async with serve(ROWS, Behaviour(short_pages=0.5, seed=1)) as sandbox:
+        outcome = await outcome_of(share_of(sandbox.url, tmp_path, ALL, now=UNTIL, settings=SLOW))
+    assert outcome.learned.shows_order
+    assert Learned(cuts_at_random=True) | Learned(ends_late=True) == Learned(cuts_at_random=True, ends_late=True)
+
+
+@pytest.mark.parametrize("lowest", [END_OF_TIME, ROWS[-1].created_at], ids=["known to nobody", "known"])
+async def test_no_row_is_lost_where_the_list_seems_to_be_empty_for_a_while(tmp_path: Path, lowest: int) -> None:
+    await prepare(tmp_path)
+    window = Interval(ROWS[800].created_at, ROWS[400].created_at)
+    async with serve(ROWS) as sandbox:
+
+        def answer_nothing(_request: object) -> None:
+            # The first question is whose rows are served.
+            sandbox.behaviour = Behaviour(empty_pages=1.0 if 1 < len(sandbox.requests) < 5 else 0.0)
+
+        sandbox.on_request = answer_nothing
+        facts = {"newest": ROWS[0].created_at, "organization": ORGANIZATION, "lowest": lowest}
+        share = share_of(sandbox.url, tmp_path, window, now=UNTIL, facts=facts, settings={**SLOW, "page_size": 100})
+        outcome = await outcome_of(share)
+    assert Coverage(brought(outcome).covers) == Coverage([window])
+    assert staged_ids(tmp_path, outcome) == ids_of(ROWS, window)
 
 
 async def test_in_a_bucket_it_stages_what_the_driver_can_adopt(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,6 +180,10 @@ class Outcome:
     def slowdown(self) -> float:
         return self.makespan / self.ideal
 
+    @property
+    def overhead(self) -> float:
+        return self.requests / self.pages
+
 
 def simulate(
     rows: Rows,

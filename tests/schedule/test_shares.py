@@ -1,15 +1,17 @@
 """Tests what tasks read elsewhere: all of the range, each time once, whatever becomes of the tasks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.contract import BEGINNING, DAY, HOUR, MICROSECOND, SECOND, Instant
+from exporter.contract import BEGINNING, DAY, HOUR, MICROSECOND, Instant
 from exporter.coverage import Coverage, Interval, are_disjoint
 from exporter.schedule.shares import Piece, Shares, is_worth_it
+from tests.schedule.task_simulator import DENSITIES, T0, Read, density, simulate
 
-T0 = 1_770_000_000 * SECOND // DAY * DAY
 PAGE = 1000
 
 
@@ -96,7 +98,7 @@ def test_what_was_covered_and_what_waits_is_the_range_and_each_time_is_read_by_o
         piece = shares.take()
         if piece is None:
             return False
-        assert 1 <= piece.budget_seconds <= 120
+        assert 5 <= piece.budget_seconds <= 90 * 2**piece.tries
         assert are_disjoint(piece.windows) and piece.windows
         assert not Coverage(piece.windows) & covered
         assert all(not Coverage(piece.windows) & Coverage(other.windows) for other in running)
@@ -159,8 +161,80 @@ def test_a_task_that_brings_nothing_counts_as_a_try_and_one_that_goes_on_does_no
         assert shares.ended(piece, Coverage(), [], 60.0) is answer
 
 
+def drain(shares: Shares, rows_of: Callable[[Interval], int]) -> list[Piece]:
+    """Reads everything, each piece to its end, and returns the pieces."""
+    pieces = []
+    while piece := shares.take():
+        pieces.append(piece)
+        found = [(window, rows_of(window)) for window in piece.windows]
+        assert shares.ended(piece, Coverage(piece.windows), found, sum(rows for _, rows in found) / 5000 + 2.0)
+    return pieces
+
+
+@pytest.mark.parametrize("density", [None, 75 * PAGE / (30 * DAY)])
+def test_a_small_range_becomes_few_pieces(density: float | None) -> None:
+    """What each task costs beside its pages must not make the next pieces ever smaller."""
+    left = Coverage([Interval(T0 - 30 * DAY, T0)])
+    shares = Shares(left, oldest=T0 - 30 * DAY, density=density, slots=2, align=to_day, page_size=PAGE)
+    pieces = drain(shares, lambda window: 75 * PAGE * (window.end - window.start) // (30 * DAY))
+    assert len(pieces) <= 8
+
+
+def test_many_rows_of_one_instant_say_little_of_the_rest() -> None:
+    shares = shares_of(30, slots=2)
+    bulk = T0 - 5 * DAY
+
+    def rows_of(window: Interval) -> int:
+        return 1_000_000 * (bulk in window) + (window.end - window.start) // HOUR
+
+    first = shares.take()
+    assert first is not None
+    read = Coverage([Interval(bulk, T0)])
+    assert shares.ended(first, read, [(window, rows_of(window)) for window in read & Coverage(first.windows)], 60.0)
+    assert len(drain(shares, rows_of)) <= 150
+
+
+def test_what_no_task_has_begun_comes_first_and_the_newest_of_it() -> None:
+    shares = shares_of(30, slots=2)
+    first, second = shares.take(), shares.take()
+    assert first is not None and second is not None
+    assert second.windows[-1].end == first.windows[0].start
+    assert shares.ended(first, newest(first, 0.5), [], 15.0)
+    third = shares.take()
+    assert third is not None
+    assert third.windows[-1].end == second.windows[0].start
+
+
+def test_a_piece_knows_how_dense_its_end_is_expected_to_be() -> None:
+    shares = shares_of(1, slots=1)
+    first = shares.take()
+    assert first is not None and first.density is None
+    read = newest(first, 0.5)
+    length = sum(interval.end - interval.start for interval in read)
+    assert shares.ended(first, read, parts(read, 60 * PAGE), 15.0)
+    while (piece := shares.take()) is not None and piece.density is None:
+        pass
+    assert piece is not None and piece.density == pytest.approx(60 * PAGE / length)
+
+
 def test_a_few_pages_are_worth_no_task() -> None:
     year = Coverage([Interval(BEGINNING, T0)])
     assert is_worth_it(year, oldest=T0 - 365 * DAY, density=1e9 / (365 * DAY), page_size=PAGE)
     assert not is_worth_it(year, oldest=T0 - 365 * DAY, density=10_000 / (365 * DAY), page_size=PAGE)
     assert not is_worth_it(year, oldest=T0 - 365 * DAY, density=None, page_size=PAGE)
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_slots_share_out_a_long_list_almost_evenly(name: str) -> None:
+    """The benchmark `tasks` does this with a thousand million rows, and comes within a tenth of the ideal."""
+    days = 60
+    rows = density(name, 1e8, days, seed=1)
+    read: list[Interval] = []
+
+    def watch(_now: float, _piece: Piece, brought: Read) -> None:
+        read.extend(brought.covered)
+
+    outcome = simulate(rows, Interval(T0 - days * DAY, T0), 20, seed=1, watch=watch)
+    assert are_disjoint(read) and Coverage(read) == Coverage([Interval(T0 - days * DAY, T0)])
+    assert outcome.slowdown <= 1.12
+    assert outcome.overhead <= 1.05

@@ -1,12 +1,13 @@
 """Takes the README and the pages of the manual apart, into sections, tables and snippets."""
 
+import io
 import os
 import re
 import shlex
 import subprocess
 import sysconfig
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -15,6 +16,7 @@ from typing import TypeAlias
 
 from anyio.from_thread import start_blocking_portal
 
+from exporter.cli import main
 from exporter.sandbox import Row, serve
 
 ROOT = Path(__file__).parents[2]
@@ -139,9 +141,10 @@ def names_in(text: str) -> frozenset[str]:
 
 def help_of(command: str) -> dict[str, str]:
     """Returns the help of each option of a command, by the names and the type that it begins with."""
-    done = run_shell(f"exporter {command} --help", ROOT)
-    assert done.returncode == 0, done.stderr
-    sections = re.split(r"\n(?=\S)", done.stdout)
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert main([*command.split(), "--help"]) == 0
+    sections = re.split(r"\n(?=\S)", printed.getvalue())
     blocks = [block for section in sections for block in re.split(r"\n(?=  -)", section)[1:]]
     return {" ".join(block.split(maxsplit=3)[:3]): " ".join(block.split()) for block in blocks}
 

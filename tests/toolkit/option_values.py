@@ -39,6 +39,7 @@ _LITERALS: Final[dict[str, Four]] = {
     "tables": ('"conversations"', '["conversations", "turns"]', '"conversations,turns"', '["conversations"]'),
     "table_format": ('"delta"', '"iceberg"', '"delta"', '"iceberg"'),
     "file_mode": ('"private"', '"group"', '"private"', '"group"'),
+    "processes": ('"auto"', "2", '"3"', "4"),
     "concurrency": _COUNTS,
     "hydrate": ('"auto"', '"never"', '"always"', '"auto"'),
     "max_rps": ("1", "2.5", "3", "4.5"),

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import parse_qsl, urlsplit
@@ -85,9 +86,10 @@ def http_gzip(body: bytes) -> bytes:
     return http(gzip.compress(body), headers={"Content-Encoding": "gzip"})
 
 
+@cache
 def gzip_bomb(size_bytes: int) -> bytes:
-    """Returns a gzip body that starts like an array and unpacks to `size_bytes`, about a thousand times its size."""
-    packer = zlib.compressobj(wbits=31)
+    """Returns a gzip body that starts like an array and unpacks to `size_bytes`, about two hundred times its size."""
+    packer = zlib.compressobj(level=1, wbits=31)
     block = b" " * 1_000_000
     parts = [packer.compress(b"[")]
     parts += [packer.compress(block) for _ in range(size_bytes // len(block))]

@@ -1,17 +1,26 @@
 """Runs the tasks of a distributed export in threads of this process, rightly or in every way in which an engine may
 fail."""
 
+import dataclasses
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import pytest
 
+from exporter.engine import Engine
 from exporter.engines.work import work
 from exporter.errors import EngineError
+from exporter.options.resolved import Resolved
+from exporter.progress import Observer
+from exporter.run.context import RunContext
 from exporter.run.share import Outcome, Share, decode_outcome, decode_share, encode
+from exporter.sandbox import TOKEN
+from exporter.schedule import shares
 
 #: Makes an answer of a task; the engine is the one that was asked.
 Misbehaviour = Callable[["ThreadEngine", bytes], bytes]
@@ -94,9 +103,7 @@ def late(engine: ThreadEngine, task: bytes) -> bytes:
     return answer
 
 
-def with_the_answer_of_another(engine: ThreadEngine, task: bytes) -> bytes:
-    engine.wait_for_another()
-    work(task)
+def with_the_answer_of_another(engine: ThreadEngine, _task: bytes) -> bytes:
     return engine.answers[-1]
 
 
@@ -137,3 +144,33 @@ def without_files(share: Share, outcome: Outcome) -> Outcome:
     for staged in outcome.staged.values():
         (Path(share.destination) / staged).unlink()
     return outcome
+
+
+@contextmanager
+def small_pieces(pages: float = 5.0, budget_seconds: float = 60.0) -> Iterator[None]:
+    """Gives the token to workers, and cuts everything into pieces of about so many pages, however few there are.
+
+    However fast or slow this machine is, a task does not end before its piece, unless the budget is less.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANYREACH_TOKEN", TOKEN)
+        patch.setattr(shares, "_LEAST_PAGES", 0)
+        patch.setattr(shares, "_LEAST_PIECE_PAGES", min(1.0, pages))
+        for name in ("_MOST_SECONDS", "_LEAST_SECONDS", "_FIRST_SECONDS"):
+            patch.setattr(shares, name, 1.0)
+        patch.setattr(shares, "_HEADROOM", budget_seconds)
+        patch.setattr(shares.Shares, "_speed", pages)
+        yield
+
+
+@contextmanager
+def distributed(engine: Engine | None = None, *, pages: float = 5.0, budget_seconds: float = 60.0) -> Iterator[Engine]:
+    """Lets every export and sync in the block read by tasks of the engine, or of a `ThreadEngine`, in small pieces."""
+    plain, chosen = Resolved.context, engine or ThreadEngine()
+
+    def context(resolved: Resolved, observer: Observer, _engine: Engine | None = None) -> RunContext:
+        return dataclasses.replace(plain(resolved, observer), engine=chosen)
+
+    with small_pieces(pages, budget_seconds), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Resolved, "context", context)
+        yield chosen

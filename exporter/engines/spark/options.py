@@ -46,7 +46,7 @@ _OF_EXPORT: Final = (
 _OWN: Final = ("windows", "slots", "pushdown")
 NAMES: Final = (*_OF_EXPORT, *_OWN)
 _HINTS: Final = get_type_hints(ExportSpec)
-#: Each core of an executor may run a task. With less memory, pages would have to be smaller, and be more.
+#: Each core of an executor may run a task. With less memory, pages are smaller, and there are more.
 _DEFAULTS: Final = {"concurrency": "4", "memory": "384MiB"}
 _MOST_WINDOWS: Final = 100_000
 _TYPES: Final = {

@@ -37,7 +37,7 @@ class Anyreach(DataSource):  # type: ignore[misc]
         spark.dataSource.register(exporter.spark.Anyreach)
         calls = spark.read.format("anyreach").option("since", "2026-01-01").option("until", "2026-02-01").load()
 
-    The range is settled by `load`, which asks the API nothing; every action asks anew. The token is found where a task
+    The range is settled by `load`, which asks the API nothing; every action asks again. The token is found where a task
     runs. A read that leaves anything in doubt fails, as `DoubtfulStreamError`.
     """
 

@@ -22,7 +22,7 @@ class TaskSource(DataSource):  # type: ignore[misc]
     def schema(self) -> str:
         return "is_answer BOOLEAN, answer BINARY"
 
-    def reader(self, _schema: "StructType") -> "TaskReader":
+    def reader(self, schema: "StructType") -> "TaskReader":
         return TaskReader(self.options["work"], self.options["share"])
 
 

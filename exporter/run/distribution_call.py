@@ -1,0 +1,41 @@
+"""Hands a task to an engine, and takes its answer, whatever that is."""
+
+from functools import partial
+from typing import Final
+
+from anyio import CapacityLimiter, to_thread
+
+from exporter.engine import Engine
+from exporter.errors import EngineError, ExporterError
+from exporter.run.distribution_adoption import check_staged
+from exporter.run.distribution_outcomes import check_outcome
+from exporter.run.share import Outcome, Share, decode_outcome, encode
+from exporter.store.base import Store
+
+#: No task brings so much that its answer, which names files and holds none, is longer.
+_LONGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024
+
+
+async def answer_to(engine: Engine, threads: CapacityLimiter, store: Store, share: Share) -> Outcome:
+    """Returns what a task has brought, all of which is staged. One of the `threads` waits for that.
+
+    Raises `EngineError` if there is no such answer, what the engine raises or `check_outcome`, and `StoreError`.
+    """
+    call = partial(_call, engine, encode(share))
+    # A thread that waits for an engine is left behind when the run ends at once; closing the engine frees it.
+    outcome = decode_outcome(await to_thread.run_sync(call, abandon_on_cancel=True, limiter=threads))
+    check_outcome(share, outcome)
+    await check_staged(store, outcome)
+    return outcome
+
+
+def _call(engine: Engine, task: bytes) -> bytes:
+    try:
+        answer = engine.call(task)
+    except ExporterError:
+        raise
+    except Exception as error:  # engines are also written by others
+        raise EngineError(f"{engine.name} failed with {type(error).__name__}: {error}") from error
+    if not isinstance(answer, bytes) or len(answer) > _LONGEST_ANSWER_BYTES:
+        raise EngineError(f"{engine.name} gave an answer that is none: {type(answer).__name__}")
+    return answer
