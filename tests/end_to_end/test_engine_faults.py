@@ -1,4 +1,4 @@
-"""Whatever becomes of tasks, of their engine or of the run that has sent them: what is committed is right, and stays."""
+"""Whatever becomes of tasks, of their engine or of their run: what is committed is right, and stays."""
 
 import asyncio
 import signal
