@@ -47,8 +47,9 @@ _MEMORY: Final = 1 / 64
 #: A piece may be this many times as long, or as short, if that puts its end at the start of a partition or of
 #: what waits.
 _ALIGNMENT: Final = 1.2
-#: What fewer pages than this hold is read sooner than a task has started.
-_LEAST_PAGES: Final = 64
+#: What fewer pages than this hold is read sooner than a task has started. There may be many more than the end of the
+#: range lets expect, and to read these alone is the dearer mistake.
+_LEAST_PAGES: Final = 32
 #: The least number of pages a microsecond: less than one in a thousand years.
 _SPARSE: Final = 1e-17
 
@@ -140,7 +141,7 @@ class Shares:
         budget = self._budget_seconds()
         pages = max(_LEAST_PIECE_PAGES, self._speed * budget)
         unseen = self._span / (self.slots * _PIECES_A_SLOT)
-        if self._met_microseconds or self._first_density:
+        if is_known := bool(self._met_microseconds or self._first_density):
             small = self._speed * _FIRST_SECONDS / self._expected
             unseen = max(unseen, min(small, self._span / self.slots))
         newest = self._waiting[-1]
@@ -157,7 +158,8 @@ class Shares:
             if kept != rest or pages <= 0 or unseen <= 0:
                 break
         windows = Coverage(rest.window for rest in taken).intervals
-        density = None if newest.top is None else newest.top * self._page_size
+        density = self._expected if newest.top is None and is_known else newest.top
+        density = None if density is None else density * self._page_size
         piece = Piece(windows, budget * _HEADROOM * 2**newest.tries, newest.tries, density)
         self._running[piece] = taken
         return piece
