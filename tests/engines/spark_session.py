@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import pytest
 
+from exporter.engines.spark.engine import SparkEngine
 from exporter.sandbox import Sandbox
 
 #: A JVM that lives for a minute gains nothing from compiling well.
@@ -42,6 +43,16 @@ class Cluster:
             if above in found and pid != above:
                 found[above].append(pid)
         return found
+
+
+class CountingEngine(SparkEngine):
+    """Counts the tasks that it was given: a driver reads a list itself that does not seem worth any."""
+
+    tasks = 0
+
+    def call(self, task: bytes) -> bytes:
+        self.tasks += 1
+        return super().call(task)
 
 
 class Accidents:

@@ -28,7 +28,7 @@ from exporter.schedule import shares
 from tests.end_to_end.export_directory import ExportDirectory, assert_same
 from tests.end_to_end.records import SINCE, UNTIL, Record, records
 from tests.engines.conformance import EngineConformance
-from tests.engines.spark_session import Accidents, Cluster, cluster
+from tests.engines.spark_session import Accidents, Cluster, CountingEngine, cluster
 from tests.toolkit.clouds import S3
 from tests.toolkit.manual import PAGES
 
@@ -231,6 +231,7 @@ class TestExport:
         """Lets a list that is read in seconds be worth several tasks."""
         for name in ("_MOST_SECONDS", "_LEAST_SECONDS", "_FIRST_SECONDS"):
             monkeypatch.setattr(shares, name, 1.0)
+        monkeypatch.setattr(shares, "_LEAST_PAGES", 0)
 
     def test_it_is_that_of_a_plain_run_though_an_executor_is_killed_and_one_is_stopped(
         self, session: Cluster, serving: Callable[..., Sandbox], tmp_path: Path
@@ -239,12 +240,13 @@ class TestExport:
         plain = blocking.export(spec_for(server, tmp_path / "plain"))
         with (
             Accidents(session, server, kill_at=40, stop_at=80) as accidents,
-            closing(engine(session.spark)) as on_spark,
+            closing(CountingEngine(session.spark, None)) as on_spark,
         ):
             before = len(server.requests)
             accidents.begin()
             found = blocking.export(spec_for(server, tmp_path / "out"), engine=on_spark)
         assert accidents.happened == ["killed", "stopped"]
+        assert on_spark.tasks >= 4
         assert len(server.requests) > before
         exported = ExportDirectory(tmp_path / "out")
         exported.check(records(MANY))
@@ -257,10 +259,14 @@ class TestExport:
     ) -> None:
         s3.make_bucket("spark")
         server = serving(MANY, Behaviour(latency=0.1))
-        with Accidents(session, server, kill_at=40) as accidents, closing(engine(session.spark)) as on_spark:
+        with (
+            Accidents(session, server, kill_at=40) as accidents,
+            closing(CountingEngine(session.spark, None)) as on_spark,
+        ):
             accidents.begin()
             found = blocking.export(spec_for(server, "s3://spark/calls"), engine=on_spark)
         assert accidents.happened == ["killed"]
+        assert on_spark.tasks >= 4
         assert (found.state, found.rows) == ("complete", len(MANY))
         stored = exporter.open_dataset("s3://spark/calls").to_table()
         assert_same(by_id(stored.drop_columns(["created_date"])), records(MANY))

@@ -21,11 +21,11 @@ from anyio.from_thread import start_blocking_portal
 
 import exporter
 from exporter import ExportSpec, blocking
-from exporter.engines.spark.engine import engine
 from exporter.jobs.summary import Summary
 from exporter.sandbox import TOKEN, Behaviour, Sandbox, make_conversations, serve
+from exporter.schedule import shares
 from tests.end_to_end.records import SINCE, UNTIL
-from tests.engines.spark_session import Accidents, Cluster, cluster
+from tests.engines.spark_session import Accidents, Cluster, CountingEngine, cluster
 from tests.engines.test_spark import on_spark
 from tests.toolkit.clouds import S3
 from tests.toolkit.sizes import size_of
@@ -37,6 +37,14 @@ ROWS = size_of(20_000, 200_000, "EXPORTER_SPARK_ROWS")
 LATENCY_SECONDS = 0.3
 #: Each of two slots asks this many questions at once, and a plain run twice as many.
 AT_ONCE = 2
+
+
+@pytest.fixture(autouse=True)
+def worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets tasks read it though it is sparse where it ends, and end after a tenth of what they do in a long run."""
+    monkeypatch.setattr(shares, "_LEAST_PAGES", 0)
+    for name in ("_MOST_SECONDS", "_FIRST_SECONDS"):
+        monkeypatch.setattr(shares, name, 10.0)
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +93,11 @@ def export(session: Cluster, server: Sandbox, place: Path | str, slots: int) -> 
         destination=place, base_url=server.url, since="2024-01-01", until="2024-03-01",
         fields=["duration", "channel", "agent"], concurrency=AT_ONCE,
     )  # fmt: skip
-    with closing(engine(session.spark, slots)) as on_spark:
-        return blocking.export(spec, engine=on_spark)
+    with closing(CountingEngine(session.spark, slots)) as on_spark:
+        found = blocking.export(spec, engine=on_spark)
+    print(f"{on_spark.tasks} tasks")
+    assert on_spark.tasks >= 4
+    return found
 
 
 @pytest.mark.parametrize("where", ["disk", "bucket"])
