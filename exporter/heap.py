@@ -20,9 +20,10 @@ _ARENAS: Final = 2
 #: saved a fifth of its memory.
 _DECODERS: Final = ("changes", "convert")
 #: Blocks of many sizes leave holes that the next ones do not fit into: after minutes of an export, the holes were
-#: larger than all that it held. They go back to the system, which takes 5 to 15 ms, whenever the process has worked for
-#: this long; so often is it looked whether it has.
-_TRIM_CPU_SECONDS: Final = 1.0
+#: larger than all that it held. They go back to the system whenever the process has worked for this long, which takes
+#: up to 15 ms, and as much again until they are filled: every second, it took several hundredths of an export.
+_TRIM_CPU_SECONDS: Final = 5.0
+#: So often is it looked whether it has.
 _LOOK_SECONDS: Final = 0.5
 _THREAD: Final = "heap"
 #: Arrow's own pool keeps what was freed, apart for each thread. Parquet's pages come from the pool that Arrow picks

@@ -54,7 +54,7 @@ def _check_engine(engine: object) -> None:
         not isinstance(engine, type)
         and all(callable(getattr(engine, name, None)) for name in ("call", "close"))
         and isinstance(getattr(engine, "name", None), str)
-        and isinstance(getattr(engine, "slots", None), int)
+        and inspect.getattr_static(engine, "slots", None) is not None  # it may have to ask a cluster for their number
     ):
         return
     raise UsageError("engine: must be an object with name, slots, call and close, as exporter.processes() returns one")

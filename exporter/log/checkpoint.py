@@ -84,7 +84,11 @@ def encode_checkpoint(head: Head) -> bytes:
         "commits_format": head.commits_format,
         "live": _columns(state.live),
         "dropped": [_Dropped(one.run, one.holes, _columns(one.files)) for one in state.dropped],
-        "state": {one.name: getattr(state, one.name) for one in fields(state) if one.name not in _APART},
+        "state": {
+            **{one.name: getattr(state, one.name) for one in fields(state) if one.name not in _APART},
+            # Its sets have no order of their own, and the same state gives the same bytes.
+            "replaced": msgspec.to_builtins(state.replaced, order="deterministic"),
+        },
     }
     rest = msgspec.json.encode(body, enc_hook=_encode)[1:] + b"\n"
     return _OPENS + sha256_of(rest).encode() + _CLOSES + rest
@@ -93,9 +97,8 @@ def encode_checkpoint(head: Head) -> bytes:
 def decode_checkpoint(data: bytes, number: int) -> Head | None:
     """Returns the head that the checkpoint of commit `number` holds; None if this is none, or is damaged, or has
     another format."""
-    rest = data[_HEADER_BYTES:]
-    header = _OPENS + sha256_of(rest).encode() + _CLOSES
-    if not data.startswith(header) or not rest.startswith(b'"format":%d,' % FORMAT):
+    header = _OPENS + sha256_of(memoryview(data)[_HEADER_BYTES:]).encode() + _CLOSES
+    if not data.startswith(header + b'"format":%d,' % FORMAT):
         return None
     try:
         with _without_collection():

@@ -74,6 +74,11 @@ class Columns:
         return self.own[name.replace(".", "_")]
 
     @cached_property
+    def tables(self) -> frozenset[str]:
+        """Returns the tables that any place is of."""
+        return frozenset(place.table for place in self.places)
+
+    @cached_property
     def paths(self) -> list[str]:
         directories = [place.directory for place in self.places]
         return [directories[place] + name for place, name in zip(self.own["place"], self.own["name"], strict=True)]

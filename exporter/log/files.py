@@ -78,7 +78,7 @@ class Files(Mapping[str, ExportFile]):
 
     def _each(self, names: Sequence[str], table: str | None) -> list[Iterator[Any]]:
         found = [self._stay(self.columns.column(name)) for name in names]
-        if table is not None and any(place.table != table for place in self.columns.places):
+        if table is not None and not self.columns.tables <= {table}:
             is_of = [one == table for one in self._stay(self.columns.column("table"))]
             found = [compress(column, is_of) for column in found]
         parts = [file for file in self.added.values() if isinstance(file, DataFile) and table in (None, file.table)]
@@ -150,7 +150,7 @@ class TableParts(Sequence[DataFile]):
 
     @cached_property
     def _parts(self) -> tuple[DataFile, ...]:
-        of_columns = any(place.table == self._table for place in self._files.columns.places)
+        of_columns = self._table in self._files.columns.tables
         files = self._files.values() if of_columns else self._files.added.values()
         return tuple(file for file in files if isinstance(file, DataFile) and file.table == self._table)
 

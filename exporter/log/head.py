@@ -63,5 +63,5 @@ class Head:
         return commits >= _LEAST_COMMITS and self.tail_bytes * _LEAST_SHARE >= self.checkpoint_bytes
 
 
-def sha256_of(data: bytes) -> str:
+def sha256_of(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from exporter.contract import FIELDS, Instant, format_instant
 from exporter.errors import DamagedLogError
 from exporter.layout import MANIFEST, RECORDINGS, STAGING, SUCCESS, commit_path
 from exporter.log.acceptance import Acceptance
+from exporter.log.local_manifest import head_of, is_stamped
 from exporter.log.manifest_files import cut, filled, interval_text, list_again, list_parts, lists_in
 from exporter.log.privacy import render_privacy
 from exporter.log.recordings import count_recordings
@@ -21,7 +21,6 @@ from exporter.log.stamp import END, TAIL_BYTES, bears_stamp, stamped, without_st
 from exporter.log.state import FORMAT_VERSION, State, state_name
 from exporter.model import Unproven
 from exporter.store.base import Store
-from exporter.store.disk import open_patiently, reporting
 
 #: How a rendered manifest begins, and where that ends at the latest.
 _HEAD: Final = re.compile(rb'\{\n  "format_version": \d+,\n  "export_id": "[^"\\]*",\n  "generation": (\d+),\n')
@@ -163,17 +162,23 @@ async def write_manifest(
 
 async def is_sealed(store: Store, state: State, *, schemas: Mapping[str, pa.Schema]) -> bool:
     """Returns whether the manifest and `_SUCCESS` say what `state` says, and no run has left staged files."""
-    manifest = await store.read(MANIFEST)
     return (
-        manifest is not None
-        and (bears_stamp(manifest, state) or _tells(manifest, state, schemas))
+        await _tells(store, state, schemas)
         and (await store.read(SUCCESS) is not None) == (state_name(state) == "complete")
         and not await store.list(STAGING)
     )
 
 
-def _tells(manifest: bytes, state: State, schemas: Mapping[str, pa.Schema]) -> bool:
-    return without_stamp(manifest) == without_stamp(render_manifest(state, schemas=schemas))
+async def _tells(store: Store, state: State, schemas: Mapping[str, pa.Schema]) -> bool:
+    # A manifest grows with the export: where that is not needed, it is not held as a whole.
+    if isinstance(store.location, Path) and await to_thread.run_sync(is_stamped, store.location / MANIFEST, state):
+        return True
+    manifest = await store.read(MANIFEST)
+    if manifest is None:
+        return False
+    return bears_stamp(manifest, state) or without_stamp(manifest) == without_stamp(
+        render_manifest(state, schemas=schemas)
+    )
 
 
 def lost_commits(generation: int, state: State) -> DamagedLogError:
@@ -195,16 +200,10 @@ async def check_not_behind(store: Store, state: State) -> None:
 async def _read_generation(store: Store) -> int | None:
     if isinstance(store.location, Path):
         # A manifest grows with the export, and its first lines say it.
-        head = await to_thread.run_sync(_head_of, store.location / MANIFEST)
+        head = await to_thread.run_sync(head_of, store.location / MANIFEST, _HEAD_BYTES)
         if found := _HEAD.match(head):
             return int(found[1])
     return generation_of(await store.read(MANIFEST) or b"")
-
-
-def _head_of(path: Path) -> bytes:
-    with reporting(path), suppress(FileNotFoundError), open_patiently(path) as file:
-        return file.read(_HEAD_BYTES)
-    return b""
 
 
 class _Generation(msgspec.Struct):

@@ -25,7 +25,7 @@ def stamped(manifest: Sequence[bytes | memoryview], state: State) -> bytes:
     """Returns a rendered manifest, which is given in pieces, with its stamp: one SHA-256 over all that stands above it,
     the last commit of the `state` that it tells, and the software that renders it."""
     members = [*manifest[:-1], bytes(manifest[-1]).removesuffix(END)]
-    return b"".join([*members, _OPENS, _stamp(members, state), _CLOSES])
+    return b"".join([*members, stamp_of(members, state)])
 
 
 def bears_stamp(manifest: bytes, state: State) -> bool:
@@ -35,7 +35,12 @@ def bears_stamp(manifest: bytes, state: State) -> bool:
     export that has gone its own way; another version may have written it, without a stamp or with its own; or somebody
     has changed it.
     """
-    return manifest[-TAIL_BYTES:] == _OPENS + _stamp([memoryview(manifest)[:-TAIL_BYTES]], state) + _CLOSES
+    return manifest[-TAIL_BYTES:] == stamp_of([memoryview(manifest)[:-TAIL_BYTES]], state)
+
+
+def stamp_of(members: Iterable[bytes | memoryview], state: State) -> bytes:
+    """Returns the end of a manifest whose `members` are given in pieces, from its stamp on."""
+    return _OPENS + _stamp(members, state) + _CLOSES
 
 
 def without_stamp(manifest: bytes) -> bytes:

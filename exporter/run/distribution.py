@@ -23,7 +23,7 @@ from exporter.errors import DestinationError, EngineError, ExporterError, Interr
 from exporter.model import CONVERSATIONS, Change
 from exporter.pipeline.scan import Scan
 from exporter.run.distribution_adoption import adopt
-from exporter.run.distribution_call import answer_to
+from exporter.run.distribution_call import answer_to, slots_of
 from exporter.run.distribution_outcomes import error_of, is_fatal
 from exporter.run.distribution_tasks import TaskMaker
 from exporter.run.division import partition_starts
@@ -64,7 +64,7 @@ async def distribute(
         left,
         oldest=oldest,
         density=density,
-        slots=max(1, engine.slots),
+        slots=await slots_of(engine, CapacityLimiter(1), known=1),
         align=partition_starts(session.stage.tables.place),
         page_size=settings.page_size,
     )
@@ -103,7 +103,7 @@ class Distribution:
         self._engine = engine
         self._tasks = tasks
         self._settings = settings
-        self._crew = Crew(max(1, engine.slots), settings.max_rps)
+        self._crew = Crew(shares.slots, settings.max_rps)
         self._ledger = Ledger(settings.max_rps)
         self._whole = max(1, covered + shares.left_microseconds)
         self._report = session.reader.report
@@ -167,7 +167,6 @@ class Distribution:
 
     def _next(self) -> tuple[Piece, float | None] | None:
         """Returns what the next task reads, and its part of the rate, or None as long as no task may start."""
-        self._crew.slots = max(1, self._engine.slots)
         self._shares.slots = self._crew.at_once
         free = self._crew.at_once - self._running
         if free < 1 or (allowance := self._ledger.take(free)) == 0:
@@ -192,6 +191,7 @@ class Distribution:
         try:
             with span("task", engine=self._engine.name, windows=len(piece.windows)):
                 outcome = await answer_to(self._engine, self._threads, self._store, share)
+                self._crew.slots = await slots_of(self._engine, self._threads, self._crew.slots)
         except EngineError as error:
             self._note_end(share, error, goes_on=self._shares.lost(piece))
         except ExporterError as error:

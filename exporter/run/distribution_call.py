@@ -29,6 +29,15 @@ async def answer_to(engine: Engine, threads: CapacityLimiter, store: Store, shar
     return outcome
 
 
+async def slots_of(engine: Engine, threads: CapacityLimiter, known: int) -> int:
+    """Returns how many tasks an engine runs at once, at least 1; as many as are `known` if it does not say. It may have
+    to ask a cluster for that."""
+    try:
+        return max(1, await to_thread.run_sync(lambda: engine.slots, abandon_on_cancel=True, limiter=threads))
+    except Exception:  # noqa: BLE001 - as in `_call`; what is wrong with the cluster is said by a task that fails
+        return known
+
+
 def _call(engine: Engine, task: bytes) -> bytes:
     try:
         answer = engine.call(task)

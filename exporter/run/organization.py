@@ -86,14 +86,15 @@ class Ownership:
         self._check(owners)
         self.organization = self.organization or next(iter(owners), None)
 
-    async def settle_elsewhere(self, organization: str | None, *, has_seen: bool) -> None:
+    async def settle_elsewhere(self, organization: str | None, *, has_seen: bool, asks: bool = True) -> None:
         """Judges the token of a worker, which may be another one than the driver's. That serves conversations of
-        `organization`, if it is known, and `has_seen` says whether it serves any. Asks where that tells anything.
+        `organization`, if it is known, and `has_seen` says whether it serves any. Asks where that tells anything,
+        unless the caller has had the answer before: then it `asks` for nothing.
 
         Raises as `settle`.
         """
         self.organization, self._has_seen = organization or self.organization, has_seen
-        if self.organization or self._asked or self._has_seen or self._stored_rows:
+        if asks and (self.organization or self._asked or self._has_seen or self._stored_rows):
             self._check_other(await self._ask(), "the token that this worker has")
 
     async def vouch(self) -> None:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -55,6 +56,11 @@ _LOOK_SECONDS: Final = 5.0
 _GRACE_SECONDS: Final = 5.0
 #: Different warnings are few; whatever makes many says hardly anything new.
 _MOST_WARNINGS: Final = 20
+
+
+#: The tokens that tasks of this process have judged, by their hashes, and by what for: an address, the organizations
+#: that the driver knows, and whether there are rows. One that was refused is judged again.
+_JUDGED: Final[set[tuple[str, bytes, tuple[str | None, ...], bool]]] = set()
 
 
 class Warnings(Quiet):
@@ -146,9 +152,7 @@ async def _read(
         )
         failure = None
         try:
-            ownership = Ownership(reader, credentials, facts.stored_organization, facts.stored_rows)
-            await ownership.settle_elsewhere(facts.organization, has_seen=facts.newest is not None)
-            reader.vouched_by(ownership.vouch)
+            reader.vouched_by((await _ownership(reader, share, credentials)).vouch)
             async with alongside(partial(_end_in_time, pipeline, beacon, share.budget_seconds)):
                 await pipeline.run()
         except ExporterError as error:
@@ -181,6 +185,21 @@ def failure_of(error: ExporterError, credentials: Credentials | None = None) -> 
     if not isinstance(error, SourceError):
         message = f"worker {socket.gethostname()}: {message}"
     return Failure(kind=type(error).__name__, message=message)
+
+
+async def _ownership(reader: Reader, share: Share, credentials: Credentials) -> Ownership:
+    """Returns what judges the tokens of a task, after the first one, unless another task here has had the same.
+
+    Raises as `Ownership.settle`.
+    """
+    facts, has_seen = share.facts, share.facts.newest is not None
+    ownership = Ownership(reader, credentials, facts.stored_organization, facts.stored_rows)
+    token = sha256(credentials.token.encode()).digest()
+    owners = facts.organization, facts.stored_organization, facts.asked_organization
+    judged = (share.settings.base_url, token, owners, has_seen or facts.stored_rows > 0)
+    await ownership.settle_elsewhere(facts.organization, has_seen=has_seen, asks=judged not in _JUDGED)
+    _JUDGED.add(judged)
+    return ownership
 
 
 async def _end_in_time(pipeline: Pipeline, beacon: Beacon, budget_seconds: float) -> None:

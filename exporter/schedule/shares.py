@@ -174,18 +174,19 @@ class Shares:
         """Notes that a task has `covered` some of its piece in `seconds`, and the windows and rows of its `parts`. The
         rest goes back, as tried once more if the task `has_failed` or has covered nothing.
 
-        Returns False after the third try of the same times: then the run must end.
+        Returns False after the third try of the same times: then the run must end. Raises `KeyError`, and changes
+        nothing, for a piece that no task reads.
         """
         read = Coverage(piece.windows) & covered
         if not read:
             return self.lost(piece)
+        taken = self._running.pop(piece)
         pages = sum(rows for _, rows in parts) / self._page_size
         length = sum(_length(window, self._oldest) for window in read)
         # The requests that bring nothing are too large a share of a small task.
         if pages >= _LEAST_PIECE_PAGES or read != Coverage(piece.windows):
             self._pages += pages
             self._seconds += seconds
-        taken = self._running.pop(piece)
         if taken[0].top is None:
             kept = max(0.0, 1 - length / (self._span * _MEMORY)) if self._span else 0.0
             self._met_pages = self._met_pages * kept + pages
@@ -204,7 +205,7 @@ class Shares:
 
     def lost(self, piece: Piece) -> bool:
         """Notes that a task has brought nothing: its piece goes back whole. Returns False after the third try of the
-        same times: then the run must end."""
+        same times: then the run must end. Raises `KeyError` for a piece that no task reads."""
         self._put_back(replace(rest, tries=piece.tries + 1) for rest in self._running.pop(piece))
         return piece.tries + 1 < _MOST_TRIES
 

@@ -16,7 +16,6 @@ pytestmark = pytest.mark.usefixtures("hasty")
 
 WORLDS = {
     **ONE_SWITCH,
-    "short-pages": Behaviour(short_pages=0.3),
     "filters-late": Behaviour(filters="after-limit"),
     "compares-days": Behaviour(compares="day"),
     "cuts-to-milliseconds": Behaviour(reads=("cut-ms",)),
@@ -27,7 +26,7 @@ WORLDS = {
 
 
 @pytest.mark.parametrize(
-    "name", some_of(WORLDS, "late-inclusive-seconds", "hides-token-created", "cursor-in-a-zone", "short-pages")
+    "name", some_of(WORLDS, "late-inclusive-seconds", "hides-token-created", "cursor-in-a-zone", "page-bytes")
 )
 def test_tasks_that_end_early_read_everything_once(
     name: str, serving: Serving, command: Command, tmp_path: Path

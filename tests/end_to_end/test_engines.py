@@ -34,6 +34,8 @@ from exporter.errors import (
 from exporter.keys import DATA_VARIABLE, PRIVACY_VARIABLE
 from exporter.layout import STAGING
 from exporter.log.commits import load_state
+from exporter.model import Change
+from exporter.pipeline.committer import Committer
 from exporter.progress import Quiet, Snapshot
 from exporter.run.share import Failure, Outcome, Share, decode_share, encode
 from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations
@@ -452,6 +454,61 @@ def test_the_tasks_that_run_share_the_rate(serving: Serving, tmp_path: Path) -> 
     assert sum(rate or 0 for rate in given[:3]) == pytest.approx(1000)
 
 
+class Unknown(ThreadEngine):
+    """Loses the cluster that knows how many slots there are."""
+
+    @property
+    def slots(self) -> int:
+        assert threading.current_thread() is not threading.main_thread()
+        raise RuntimeError("no cluster")
+
+    @slots.setter
+    def slots(self, slots: int) -> None:
+        pass
+
+
+def test_an_engine_that_does_not_say_how_many_slots_it_has_gets_one_task_at_a_time(
+    serving: Serving, tmp_path: Path
+) -> None:
+    engine = Unknown()
+    assert blocking.export(spec_for(serving(ROWS[:150]), tmp_path), engine=engine).state == "complete"
+    assert len(engine.tasks) > 1
+
+
+def test_nothing_is_adopted_once_a_commit_has_failed(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adopted: list[str] = []
+    adopt = LocalStore.adopt
+
+    async def note(store: LocalStore, staged: str, path: str) -> None:
+        adopted.append(path)
+        await adopt(store, staged, path)
+
+    async def fail(_committer: Committer, change: Change, *_: object, **__: object) -> None:
+        if change.adds:
+            raise StoreError("the disk is full")
+
+    monkeypatch.setattr(LocalStore, "adopt", note)
+    monkeypatch.setattr(Committer, "commit", fail)
+
+    def after_the_failure(_engine: ThreadEngine, task: bytes) -> bytes:
+        answer, share = work(task), decode_share(task)
+        while (Path(share.destination) / share.beacon).exists():
+            threading.Event().wait(0.01)
+        return answer
+
+    engine = ThreadEngine(faults={0: after_the_failure})
+    with pytest.raises(StoreError, match="the disk is full"):
+        blocking.export(spec_for(serving(ROWS), tmp_path), engine=engine)
+    last = engine.outcomes[-1]
+    assert last.task == engine.shares[0].task
+    assert last.staged
+    assert adopted
+    assert not last.staged.keys() & {*adopted}
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
 def test_what_is_few_is_read_without_a_task(serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "_LEAST_PAGES", 64)
     server, engine = serving(ROWS), ThreadEngine()
@@ -470,8 +527,8 @@ def test_what_no_task_can_do_is_refused_before_anything_is_asked(serving: Servin
 
 
 def test_it_is_the_same_in_an_object_store(serving: Serving, placing: Placing, s3: S3, tmp_path: Path) -> None:
-    options = {"tables": "conversations,turns", "partition_by": "month"}
-    place, server = placing(s3), serving([*ROWS[:60], *ODD])
+    options = {"tables": "conversations,turns", "partition_by": "none"}
+    place, server = placing(s3), serving([*ROWS[:40], *ODD])
     engine = ThreadEngine(faults={1: task_engines.lost_after_staging, 2: task_engines.twice_at_once})
     with small_pieces(pages=0.5):
         summary = blocking.export(spec_for(server, str(place), **options), engine=engine)

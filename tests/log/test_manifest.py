@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, FIELDS
 from exporter.coverage import Interval
+from exporter.errors import DamagedLogError
 from exporter.layout import MANIFEST, RECORDINGS, SUCCESS, part_path
 from exporter.log.checkpoint import decode_checkpoint, encode_checkpoint
 from exporter.log.fold import apply, fold
 from exporter.log.head import Head
-from exporter.log.manifest import is_sealed, render_again, render_manifest, write_manifest
+from exporter.log.manifest import check_not_behind, is_sealed, render_again, render_manifest, write_manifest
 from exporter.log.stamp import without_stamp
 from exporter.log.state import FORMAT_VERSION, Author, Commit, State
 from exporter.model import ALL_TABLES, Change, Counters, DataFile, QuarantineFile, Unproven
@@ -327,3 +328,23 @@ def test_parts_are_listed_again_as_if_for_the_first_time(
 
 def commit_after(state: State) -> Commit:
     return commit(state.number + 1, kind="resume", export_id=state.export_id)
+
+
+@pytest.mark.anyio
+async def test_commits_that_the_manifest_rests_on_are_missed_wherever_it_says_how_many(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    await store.prepare()
+    state = state_of(whole())
+    await check_not_behind(store, state)
+    await write_manifest(store, apply(state, commit(3, kind="resume")), schemas=SCHEMAS)
+    written = await store.read(MANIFEST) or b""
+    members = msgspec.json.decode(written)
+    late = {"note": "x" * 5_000, **{name: members[name] for name in sorted(members, reverse=True)}}
+    for manifest in (written, written[:2_000], msgspec.json.encode(members), msgspec.json.encode(late)):
+        await store.replace(MANIFEST, manifest)
+        with pytest.raises(DamagedLogError, match=f"rests on {state.number + 1} commits, and there are {state.number}"):
+            await check_not_behind(store, state)
+        await check_not_behind(store, apply(state, commit(3, kind="resume")))
+    for manifest in (b"", b"{", msgspec.json.encode(late)[:2_000], b'{"generation": "9"}'):
+        await store.replace(MANIFEST, manifest)
+        await check_not_behind(store, state)

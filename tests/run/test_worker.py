@@ -279,6 +279,16 @@ async def test_a_token_of_another_organization_covers_nothing(
     assert "org_other" in message or "no conversation at all" in message
 
 
+async def test_a_token_is_judged_once_in_a_process(tmp_path: Path) -> None:
+    await prepare(tmp_path)
+    async with serve(ROWS[:5]) as sandbox:
+        facts = {"organization": ORGANIZATION}
+        first, second = [await outcome_of(share_of(sandbox.url, tmp_path, ALL, now=UNTIL, facts=facts)) for _ in "ab"]
+        assert first.counters.requests == second.counters.requests + 1
+        kind, _ = await failed(share_of(sandbox.url, tmp_path, ALL, now=UNTIL, facts={"organization": "org_other"}))
+    assert kind == "AccessError"
+
+
 async def test_a_token_that_sees_less_than_what_is_stored_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -253,3 +253,16 @@ def test_of_a_small_range_each_slot_takes_one_part() -> None:
     whole = Piece((Interval(T0 - days * DAY, T0),), 1e9, density=200 * PAGE / (days * DAY))
     plain = read(whole, rows, replace(cost, in_flight=16), 1.0)
     assert outcome.makespan <= 1.1 * (cost.opening + plain.seconds + cost.closing)
+
+
+def test_a_task_that_fails_beside_what_it_brings_counts_as_a_try_of_the_rest() -> None:
+    shares = shares_of(1, slots=1)
+    while (piece := shares.take()) is not None and piece.windows[0].start > T0 - DAY:
+        assert shares.ended(piece, Coverage(piece.windows), [], 1.0)
+    tries = []
+    for answer in (True, True, False):
+        assert piece is not None
+        tries.append(piece.tries)
+        assert shares.ended(piece, newest(piece, 0.5), [], 1.0, has_failed=True) is answer
+        piece = shares.take()
+    assert tries == [0, 1, 2]

@@ -33,6 +33,7 @@ class ThreadEngine:
     """
 
     name = "threads"
+    slots: int
 
     def __init__(self, slots: int = 2, faults: Mapping[int, Misbehaviour] | None = None) -> None:
         self.slots = slots

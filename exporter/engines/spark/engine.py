@@ -38,7 +38,8 @@ def engine_at(master: str | None) -> Engine:
         from pyspark.sql import SparkSession
     except ImportError as error:
         raise UsageError("Spark is not installed here: pip install 'anyreach-exporter[spark]'") from error
-    builder = SparkSession.builder.appName("exporter")
+    # Its bar would be drawn over the lines of a run.
+    builder = SparkSession.builder.appName("exporter").config("spark.ui.showConsoleProgress", "false")
     try:
         spark = (builder if master is None else builder.master(master)).getOrCreate()
     except Exception as error:
