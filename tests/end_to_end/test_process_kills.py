@@ -39,7 +39,7 @@ LEADER = (
 )
 WORKER = "process_worker"
 #: The first few requests are the driver's own, and the last pages are read in a moment.
-FIRST, LAST = 12, 80
+FIRST, LAST = 12, 40
 INTERRUPTED = 130
 
 
@@ -52,7 +52,7 @@ def interrupt(driver: int) -> None:
 
 
 #: What happens to one run after the other, how often, and with which status it then ends.
-EVENTS = ((kill, 1, -signal.SIGKILL), (interrupt, 1, INTERRUPTED), (interrupt, 2, INTERRUPTED))
+EVENTS = ((kill, 1, -signal.SIGKILL), (interrupt, 2, INTERRUPTED), (interrupt, 1, INTERRUPTED))
 
 
 @pytest.mark.parametrize("number", range(max(1, KILLS // len(EVENTS))))
@@ -100,7 +100,7 @@ def test_processes_killed_and_stopped_lose_nothing(
         concurrency=2,
     )
     # A process that has only been started is silent, too, on a busy machine.
-    with closing(Processes(2, silence_seconds=5)) as engine:
+    with closing(Processes(2, silence_seconds=4)) as engine:
         attack = Attack(server, random.Random(SEED), [signal.SIGKILL, signal.SIGSTOP])
         summary = blocking.export(spec, engine=engine)
     assert summary.exit_status == 0
