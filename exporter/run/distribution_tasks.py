@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from exporter.bearer import TokenPlace
 from exporter.contract import END_OF_TIME, SECOND, Instant
 from exporter.errors import UsageError
 from exporter.layout import beacon_path
@@ -14,7 +15,7 @@ from exporter.model import CONVERSATIONS
 from exporter.pipeline.role import sees
 from exporter.pipeline.scan import Scan
 from exporter.run.experience import learned_of, teach
-from exporter.run.share import Facts, KeyPlaces, Outcome, ReadSettings, Share, TokenPlace
+from exporter.run.share import Facts, KeyPlaces, Outcome, ReadSettings, Share
 from exporter.run.sighted import find_sighted
 from exporter.schedule.clock import Now
 from exporter.schedule.shares import Piece

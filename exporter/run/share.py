@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from exporter.bearer import TokenPlace as TokenPlace
+from exporter.bearer import TokenPlace
 from exporter.contract import END_OF_TIME, Instant
 from exporter.errors import EngineError
 from exporter.log.privacy import Privacy
@@ -148,6 +148,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     task: str
 
 
+#: No task or answer is longer: they name files, and hold none.
+MOST_BYTES: Final = 64 * 1024 * 1024
 T = TypeVar("T")
 _HEADERS: Final = msgspec.json.Decoder(Header)
 _SHARES: Final = msgspec.json.Decoder(Share)
