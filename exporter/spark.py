@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.engines.spark.engine import engine as engine
 from exporter.errors import UsageError
-from exporter.words import install_command
 
 if TYPE_CHECKING:
     from exporter.engines.spark.source import Anyreach as Anyreach
@@ -29,7 +28,7 @@ def __getattr__(name: str) -> Any:
         if (error.name or "").partition(".")[0] != "pyspark":
             raise
         raise UsageError(
-            f"the data source needs Spark 4.0 or later. To install it:\n{install_command('pyspark>=4.0')}"
+            "the data source needs Spark 4.0 or later: pip install 'anyreach-exporter[spark]' 'pyspark>=4.0'"
         ) from error
     globals()[name] = Anyreach
     return Anyreach

@@ -11,7 +11,6 @@ from typing import Any, Final
 from exporter.engine import Engine
 from exporter.engines.spark.attempt import attempted, reason_of
 from exporter.errors import EngineError, ExporterError, UsageError
-from exporter.words import install_command
 
 _WORK: Final = "exporter.engines.work:work"
 _CLOSED: Final = "the engine of Spark was closed"
@@ -38,9 +37,7 @@ def engine_at(master: str | None) -> Engine:
     try:
         from pyspark.sql import SparkSession
     except ImportError as error:
-        raise UsageError(
-            f"an engine on Spark needs pyspark, which is not installed. To install it:\n{install_command('pyspark')}"
-        ) from error
+        raise UsageError("Spark is not installed here: pip install 'anyreach-exporter[spark]'") from error
     # Its bar would be drawn over the lines of a run.
     builder = SparkSession.builder.appName("exporter").config("spark.ui.showConsoleProgress", "false")
     try:
