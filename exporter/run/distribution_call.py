@@ -1,6 +1,7 @@
 """Hands a task to an engine, and takes its answer, whatever that is."""
 
 from functools import partial
+from typing import Final
 
 from anyio import CapacityLimiter, to_thread
 
@@ -8,8 +9,11 @@ from exporter.engine import Engine
 from exporter.errors import EngineError, ExporterError
 from exporter.run.distribution_adoption import check_staged
 from exporter.run.distribution_outcomes import check_outcome
-from exporter.run.share import MOST_BYTES, Outcome, Share, decode_outcome, encode
+from exporter.run.share import Outcome, Share, decode_outcome, encode
 from exporter.store.base import Store
+
+#: No task brings so much that its answer, which names files and holds none, is longer.
+_LONGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 
 async def answer_to(engine: Engine, threads: CapacityLimiter, store: Store, share: Share) -> Outcome:
@@ -17,19 +21,12 @@ async def answer_to(engine: Engine, threads: CapacityLimiter, store: Store, shar
 
     Raises `EngineError` if there is no such answer, what the engine raises or `check_outcome`, and `StoreError`.
     """
-    outcome = decode_outcome(await called(engine, threads, encode(share)))
+    call = partial(_call, engine, encode(share))
+    # A thread that waits for an engine is left behind when the run ends at once; closing the engine frees it.
+    outcome = decode_outcome(await to_thread.run_sync(call, abandon_on_cancel=True, limiter=threads))
     check_outcome(share, outcome)
     await check_staged(store, outcome)
     return outcome
-
-
-async def called(engine: Engine, threads: CapacityLimiter, task: bytes) -> bytes:
-    """Returns what an engine answers to a task. One of the `threads` waits for that.
-
-    Raises `EngineError`, whatever is wrong with the engine, and other errors of the exporter that it raises.
-    """
-    # A thread that waits for an engine is left behind when the run ends at once; closing the engine frees it.
-    return await to_thread.run_sync(partial(_call, engine, task), abandon_on_cancel=True, limiter=threads)
 
 
 async def slots_of(engine: Engine, threads: CapacityLimiter, known: int) -> int:
@@ -48,6 +45,6 @@ def _call(engine: Engine, task: bytes) -> bytes:
         raise
     except Exception as error:  # engines are also written by others
         raise EngineError(f"{engine.name} failed with {type(error).__name__}: {error}") from error
-    if not isinstance(answer, bytes) or len(answer) > MOST_BYTES:
+    if not isinstance(answer, bytes) or len(answer) > _LONGEST_ANSWER_BYTES:
         raise EngineError(f"{engine.name} gave an answer that is none: {type(answer).__name__}")
     return answer
