@@ -16,6 +16,7 @@ from exporter.engine import Engine
 from exporter.errors import EngineError, ExporterError
 from exporter.fleet.task_queue import Running, Task, TaskQueue
 from exporter.fleet.turn_server import TurnServer
+from exporter.run.distribution_call import call, slots_of
 from exporter.run.engine_frames import Frame, FrameDecoder, encode_frame
 from exporter.run.share import Share, decode_outcome, decode_share, encode
 from exporter.run.shared_turns import origin_of
@@ -70,12 +71,10 @@ class EngineServer:
             await self._look_at_slots()
 
     async def _look_at_slots(self) -> None:
-        # A cluster may take long to say it, or be gone; its tasks tell of that.
-        with suppress(Exception):
-            slots = await to_thread.run_sync(lambda: self._engine.slots, abandon_on_cancel=True, limiter=self._threads)
-            if slots != self._queue.slots:
-                self._queue.slots = max(1, slots)
-                self._wake()
+        slots = await slots_of(self._engine, self._threads, self._queue.slots)
+        if slots != self._queue.slots:
+            self._queue.slots = slots
+            self._wake()
 
     async def serve(self, name: str, connection: socket.socket) -> None:
         """Takes the tasks of the export with this name until its end of the connection is closed.
@@ -107,7 +106,10 @@ class EngineServer:
         if frame.kind != "task":
             raise EngineError("an export has sent what is no task")
         share = decode_share(frame.content)
-        task = Task(name, frame.number, origin_of(share.settings.base_url), share.settings.max_rps)
+        max_rps = share.settings.max_rps
+        task = Task(name, frame.number, origin_of(share.settings.base_url), max_rps)
+        if task in self._shares or (max_rps is not None and max_rps <= 0):
+            raise EngineError("an export has sent a task twice, or one that may ask nothing")
         self._shares[task] = share
         self._queue.add(task, _now())
 
@@ -116,17 +118,14 @@ class EngineServer:
         share = self._shares[task]
         if running.allowance is not None:
             share = replace(share, settings=replace(share.settings, max_rps=running.allowance))
-        call = partial(self._engine.call, encode(share))
+        asked = partial(call, self._engine, encode(share))
         try:
-            answer = await to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
+            answer = await to_thread.run_sync(asked, abandon_on_cancel=True, limiter=self._threads)
             frame = Frame("answer", task.number, answer)
             with suppress(EngineError):  # the export says so
                 self.requests += decode_outcome(answer).counters.requests
         except ExporterError as error:
-            frame = Frame("refusal", task.number, str(error).encode())
-        except Exception as error:  # noqa: BLE001 - engines are also written by others
-            said = f"{self._engine.name} failed with {type(error).__name__}: {error}"
-            frame = Frame("refusal", task.number, said.encode())
+            frame = Frame("refusal", task.number, str(error).encode(errors="backslashreplace"))
         del self._shares[task]
         self._queue.ended(running, _now())
         self._lend()

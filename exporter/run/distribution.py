@@ -9,6 +9,7 @@ the queue. While a beacon is at the destination, tasks go on; whenever it is tak
 
 from collections.abc import Iterable
 from functools import partial
+from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -33,10 +34,14 @@ from exporter.schedule.shares import Piece, Shares, is_worth_it
 from exporter.settings import RunSettings
 from exporter.signals import listening_in_loop
 from exporter.trace import count, span
+from exporter.words import harmless
 
 if TYPE_CHECKING:
     from exporter.run.session import Session
 
+#: Of one task, no more warnings are shown than this, and no more of each.
+_MOST_WARNINGS: Final = 20
+_MOST_CHARACTERS: Final = 2000
 _AGAIN: Final = "What was read is committed; run the same command again to resume"
 
 
@@ -257,7 +262,9 @@ class Distribution:
 
     def _warn(self, warnings: Iterable[str]) -> None:
         """Shows what tasks have warned of, each text once."""
-        for text in dict.fromkeys(warnings):
+        # What another machine says must not command a terminal, or fill it.
+        told = (harmless(text[:_MOST_CHARACTERS]) for text in islice(dict.fromkeys(warnings), _MOST_WARNINGS))
+        for text in told:
             if text not in self._warned:
                 self._warned.add(text)
                 self._session.context.observer.warn(text)

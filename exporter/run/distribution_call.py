@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Final
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, move_on_after, to_thread
 
 from exporter.engine import Engine
 from exporter.errors import EngineError, ExporterError
@@ -11,9 +11,13 @@ from exporter.run.distribution_adoption import check_staged
 from exporter.run.distribution_outcomes import check_outcome
 from exporter.run.share import Outcome, Share, decode_outcome, encode
 from exporter.store.base import Store
+from exporter.words import harmless
 
 #: No task brings so much that its answer, which names files and holds none, is longer.
 _LONGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024
+_MOST_CHARACTERS: Final = 2000
+#: How many slots there are is no reason to wait for a cluster that does not say it.
+_SLOTS_SECONDS: Final = 10.0
 
 
 async def answer_to(engine: Engine, threads: CapacityLimiter, store: Store, share: Share) -> Outcome:
@@ -21,30 +25,39 @@ async def answer_to(engine: Engine, threads: CapacityLimiter, store: Store, shar
 
     Raises `EngineError` if there is no such answer, what the engine raises or `check_outcome`, and `StoreError`.
     """
-    call = partial(_call, engine, encode(share))
+    asked = partial(call, engine, encode(share))
     # A thread that waits for an engine is left behind when the run ends at once; closing the engine frees it.
-    outcome = decode_outcome(await to_thread.run_sync(call, abandon_on_cancel=True, limiter=threads))
+    outcome = decode_outcome(await to_thread.run_sync(asked, abandon_on_cancel=True, limiter=threads))
     check_outcome(share, outcome)
     await check_staged(store, outcome)
     return outcome
 
 
 async def slots_of(engine: Engine, threads: CapacityLimiter, known: int) -> int:
-    """Returns how many tasks an engine runs at once, at least 1; as many as are `known` if it does not say. It may have
-    to ask a cluster for that."""
-    try:
-        return max(1, await to_thread.run_sync(lambda: engine.slots, abandon_on_cancel=True, limiter=threads))
-    except Exception:  # noqa: BLE001 - as in `_call`; what is wrong with the cluster is said by a task that fails
-        return known
+    """Returns how many tasks an engine runs at once, at least 1; as many as are `known` if it does not say so
+    soon. It may have to ask a cluster for that."""
+
+    def ask() -> int:
+        try:
+            return max(1, int(engine.slots))
+        except BaseException:  # noqa: BLE001 - as in `call`; what is wrong with the cluster is said by a task that fails
+            return known
+
+    with move_on_after(_SLOTS_SECONDS):
+        return await to_thread.run_sync(ask, abandon_on_cancel=True, limiter=threads)
+    return known
 
 
-def _call(engine: Engine, task: bytes) -> bytes:
+def call(engine: Engine, task: bytes) -> bytes:
+    """Returns what an engine has answered. Blocks. Raises the `ExporterError` that the engine raises, and `EngineError`
+    for anything else that it does: an exception of any class must not end a thread, a loop, or this process."""
     try:
         answer = engine.call(task)
     except ExporterError:
         raise
-    except Exception as error:  # engines are also written by others
-        raise EngineError(f"{engine.name} failed with {type(error).__name__}: {error}") from error
+    except BaseException as error:  # engines are also written by others
+        said = harmless(str(error))[:_MOST_CHARACTERS]
+        raise EngineError(f"{engine.name} failed with {type(error).__name__}: {said}") from error
     if not isinstance(answer, bytes) or len(answer) > _LONGEST_ANSWER_BYTES:
         raise EngineError(f"{engine.name} gave an answer that is none: {type(answer).__name__}")
     return answer

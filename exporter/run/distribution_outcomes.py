@@ -20,7 +20,9 @@ from exporter.errors import (
 )
 from exporter.layout import ENCRYPTED, STAGING, is_encrypted, part_path, quarantine_path
 from exporter.model import Change, DataFile, QuarantineFile
+from exporter.run.distribution_values import strange_values
 from exporter.run.share import Failure, Outcome, Share
+from exporter.words import harmless
 
 #: What ends the run: another task would meet it as well.
 _FATAL: Final = (
@@ -36,6 +38,7 @@ _FATAL: Final = (
 _TOLD: Final = (*_FATAL, ProtectionError, TransientError, SourceError, StoreError)
 #: The members of a change that a reading decides.
 _OF_A_READING: Final = ("covers", "adds", "quarantines", "unproven", "read_since", "organization")
+_MOST_CHARACTERS: Final = 2000
 
 
 def check_outcome(share: Share, outcome: Outcome) -> None:
@@ -50,6 +53,8 @@ def check_outcome(share: Share, outcome: Outcome) -> None:
         )
     if outcome.task != share.task:
         raise EngineError(f"the task {share.task} was answered with what {outcome.task[:80]!r} has brought")
+    if (strange := next(strange_values(share, outcome), None)) is not None:
+        raise EngineError(f"the task {share.task} answered with {strange} that no reading of its windows can show")
     if outcome.change is None:
         return
     change = outcome.change
@@ -118,7 +123,7 @@ def error_of(failure: Failure, where: str) -> ExporterError:
     kinds = {kind.__name__: kind for kind in _TOLD}
     found = _class_named(failure.kind)
     kind = next((kinds[each.__name__] for each in found.__mro__ if each.__name__ in kinds), EngineError)
-    return kind(f"a task on {where}: {failure.message}")
+    return kind(f"a task on {where}: {harmless(failure.message[:_MOST_CHARACTERS])}")
 
 
 def _class_named(name: str) -> type:

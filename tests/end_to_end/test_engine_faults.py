@@ -26,6 +26,7 @@ from exporter.errors import (
 )
 from exporter.model import Change
 from exporter.pipeline.committer import Committer
+from exporter.run import distribution_call
 from exporter.run.share import Failure, Outcome, Share, decode_share, encode
 from exporter.sandbox import Behaviour
 from exporter.store.local.store import LocalStore
@@ -225,6 +226,55 @@ def test_a_call_that_is_cancelled_lets_its_tasks_end(serving: Serving, tmp_path:
     assert ended.wait(60)
     assert blocking.export(spec_for(server, tmp_path)).state == "complete"
     ExportDirectory(tmp_path).check(records(ROWS))
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), KeyboardInterrupt()], ids=repr)
+def test_whatever_an_engine_raises_loses_one_task(error: BaseException, serving: Serving, tmp_path: Path) -> None:
+    def fail(_engine: ThreadEngine, _task: bytes) -> bytes:
+        raise error
+
+    engine, seen = ThreadEngine(1, faults={1: fail}), Told()
+    summary = blocking.export(spec_for(serving(ROWS[:150]), tmp_path), engine=engine, observer=seen)
+    assert (summary.state, summary.rows) == ("complete", 150)
+    assert [type(error).__name__ in text for text in seen.warnings] == [True]
+
+
+def test_what_a_task_says_commands_no_terminal(serving: Serving, tmp_path: Path) -> None:
+    said = tuple(f"\x1b[2J{number}" for number in range(100))
+    seen, engine = Told(), ThreadEngine(1, faults={0: told_otherwise(warnings=said)})
+    blocking.export(spec_for(serving(ROWS[:60]), tmp_path), engine=engine, observer=seen)
+    assert 0 < len(seen.warnings) <= 20
+    assert all(text.isprintable() for text in seen.warnings)
+
+
+class Silent(ThreadEngine):
+    """Never says how many slots it has, as a cluster that is cut off."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.ends = threading.Event()
+
+    @property
+    def slots(self) -> int:
+        self.ends.wait(60)
+        return 1
+
+    @slots.setter
+    def slots(self, slots: int) -> None:
+        pass
+
+
+def test_a_run_does_not_wait_for_an_engine_that_never_says_its_slots(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distribution_call, "_SLOTS_SECONDS", 0.01)
+    engine = Silent()
+    try:
+        assert blocking.export(spec_for(serving(ROWS[:150]), tmp_path), engine=engine).state == "complete"
+        assert not engine.ends.is_set()
+        assert len(engine.tasks) > 1
+    finally:
+        engine.ends.set()
 
 
 class Unknown(ThreadEngine):

@@ -1,5 +1,6 @@
 """Tests an engine that many exports share, over real connections, with an engine that does what a test says."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -165,9 +166,15 @@ async def test_an_engine_that_cannot_say_its_slots_is_tried_with_one_task_at_a_t
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(EngineError("the machine is gone"), "the machine is gone"), (KeyError("x"), "held failed with KeyError: 'x'")],
+    [
+        (EngineError("the machine \udcff is gone"), "the machine \\udcff is gone"),
+        (KeyError("x"), "held failed with KeyError: 'x'"),
+        (SystemExit(3), "held failed with SystemExit: 3"),
+        (asyncio.CancelledError(), "held failed with CancelledError: "),
+    ],
+    ids=["engine", "defect", "exit", "cancelled"],
 )
-async def test_an_export_is_told_why_there_is_no_answer(tmp_path: Path, error: Exception, said: str) -> None:
+async def test_an_export_is_told_why_there_is_no_answer(tmp_path: Path, error: BaseException, said: str) -> None:
     engine = HeldEngine()
 
     def fail(_: bytes) -> bytes:
@@ -264,7 +271,7 @@ async def test_without_the_process_that_holds_the_engine_every_call_fails() -> N
     async with anyio.create_task_group() as group:
 
         async def call() -> None:
-            with pytest.raises(EngineError, match="has ended"):
+            with anyio.fail_after(20), pytest.raises(EngineError, match="has ended"):
                 await to_thread.run_sync(engine.call, b"task")
 
         group.start_soon(call)
@@ -284,3 +291,32 @@ def test_frames_are_read_wherever_bytes_are_cut(frames: list[Frame], data: st.Da
     cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=5)))
     pieces = [sent[start:end] for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True)]
     assert [frame for piece in pieces for frame in decoder.decode(piece)] == frames
+
+
+STRANGE = {
+    "garbage": Frame("task", 1, b"?"),
+    "no request": Frame(
+        "task", 1, encode(share_of(URL, Path("/x"), Interval(0, SECOND), now=SECOND, settings={"max_rps": -100.0}))
+    ),
+}
+
+
+@pytest.mark.parametrize("frames", [*([frame] for frame in STRANGE.values()), "twice"], ids=[*STRANGE, "twice"])
+async def test_an_export_that_sends_what_is_no_task_gets_none_and_others_go_on(
+    frames: list[Frame] | str, tmp_path: Path
+) -> None:
+    engine, share = HeldEngine(), share_of(URL, tmp_path, Interval(0, SECOND), now=SECOND, task="b1")
+    sent = 2 * [Frame("task", 1, encode(share))] if isinstance(frames, str) else frames
+    async with shared(engine, TurnServer(), tmp_path / "a") as (server, (a,)):
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            theirs.sendall(b"".join(map(encode_frame, sent)))
+            with (
+                anyio.fail_after(20),
+                pytest.raises(EngineError, match=r"has sent|was given"),
+            ):
+                await server.serve("b", ours)
+        engine.let_go("a1", "b1")
+        await a.call("a1")
+        assert a.ended == {"a1": "a1"}

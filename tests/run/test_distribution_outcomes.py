@@ -19,7 +19,7 @@ from exporter.errors import (
 )
 from exporter.layout import part_path, quarantine_path, staging_path, turns_path
 from exporter.log.privacy import Privacy
-from exporter.model import TURNS, Change, DataFile, QuarantineFile, Unproven
+from exporter.model import TURNS, Change, Counters, DataFile, QuarantineFile, Unproven
 from exporter.pipeline.scan import Scan
 from exporter.run.distribution_outcomes import check_outcome, error_of, is_fatal
 from exporter.run.share import Facts, Failure, KeyPlaces, Outcome, ReadSettings, Share
@@ -139,6 +139,37 @@ STRANGE: dict[str, Outcome] = {
     "a file outside": staged_at(f"../{TASK}-x.partial"),
     "a file below": staged_at(f"_exporter/staging/x/{TASK}-x.partial"),
     "a file that was not staged": staged_at(f"_exporter/staging/{TASK}-x.parquet"),
+    "a part with rows before its window": with_part(created_at_min=WINDOWS[1].start - 1),
+    "a part with rows after its window": with_part(created_at_max=WINDOWS[1].end),
+    "a part with rows of no time": with_part(created_at_min=WINDOWS[1].start + 1),
+    "a part with rows of another day": with_part(
+        partition={"created_date": "2026-01-15"}, path=part_path("conversations", {"created_date": "2026-01-15"}, NAME)
+    ),
+    "a part in another kind of partition": with_part(
+        partition={"created_month": "2026-01"}, path=part_path("conversations", {"created_month": "2026-01"}, NAME)
+    ),
+    "a part with fewer than no rows": with_part(rows=-1),
+    "a part with more rows than there are": with_part(rows=2**62),
+    "a part with a negative size": with_part(size_bytes=-1),
+    "a part with a hash that is none": with_part(sha256="../" * 21 + "x"),
+    "a part that withholds fewer than none": with_part(withheld_rows=-1),
+    "a part that lacks fewer than none": with_part(absent={"summary": -1}),
+    "a part with the media of recordings": with_part(media_files=1),
+    "a doubt that ends before it begins": with_change(unproven=(Unproven(RANGE.start, 1, "x", RANGE.start + 5),)),
+    "a doubt of no time": with_change(unproven=(Unproven(2**62, 1, "x"),)),
+    "a doubt that commands a terminal": with_change(unproven=(Unproven(RANGE.start, 1, "\x1b[2J"),)),
+    "a doubt of fewer than no rows": with_change(unproven=(Unproven(RANGE.start, -1, "x"),)),
+    "a page from long ago": with_change(read_since=RANGE.end - 2 * DAY),
+    "a page of no time": with_change(read_since=2**63),
+    "an organization that commands a terminal": with_change(organization="\x1b[2J"),
+    "fewer than no requests": replace(OUTCOME, counters=Counters(requests=-1)),
+    "more requests than a log can hold": replace(OUTCOME, counters=Counters(requests=2**64)),
+    "less than no time": replace(OUTCOME, counters=Counters(seconds=-1.0)),
+    "fewer than no rows": replace(OUTCOME, rows=-1),
+    "a rate of nothing": replace(OUTCOME, rate=0.0),
+    "a rate that never ends": replace(OUTCOME, rate=1e-9),
+    "fewer than no changes": replace(OUTCOME, changed={"summary": -1}),
+    "a field that there is not": replace(OUTCOME, hydrated=("\x1b[2J",)),
 }
 
 
@@ -176,6 +207,13 @@ def test_a_failure_is_told_as_an_error_that_ends_the_run_or_not(
     assert is_fatal(error) is ends
     assert "2 processes" in str(error)
     assert "what was met" in str(error)
+
+
+def test_what_a_failure_says_commands_no_terminal_and_is_short() -> None:
+    told = str(error_of(Failure(kind="TransientError", message="\x1b[2J\ud800" + 10_000 * "x"), "here"))
+    assert told.encode()
+    assert told.isprintable()
+    assert len(told) < 3000
 
 
 def test_each_class_of_error_can_be_told() -> None:
