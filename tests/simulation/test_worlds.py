@@ -18,7 +18,7 @@ from tests.simulation.run import Run
 from tests.simulation.world import World
 from tests.toolkit.sizes import size_of
 
-WORLDS = size_of(20, 160, "EXPORTER_WORLDS")
+WORLDS = size_of(14, 160, "EXPORTER_WORLDS")
 FIRST_WORLD = int(os.environ.get("EXPORTER_FIRST_WORLD", "0"))
 #: The processes of a test run share the work in this many parts.
 SHARES = 8
