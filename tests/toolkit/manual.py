@@ -199,7 +199,7 @@ def _call(command: str, calls: list[list[str]]) -> subprocess.CompletedProcess[s
         for arguments in calls:
             if status := main(arguments):
                 break
-    printed = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    printed = [stream.buffer.getvalue().decode() for stream in (out, err)]
     return subprocess.CompletedProcess(command, status, *printed)
 
 
