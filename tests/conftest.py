@@ -1,7 +1,9 @@
+import gc
 import os
+import re
 import sys
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 
 import pytest
 from hypothesis import settings
@@ -13,20 +15,31 @@ from tests.toolkit.sizes import THOROUGH, size_of
 
 #: Unless one of these asks for more, examples are the same on each run, so that only a change can make them fail.
 _ASK_FOR_MORE = {"EXPORTER_RANDOM", "EXPORTER_SEQUENCES", "EXPORTER_WALK_EXAMPLES"}
+#: What botocore reads to open a bucket.
+_OF_S3 = re.compile(r"botocore/data/(?:s3/|endpoints|partitions|sdk-default-configuration)")
 settings.register_profile("same", deadline=None, derandomize=True, print_blob=True, max_examples=size_of(40, 100))
 if not _ASK_FOR_MORE & os.environ.keys():
     settings.load_profile("same")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Returns half as many processes again as there are cores, because tests also wait: for time, and for processes."""
-    cores = len(os.sched_getaffinity(0))
-    return cores + (cores + 1) // 2
+    """Returns twice as many processes as there are cores, because tests also wait: for time, and for processes."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 # Otherwise each of the hundreds of processes that tests start would compile the package again, and each run the tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+# As in a process of the exporter's own.
+gc.set_threshold(50_000)
+
+
+def pytest_collection_finish() -> None:
+    """Exempts modules and collected tests, which stay to the end, from each search for cycles among all objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
@@ -73,7 +86,13 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3]:
-    with moto() as cloud:
+    from botocore.loaders import JSONFileLoader
+
+    load = JSONFileLoader().load_file
+    with moto() as cloud, pytest.MonkeyPatch.context() as patch:
+        # Each opening of a bucket would parse the same megabytes of JSON again, for a tenth of a second.
+        loaded = cache(load)
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: loaded(path) if _OF_S3.search(path) else load(path))
         yield cloud
 
 

@@ -1008,7 +1008,7 @@ def _holds(coverage: Coverage, instant: Instant) -> bool:
 
 Sequences.TestCase.settings = settings(
     max_examples=size_of(2, 10, "EXPORTER_SEQUENCES"),
-    stateful_step_count=25,
+    stateful_step_count=size_of(18, 25),
     # Shrinking takes minutes, so that only longer runs than the everyday one do it.
     phases=list(Phase) if "EXPORTER_SEQUENCES" in os.environ else [Phase.explicit, Phase.reuse, Phase.generate],
     deadline=None,

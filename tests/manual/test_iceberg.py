@@ -14,7 +14,7 @@ from exporter.sandbox import gate, make_conversations
 from tests.manual.conftest import JANUARY
 from tests.toolkit.clouds import S3
 from tests.toolkit.lake import s3_properties
-from tests.toolkit.manual import PAGES, in_code, run_shell, serving
+from tests.toolkit.manual import PAGES, in_code, serving, start_shell
 
 PAGE = PAGES["iceberg"]
 
@@ -37,7 +37,8 @@ def test_a_bucket_with_and_without_a_catalog(tmp_path: Path, s3: S3) -> None:
     }
 
     def shell(command: str) -> CompletedProcess[str]:
-        done = run_shell(command, tmp_path, ANYREACH_TOKEN=gate.TOKEN, ANYREACH_BASE_URL=url, **variables)
+        # pyiceberg reads its configuration once, as it is loaded.
+        done = start_shell(command, tmp_path, ANYREACH_TOKEN=gate.TOKEN, ANYREACH_BASE_URL=url, **variables)
         assert done.returncode == 0, (command, done.stderr)
         return done
 

@@ -18,7 +18,7 @@ from tests.simulation.run import Run
 from tests.simulation.world import World
 from tests.toolkit.sizes import size_of
 
-WORLDS = size_of(20, 160, "EXPORTER_WORLDS")
+WORLDS = size_of(14, 160, "EXPORTER_WORLDS")
 FIRST_WORLD = int(os.environ.get("EXPORTER_FIRST_WORLD", "0"))
 #: The processes of a test run share the work in this many parts.
 SHARES = 8
@@ -26,7 +26,7 @@ SHARES = 8
 LISTED = (1044,)
 #: Worlds in which a time is named as in doubt though a longer look would have proven it: nothing is lost, and about one
 #: world in a hundred ends so. A change of what is asked may heal one of them and bring another.
-DOUBTED = (3,)
+DOUBTED: tuple[int, ...] = ()
 #: A place in memory, if the machine has one: an fsync costs nothing there.
 BASE = next((path for path in ("/dev/shm", tempfile.gettempdir()) if os.access(path, os.W_OK)), None)
 

@@ -4,6 +4,7 @@ A gate stands before S3. It can lose answers, refuse requests and hide condition
 """
 
 import base64
+import gc
 import hashlib
 import hmac
 import logging
@@ -145,6 +146,9 @@ def serving(application: Callable[..., Iterable[bytes]], context: ssl.SSLContext
 def moto() -> Iterator[S3]:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+    # Its descriptions of every service stay; each search for cycles in all of them would take a third of a second.
+    gc.collect()
+    gc.freeze()
     gate = Gate(DomainDispatcherApplication(create_backend_app))
     with serving(gate) as url:
         yield S3("s3", _s3_environment(url), lambda name: _put(f"{url}/{name}", {}), gate, url)

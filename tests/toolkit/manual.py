@@ -7,12 +7,13 @@ import shlex
 import subprocess
 import sysconfig
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
+from unittest.mock import patch
 
 from anyio.from_thread import start_blocking_portal
 
@@ -27,6 +28,8 @@ EXPORTER = Path(sysconfig.get_path("scripts")) / "exporter"
 Cells: TypeAlias = list[str]
 
 _SNIPPET = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+#: A line that calls the exporter, and asks the shell for nothing but to take quotes away and to skip a comment.
+_CALL = re.compile(r"exporter (?:[^\s$`\\|&;<>(){}*?\[\]~!#\"']|\"[^\"$`\\]*\"|'[^']*'|[ \t])*(?:\s#.*)?")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
@@ -159,17 +162,45 @@ def defaults_in(options: dict[str, str]) -> dict[frozenset[str], str]:
 
 
 def run_shell(command: str, directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command of the manual with the exporter that is installed here."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANYREACH_")}
-    path = f"{EXPORTER.parent}{os.pathsep}{environment['PATH']}"
+    """Runs a command of the manual with the exporter that is installed here.
+
+    Lines of which each does no more than call the exporter are run in this process, which starts no shell and loads no
+    modules again; anything else is run by a shell.
+    """
+    lines = [line for line in command.splitlines() if line.strip()]
+    if not all(map(_CALL.fullmatch, lines)):
+        return start_shell(command, directory, **variables)
+    with chdir(directory), patch.dict(os.environ, _environment(variables), clear=True):
+        return _call(command, [shlex.split(line, comments=True)[1:] for line in lines])
+
+
+def start_shell(command: str, directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command of the manual in a shell; `run_shell` is quicker where libraries need no process of their own."""
     return subprocess.run(
         ["sh", "-euc", command.replace(".venv/bin/exporter", shlex.quote(str(EXPORTER)))],
         cwd=directory,
-        env={**environment, "PATH": path, **variables},
+        env=_environment(variables),
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANYREACH_")}
+    return {**environment, "PATH": f"{EXPORTER.parent}{os.pathsep}{environment['PATH']}", **variables}
+
+
+def _call(command: str, calls: list[list[str]]) -> subprocess.CompletedProcess[str]:
+    """Calls the exporter with each of these arguments, up to the first that fails, as a shell does."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    status = 0
+    with redirect_stdout(out), redirect_stderr(err):
+        for arguments in calls:
+            if status := main(arguments):
+                break
+    printed = [stream.buffer.getvalue().decode() for stream in (out, err)]
+    return subprocess.CompletedProcess(command, status, *printed)
 
 
 @contextmanager
