@@ -158,7 +158,8 @@ class ThrottledError(TransientError):
         self.retry_after_seconds, self.status = retry_after_seconds, status
 
     @property
-    def may_be_outage(self) -> bool:  # the server may be down, and not only ask for patience
+    def may_be_outage(self) -> bool:
+        """Returns whether the server may be down, and not only ask for patience."""
         return self.status == 503
 
 
@@ -188,8 +189,8 @@ class UnplacedError(ContradictionError):
     """None of the `rows` rows on a page says when it was created. `is_nothing` means that they are all null."""
 
     def __init__(self, message: str, rows: int, *, is_nothing: bool) -> None:
-        self.rows, self.is_nothing = rows, is_nothing
         super().__init__(message)
+        self.rows, self.is_nothing = rows, is_nothing
 
 
 class StoreError(ExporterError):
@@ -237,8 +238,8 @@ class UnreadablePartError(StoreError):
     exit_status = 2
 
     def __init__(self, path: object, what: str) -> None:
-        self.path, self.what = path, what
         super().__init__(f"{path}: {what}")
+        self.path, self.what = path, what
 
 
 class ErasureUnfinishedError(StoreError):
@@ -269,9 +270,8 @@ class OvertakenError(StoreError):
     """Another run has continued this export, as `path` shows, and this run must stop."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(
-            f"{path}: another run has gone on with this export, and this one stops. Run again to see its state"
-        )
+        what = "another run has gone on with this export, and this one stops. Run again to see its state"
+        super().__init__(f"{path}: {what}")
 
 
 class EngineError(ExporterError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.engines.spark.engine import engine as engine
 from exporter.errors import UsageError
+from exporter.words import install_command
 
 if TYPE_CHECKING:
     from exporter.engines.spark.source import Anyreach as Anyreach
@@ -28,7 +29,8 @@ def __getattr__(name: str) -> Any:
         if (error.name or "").partition(".")[0] != "pyspark":
             raise
         raise UsageError(
-            "the data source needs Spark 4.0 or later: pip install 'anyreach-exporter[spark]' 'pyspark>=4.0'"
+            "the data source needs Spark 4.0 or later, and pyspark of that is not installed. To install it:\n"
+            f"{install_command('pyspark>=4.0')}"
         ) from error
     globals()[name] = Anyreach
     return Anyreach

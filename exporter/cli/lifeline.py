@@ -29,11 +29,13 @@ def follow_parent() -> None:
 
         CHECKED.set(_content_of(content))
 
-    from exporter.run.remote_engine import LENT, adopt_engine
-    from exporter.run.shared_turns import GIVEN, adopt_connection
+    from exporter.run.engine_frames import ENGINE_VARIABLE
+    from exporter.run.inherited import adopt_connection
+    from exporter.run.remote_engine import LENT
+    from exporter.run.shared_turns import GIVEN
 
-    LENT.set(adopt_engine(os.environ))
-    connection = adopt_connection(os.environ)
+    LENT.set(adopt_connection(os.environ, ENGINE_VARIABLE))
+    connection = adopt_connection(os.environ, TURNS_VARIABLE)
     if connection is not None:
         GIVEN.set(connection)
         threading.Thread(target=_watch, args=(connection,), daemon=True, name="lifeline").start()

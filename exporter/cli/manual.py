@@ -22,8 +22,11 @@ _LIST: Final = "topics"
 #: Words that people look for, each with the page that answers, and its section if that is not all of it.
 ALIASES: Final[dict[str, tuple[str, str]]] = {
     "anonymization": ("privacy", ""),
+    "cluster": ("scale-out", ""),
+    "dask": ("ray", "Dask, or any other engine"),
     "dates": ("options", "Times"),
     "durations": ("options", "Durations"),
+    "engines": ("scale-out", ""),
     "env": ("options", "Environment variables"),
     "environment": ("options", "Environment variables"),
     "exit-codes": ("exit-statuses", ""),
@@ -33,6 +36,7 @@ ALIASES: Final[dict[str, tuple[str, str]]] = {
     "install": ("start", "Install"),
     "json": ("export", "What a run prints"),
     "pii": ("privacy", ""),
+    "processes": ("scale-out", "More processes"),
     "progress": ("export", "What a run prints"),
     "pseudonymization": ("privacy", "The policy"),
     "redaction": ("policy", "Patterns"),

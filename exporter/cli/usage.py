@@ -13,8 +13,15 @@ from exporter.words import did_you_mean
 Refusal: Final[type[Exception]] = typer.BadParameter.__mro__[1]
 
 _OF_SYNC: Final = " a sync always reads up to now; exporter export reads up to a time"
+_OF_ONE: Final = " one export is read in more processes by --processes N"
 #: What to do instead, by the command and the option that it does not have.
-_INSTEAD: Final = {("sync", "--until"): _OF_SYNC, ("sync", "--created-before"): _OF_SYNC}
+_INSTEAD: Final = {
+    ("sync", "--until"): _OF_SYNC,
+    ("sync", "--created-before"): _OF_SYNC,
+    ("export", "--engine"): _OF_ONE,
+    ("sync", "--engine"): _OF_ONE,
+    ("run", "--processes"): " all exports together are read in N processes by --engine processes:N",
+}
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Final
 
 from exporter.engine import Engine
 from exporter.errors import UsageError
+from exporter.options.parse import to_processes
 from exporter.words import did_you_mean
 
 #: What opens each kind, and takes what follows the colon, or this.
@@ -27,5 +28,7 @@ def open_engine(text: str) -> Engine:
         near = did_you_mean(kind, _OPENERS) or " It is processes[:N], ray[:ADDRESS] or spark[:MASTER]"
         raise UsageError(f"--engine {text!r}: there is no such engine.{near}")
     module, name, otherwise = _OPENERS[kind]
+    if kind == "processes":
+        to_processes(place or "auto", f"--engine {text!r}: N")
     opener: Callable[..., Engine] = getattr(import_module(module), name)
     return opener(place or otherwise)

@@ -18,6 +18,7 @@ from exporter.fetch.pace.quota import Quota
 from exporter.fetch.pace.retry import LONGEST_RETRY_AFTER_SECONDS
 from exporter.fetch.pace.throttle import Throttle, Ticket
 from exporter.fleet.ceiling import Ceiling, Sending
+from exporter.fleet.task_queue import FOR_TASKS
 from exporter.run.turn_messages import (
     Ask,
     Denied,
@@ -34,8 +35,8 @@ from exporter.run.turn_messages import (
 
 #: The most workers that all runs of one token can have together.
 _MOST_WORKERS: Final = 1024
-#: The part of a ceiling that is kept for turns.
-_LEAST_PART: Final = 1 / 8
+#: The part of a ceiling that tasks leave to turns.
+_LEAST_PART: Final = 1 - FOR_TASKS
 #: A run that has not asked for this long is busy with other things, and leaves its share to others.
 _AT_WORK_SECONDS: Final = 10.0
 #: A request, with a look at where its token is kept, takes no longer.

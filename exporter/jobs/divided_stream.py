@@ -15,13 +15,12 @@ from exporter.clock import wall_clock
 from exporter.contract import BEGINNING, FIELDS, HIDDEN_STATUS, SECOND, Instant, format_instant
 from exporter.coverage import Interval
 from exporter.errors import UsageError
-from exporter.jobs.stream import Stream, StreamReport, anywhere, report_of
+from exporter.jobs.stream import Stream, StreamReport, anywhere, give_all
 from exporter.keys import NO_KEYS
 from exporter.log.state import State
 from exporter.model import PageRequest
 from exporter.pipeline.batch_sink import BatchSink, BatchStream, Send, StreamTotals
 from exporter.pipeline.hydration import Hydrator
-from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.probe import find_beginning
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.scan import Scan
@@ -160,16 +159,12 @@ def window_stream(
 
 
 async def _read(part: StreamWindow, context: RunContext, sink: BatchSink) -> StreamReport:
-    began, settings = context.clock(), context.settings
+    began = context.clock()
     async with _told(part, context) as reader:
         scan = Scan(range=part.window, windows=(part.window,), hidden_status=part.hidden_status)
         oldest = max(part.window.start, part.oldest)
-        scheduler = scheduler_of(scan, anywhere, settings.page_size, oldest, part.density)
-        hydrator = Hydrator.of(reader, part.request, settings, part.hydrated)
-        await Pipeline(scan, scheduler, reader, sink, None, settings, hydrator=hydrator).run()
-        hydrated = tuple(sorted(hydrator.filled)) if hydrator else ()
-        seconds = context.clock() - began
-        report = report_of(part.request, part.window, sink.totals, reader.counters, seconds, hydrated)
+        scheduler = scheduler_of(scan, anywhere, context.settings.page_size, oldest, part.density)
+        report = await give_all(part.request, scan, scheduler, reader, sink, context, began, part.hydrated)
         return msgspec.structs.replace(report, partly_withheld_rows=_partly_withheld(sink.totals, part))
 
 

@@ -17,10 +17,11 @@ from exporter.log.doubts import joined
 from exporter.log.hydrated import Hydrated
 from exporter.log.manifest import withheld_fields
 from exporter.log.state import State
-from exporter.model import CONVERSATIONS, TURNS, Counters
-from exporter.pipeline.batch_sink import BatchSink, BatchStream, Send, StreamTotals
+from exporter.model import CONVERSATIONS, TURNS
+from exporter.pipeline.batch_sink import BatchSink, BatchStream, Send
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.pipeline import Pipeline
+from exporter.pipeline.reader import Reader
 from exporter.pipeline.scan import Scan
 from exporter.progress import Observer
 from exporter.run.connect import connected
@@ -29,6 +30,7 @@ from exporter.run.division import schedule
 from exporter.run.observer_guard import observed
 from exporter.run.protection import check_turns, resolved, tables_of
 from exporter.run.reconcile import known_end, settle_range, without_dropped
+from exporter.schedule.scheduler import Scheduler
 from exporter.settings import Credentials, Filters, Request, RunSettings, Selection
 from exporter.words import count_of, describe_times
 
@@ -142,10 +144,7 @@ async def _read(asked: Selection, fields: tuple[str, ...] | None, context: RunCo
         hidden_status = HIDDEN_STATUS if opening.is_hidden else None
         scan = Scan(range=range_, windows=(range_,), hidden_status=hidden_status)
         scheduler = await schedule(scan, reader, anywhere, settings.page_size, density=opening.density)
-        hydrator = Hydrator.of(reader, connection.request, settings)
-        await Pipeline(scan, scheduler, reader, sink, None, settings, hydrator=hydrator).run()
-        hydrated = tuple(sorted(hydrator.filled)) if hydrator else ()
-        return report_of(connection.request, range_, sink.totals, reader.counters, context.clock() - began, hydrated)
+        return await give_all(connection.request, scan, scheduler, reader, sink, context, began)
 
 
 def anywhere(_created_at: Instant) -> tuple[dict[str, str], Interval | None]:
@@ -153,19 +152,29 @@ def anywhere(_created_at: Instant) -> tuple[dict[str, str], Interval | None]:
     return {}, None
 
 
-def report_of(
+async def give_all(
     request: Request,
-    range_: Interval,
-    given: StreamTotals,
-    spent: Counters,
-    seconds: float,
-    hydrated: tuple[str, ...],
+    scan: Scan,
+    scheduler: Scheduler,
+    reader: Reader,
+    sink: BatchSink,
+    context: RunContext,
+    began: float,
+    hydrated: tuple[str, ...] = (),
 ) -> StreamReport:
-    """Returns the report of a stream that has given the rows of a range for a request."""
+    """Gives the sink all rows of a scan, completed, and returns the report of that. It `began` at this second of the
+    context's clock, and the list is known to leave the `hydrated` fields out.
+
+    Raises the `ExporterError` that has ended the reading.
+    """
+    hydrator = Hydrator.of(reader, request, context.settings, hydrated)
+    await Pipeline(scan, scheduler, reader, sink, None, context.settings, hydrator=hydrator).run()
+    given, spent, period = sink.totals, reader.counters, scan.range.period
+    filled = tuple(sorted(hydrator.filled)) if hydrator else ()
     return StreamReport(
         rows=given.rows,
-        range_start=range_.period.start,
-        range_end=range_.period.end,
+        range_start=period.start,
+        range_end=period.end,
         updates_since=to_datetime(given.read_since),
         quarantined=tuple(
             QuarantinedRow(row.id, to_datetime(row.created_at), row.reason, row.text) for row in given.misfits
@@ -174,10 +183,10 @@ def report_of(
         withheld=tuple(withheld_fields(request.fields, given.conversations, given.absent)),
         partly_withheld_rows=given.withheld_rows if given.withheld_rows < given.conversations else 0,
         requests=spent.requests,
-        seconds=round(seconds, 3),
+        seconds=round(context.clock() - began, 3),
         organization=given.organization,
         filters=request.filters,
         ignored_filters=request.ignored_filters,
         fields=request.fields,
-        hydrated=Hydrated(fields=hydrated, rows=spent.completed, gone=spent.gone, lacking=spent.lacking),
+        hydrated=Hydrated(fields=filled, rows=spent.completed, gone=spent.gone, lacking=spent.lacking),
     )

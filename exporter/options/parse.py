@@ -56,8 +56,9 @@ def to_number(
     raise UsageError(f"{option} {text!r}: must be {what}{'' if least is None else bounds}")
 
 
-def to_processes(given: int | str) -> int | Literal["auto"]:
-    """Returns the number of processes, or `auto`, for one for each core. Raises `UsageError`."""
+def to_processes(given: int | str, named: str = "") -> int | Literal["auto"]:
+    """Returns the number of processes, or `auto`, for one for each core. Raises `UsageError`, which may say where the
+    number was `named`."""
     if given == "auto":
         return "auto"
     try:
@@ -66,7 +67,8 @@ def to_processes(given: int | str) -> int | Literal["auto"]:
         number = 0
     if 1 <= number <= MOST_PROCESSES:
         return number
-    raise UsageError(f"--processes {given!r}: must be auto, or a whole number from 1 to {MOST_PROCESSES}")
+    named = named or f"--processes {given!r}:"
+    raise UsageError(f"{named} must be auto, or a whole number from 1 to {MOST_PROCESSES}")
 
 
 def choose_range(

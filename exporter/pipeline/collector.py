@@ -8,22 +8,21 @@ from anyio import to_thread
 from exporter.model import Change, Counters
 from exporter.parts.writer import HashingFile
 from exporter.pipeline.committer import merged
-from exporter.pipeline.free_space import RESERVED_BYTES, check_free_space
+from exporter.pipeline.free_space import check_free_space
 from exporter.store.base import Store
 from exporter.store.disk import reporting
 
 
 class Collector:
-    """Takes changes as a `Committer` does. `files` counts those that they add. `reserved_bytes` of the disk stay free.
+    """Takes changes as a `Committer` does. `files` counts those that they add.
 
     Its files are staged, and never published: `staged` names, for the final path of each, where `Store.adopt` finds it.
     """
 
-    def __init__(self, store: Store, *, reserved_bytes: int = RESERVED_BYTES) -> None:
+    def __init__(self, store: Store) -> None:
         self.files = 0
         self.staged: Final[dict[str, str]] = {}
         self._store = store
-        self._reserved_bytes = reserved_bytes
         self._changes: list[Change] = []
 
     @property
@@ -35,7 +34,7 @@ class Collector:
         """Takes a change, all of whose files are staged. Raises `StoreError` if the disk is too full to go on."""
         self._changes.append(change)
         self.files += len(change.files)
-        await check_free_space(self._store, self._reserved_bytes)
+        await check_free_space(self._store)
 
     async def publish(self, staged: Path, path: str) -> None:
         """Offers a staged file to the driver, which may publish it at `path`. Raises `StoreError`."""

@@ -121,6 +121,7 @@ class Distribution:
 
     async def run(self) -> None:
         self._report.share = self._share
+        self._session.context.observer.note("reading in tasks", engine=self._engine.name, slots=self._crew.slots)
         heeds = self._settings.heeds_signals
         try:
             await self._store.replace(self._tasks.beacon, self._tasks.nonce.encode())

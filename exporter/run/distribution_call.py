@@ -8,14 +8,10 @@ from anyio import CapacityLimiter, move_on_after, to_thread
 from exporter.engine import Engine
 from exporter.errors import EngineError, ExporterError
 from exporter.run.distribution_adoption import check_staged
-from exporter.run.distribution_outcomes import check_outcome
-from exporter.run.share import Outcome, Share, decode_outcome, encode
+from exporter.run.distribution_outcomes import as_said, check_outcome
+from exporter.run.share import MOST_BYTES, Outcome, Share, decode_outcome, encode
 from exporter.store.base import Store
-from exporter.words import harmless
 
-#: No task brings so much that its answer, which names files and holds none, is longer.
-_LONGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024
-_MOST_CHARACTERS: Final = 2000
 #: How many slots there are is no reason to wait for a cluster that does not say it.
 _SLOTS_SECONDS: Final = 10.0
 
@@ -56,8 +52,7 @@ def call(engine: Engine, task: bytes) -> bytes:
     except ExporterError:
         raise
     except BaseException as error:  # engines are also written by others
-        said = harmless(str(error))[:_MOST_CHARACTERS]
-        raise EngineError(f"{engine.name} failed with {type(error).__name__}: {said}") from error
-    if not isinstance(answer, bytes) or len(answer) > _LONGEST_ANSWER_BYTES:
+        raise EngineError(f"{engine.name} failed with {type(error).__name__}: {as_said(str(error))}") from error
+    if not isinstance(answer, bytes) or len(answer) > MOST_BYTES:
         raise EngineError(f"{engine.name} gave an answer that is none: {type(answer).__name__}")
     return answer

@@ -123,7 +123,12 @@ def error_of(failure: Failure, where: str) -> ExporterError:
     kinds = {kind.__name__: kind for kind in _TOLD}
     found = _class_named(failure.kind)
     kind = next((kinds[each.__name__] for each in found.__mro__ if each.__name__ in kinds), EngineError)
-    return kind(f"a task on {where}: {harmless(failure.message[:_MOST_CHARACTERS])}")
+    return kind(f"a task on {where}: {as_said(failure.message)}")
+
+
+def as_said(text: str) -> str:
+    """Returns what another machine has said, so that it neither commands a terminal nor fills it."""
+    return harmless(text[:_MOST_CHARACTERS])
 
 
 def _class_named(name: str) -> type:

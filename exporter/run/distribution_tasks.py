@@ -2,11 +2,11 @@
 
 import secrets
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from exporter.bearer import TokenPlace
 from exporter.contract import END_OF_TIME, SECOND, Instant
 from exporter.errors import UsageError
 from exporter.layout import beacon_path
@@ -14,7 +14,7 @@ from exporter.model import CONVERSATIONS
 from exporter.pipeline.role import sees
 from exporter.pipeline.scan import Scan
 from exporter.run.experience import learned_of, teach
-from exporter.run.share import Facts, KeyPlaces, Outcome, ReadSettings, Share, TokenPlace
+from exporter.run.share import Facts, KeyPlaces, Outcome, ReadSettings, Share
 from exporter.run.sighted import find_sighted
 from exporter.schedule.clock import Now
 from exporter.schedule.shares import Piece
@@ -76,19 +76,18 @@ class TaskMaker:
     def make(self, piece: Piece, max_rps: float | None) -> Share:
         """Returns the task that reads a piece, with at most `max_rps` requests a second."""
         session, state = self._session, self._session.log.state
-        keys = session.context.keys
         return Share(
             run=session.run,
             task=f"{session.run}-t{next(self._numbers):06d}-{secrets.token_hex(3)}",
             destination=known_in_full(session.stage.store.location),
             file_mode=session.stage.store.file_mode,
             request=state.request or Request(),
-            settings=_settings_of(self._settings, max_rps),
+            settings=ReadSettings.of(self._settings, max_rps),
             scan=replace(self._scan, windows=piece.windows),
             facts=self._facts(piece),
             privacy=state.privacy,
             token=self._place,
-            keys=KeyPlaces(privacy_file=_absolute(keys.privacy_file), data_file=_absolute(keys.data_file)),
+            keys=KeyPlaces.of(session.context.keys),
             budget_seconds=piece.budget_seconds,
             beacon=self.beacon,
             nonce=self.nonce,
@@ -130,22 +129,3 @@ def _told(now: Now, seconds: float) -> Instant:
     """Returns the time to go by, at this many monotonic seconds."""
     latest = now.instant if now.rows is None else min(now.instant, now.rows)
     return latest + round((seconds - now.at) * SECOND)
-
-
-def _settings_of(settings: RunSettings, max_rps: float | None) -> ReadSettings:
-    return ReadSettings(
-        base_url=settings.base_url,
-        insecure_http=settings.base_url.startswith("http:"),
-        ca_file=_absolute(settings.ca_file),
-        concurrency=settings.concurrency,
-        max_rps=max_rps,
-        wait_seconds=settings.wait_seconds,
-        page_size=settings.page_size,
-        target_part_bytes=settings.target_part_bytes,
-        memory_bytes=settings.memory_bytes,
-        hydrate=settings.hydrate,
-    )
-
-
-def _absolute(path: Path | None) -> str | None:
-    return None if path is None else str(path.absolute())

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple, TypeAlias, cast, get_args
 
 from exporter.errors import EngineError
+from exporter.run.share import MOST_BYTES
 
 #: The variable that names the descriptor of the connection. It is private to `exporter run` and its children.
 ENGINE_VARIABLE: Final = "_EXPORTER_ENGINE"
@@ -16,7 +17,6 @@ Kind: TypeAlias = Literal["task", "answer", "refusal", "slots"]
 _KINDS: Final = get_args(Kind)
 _NUMBER_BYTES: Final = 8
 _HEAD_BYTES: Final = 1 + 2 * _NUMBER_BYTES
-_MOST_CONTENT_BYTES: Final = 64 * 1024 * 1024
 
 
 class Frame(NamedTuple):
@@ -46,7 +46,7 @@ class FrameDecoder:
         self._rest += received
         while len(self._rest) >= _HEAD_BYTES:
             kind, number, length = self._rest[0], self._number_at(1), self._number_at(1 + _NUMBER_BYTES)
-            if kind >= len(_KINDS) or length > _MOST_CONTENT_BYTES:
+            if kind >= len(_KINDS) or length > MOST_BYTES:
                 raise EngineError("what another process of `exporter run` has sent is no message about tasks")
             end = _HEAD_BYTES + length
             if len(self._rest) < end:

@@ -2,37 +2,20 @@
 
 import socket
 import threading
-from collections.abc import MutableMapping
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar
 from itertools import count
 from typing import Final
 
-from exporter.errors import EngineError, UsageError
-from exporter.run.engine_frames import ENGINE_VARIABLE, Frame, FrameDecoder, encode_frame
+from exporter.errors import EngineError
+from exporter.run.engine_frames import Frame, FrameDecoder, encode_frame
 
 #: The connection to the process that holds the engine, if there is one.
 LENT: ContextVar[socket.socket | None] = ContextVar("lent", default=None)
 
 _RECEIVE_BYTES: Final = 1 << 20
 _OVER: Final = "the process that runs the tasks of this export has ended"
-
-
-def adopt_engine(environment: MutableMapping[str, str]) -> socket.socket | None:
-    """Returns the connection that the environment names, and takes it out, so that no other program inherits it.
-
-    Raises `UsageError` if what it names is no connection.
-    """
-    named = environment.pop(ENGINE_VARIABLE, None)
-    if named is None:
-        return None
-    try:
-        connection = socket.socket(fileno=int(named))
-        connection.set_inheritable(False)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{ENGINE_VARIABLE}: is set by `exporter run` alone. Unset it") from error
-    return connection
 
 
 class RemoteEngine:

@@ -32,7 +32,7 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.declaration import declare
-from exporter.run.division import scheduler_of, survey
+from exporter.run.division import read_alone, scheduler_of, survey
 from exporter.run.expiry import check_retention, let_expire
 from exporter.run.finish import check_whole
 from exporter.run.protection import settle_privacy, tables_of
@@ -208,6 +208,7 @@ class Session:
         Raises the `ExporterError` that ended the reading early, after the manifest was brought up to date with the log.
         """
         settings, place = settings or self.context.settings, self.stage.tables.place
+        engine = self.context.engine if into is None else None
         scan = msgspec.structs.replace(
             self.scan, windows=what.intervals, updated_since=updated_since, prefers_hidden=prefers_hidden
         )
@@ -220,10 +221,10 @@ class Session:
             covered = self._covered(oldest)
             if what and what.intervals[0].start == scan.range.start:
                 self.committer.data_start = oldest
-            if self.context.engine is not None:
+            if engine is not None:
                 from exporter.run.distribution import distribute
 
-                if await distribute(self, scan, self.context.engine, settings, oldest, density, covered=covered):
+                if await distribute(self, scan, engine, settings, oldest, density, covered=covered):
                     return
         completes = into is None
         if into is None:
@@ -242,9 +243,12 @@ class Session:
             admission=self.admission,
         )
         try:
-            await pipeline.run()
+            await read_alone(pipeline, engine)
         finally:
             self.windows += pipeline.windows
+        if engine is not None and (left := what - self.log.state.coverage):
+            # By what was read, it is judged again whether this is worth tasks.
+            await self.read(left, density=density, settings=settings)
 
     def _covered(self, oldest: Instant) -> int:
         """Returns how much of the range was read before, in microseconds, from where its data roughly begins."""

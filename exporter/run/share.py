@@ -4,17 +4,21 @@ A share names where secrets are kept, and never holds one: whoever reads it find
 environment of its own process, or in private files of its own machine.
 """
 
-from typing import Final, TypeVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Self, TypeVar
 
 import msgspec
 
-from exporter.bearer import TokenPlace as TokenPlace
+from exporter.bearer import TokenPlace
 from exporter.contract import END_OF_TIME, Instant
 from exporter.errors import EngineError
+from exporter.keys import Keys
 from exporter.log.privacy import Privacy
 from exporter.model import Change, Counters
 from exporter.pipeline.scan import Scan
-from exporter.settings import FileMode, Hydrate, Request
+from exporter.route import check_base_url, choose_proxy
+from exporter.settings import FileMode, Hydrate, Request, RunSettings
 from exporter.version import __version__
 
 
@@ -23,6 +27,15 @@ class KeyPlaces(msgspec.Struct, frozen=True, kw_only=True):
 
     privacy_file: str | None = None
     data_file: str | None = None
+
+    @classmethod
+    def of(cls, keys: Keys) -> Self:
+        """Returns where a worker finds the keys of a run."""
+        return cls(privacy_file=_text_of(keys.privacy_file), data_file=_text_of(keys.data_file))
+
+    def found_in(self, environment: Mapping[str, str]) -> Keys:
+        """Returns the keys as a worker with this environment finds them."""
+        return Keys(environment, _path_of(self.privacy_file), _path_of(self.data_file))
 
 
 class ReadSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +51,39 @@ class ReadSettings(msgspec.Struct, frozen=True, kw_only=True):
     target_part_bytes: int
     memory_bytes: int
     hydrate: Hydrate
+
+    @classmethod
+    def of(cls, settings: RunSettings, max_rps: float | None) -> Self:
+        """Returns what a worker is told of the settings of a run."""
+        return cls(
+            base_url=settings.base_url,
+            insecure_http=settings.base_url.startswith("http:"),
+            ca_file=_text_of(settings.ca_file),
+            concurrency=settings.concurrency,
+            max_rps=max_rps,
+            wait_seconds=settings.wait_seconds,
+            page_size=settings.page_size,
+            target_part_bytes=settings.target_part_bytes,
+            memory_bytes=settings.memory_bytes,
+            hydrate=settings.hydrate,
+        )
+
+    def used_in(self, environment: Mapping[str, str]) -> RunSettings:
+        """Returns the settings of a worker, with the way to the API of this environment. Raises `UsageError`."""
+        base_url = check_base_url(self.base_url, insecure_http=self.insecure_http)
+        return RunSettings(
+            base_url=base_url,
+            proxy=choose_proxy(environment, base_url),
+            ca_file=_path_of(self.ca_file),
+            concurrency=self.concurrency,
+            max_rps=self.max_rps,
+            wait_seconds=self.wait_seconds,
+            page_size=self.page_size,
+            target_part_bytes=self.target_part_bytes,
+            memory_bytes=self.memory_bytes,
+            heeds_signals=False,
+            hydrate=self.hydrate,
+        )
 
 
 class Learned(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +194,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     task: str
 
 
+#: No task or answer is longer: they name files, and hold none.
+MOST_BYTES: Final = 64 * 1024 * 1024
 T = TypeVar("T")
 _HEADERS: Final = msgspec.json.Decoder(Header)
 _SHARES: Final = msgspec.json.Decoder(Share)
@@ -182,3 +230,11 @@ def decode_outcome(answer: bytes) -> Outcome:
         return _OUTCOMES.decode(answer)
     except msgspec.DecodeError as error:
         raise EngineError("a worker answered with no outcome; is its version of exporter another one?") from error
+
+
+def _text_of(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())
+
+
+def _path_of(text: str | None) -> Path | None:
+    return None if text is None else Path(text)

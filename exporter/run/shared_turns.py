@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
@@ -10,12 +10,11 @@ from typing import Final
 import anyio
 from yarl import URL
 
-from exporter.errors import ThrottledError, UsageError
+from exporter.errors import ThrottledError
 from exporter.fetch.pace.quota import Quota
 from exporter.fetch.pace.throttle import Ticket
 from exporter.run.turn_messages import (
     MOST_REASON_CHARACTERS,
-    TURNS_VARIABLE,
     Ask,
     Denied,
     Join,
@@ -39,28 +38,12 @@ _RECEIVE_BYTES: Final = 65_536
 _FIRST_WORKERS: Final = 2
 
 
-def adopt_connection(environment: MutableMapping[str, str]) -> socket.socket | None:
-    """Returns the connection that the environment names, and takes it out, so that no other program inherits it.
-
-    Raises `UsageError` if what it names is no connection.
-    """
-    named = environment.pop(TURNS_VARIABLE, None)
-    if named is None:
-        return None
-    try:
-        connection = socket.socket(fileno=int(named))
-        connection.set_inheritable(False)
-        connection.setblocking(False)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{TURNS_VARIABLE}: is set by `exporter run` alone. Unset it") from error
-    return connection
-
-
 def shared_turns(settings: RunSettings, credentials: Credentials) -> "SharedTurns | None":
     """Returns the turns that another process gives to a run; None if there is no such process."""
     connection = GIVEN.get()
     if connection is None:
         return None
+    connection.setblocking(False)
     bearer = credentials.bearer
 
     def join() -> Join:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from hashlib import sha256
-from pathlib import Path
 from time import monotonic
 from typing import Final
 
@@ -34,7 +33,6 @@ from exporter.pipeline.role import Guard, Role
 from exporter.pipeline.turns import OwnTurns
 from exporter.privacy import Encryption
 from exporter.progress import Quiet
-from exporter.route import check_base_url, choose_proxy
 from exporter.run.connect import open_reader
 from exporter.run.context import RunContext
 from exporter.run.division import scheduler_of
@@ -42,7 +40,7 @@ from exporter.run.erasure_subject import stored_form
 from exporter.run.experience import learned_of, teach
 from exporter.run.organization import Ownership
 from exporter.run.protection import tables_of
-from exporter.run.share import Facts, Failure, KeyPlaces, Outcome, ReadSettings, Share
+from exporter.run.share import Facts, Failure, Outcome, Share
 from exporter.schedule.clock import Now
 from exporter.settings import Credentials, RunSettings
 from exporter.store.base import Store
@@ -108,14 +106,14 @@ class Beacon:
 async def read_share(share: Share, credentials: Credentials, environment: Mapping[str, str]) -> Outcome:
     """Returns what the task has brought, also beside the error that has ended it. Raises the `ExporterError` for which
     it cannot begin: the API was asked nothing then."""
-    keys = _keys_of(share.keys, environment)
+    keys = share.keys.found_in(environment)
     with _encrypting(share.privacy.encryption, keys):
         async with open_store(parse_location(share.destination)) as store:
             store.file_mode = share.file_mode
             beacon = Beacon(store, share)
             await beacon.check()
             await check_free_space(store)
-            return await _read(share, store, beacon, _settings_of(share.settings, environment), credentials, keys)
+            return await _read(share, store, beacon, share.settings.used_in(environment), credentials, keys)
 
 
 async def _read(
@@ -221,29 +219,6 @@ def _tell(reader: Reader, facts: Facts) -> None:
 
 async def _known(sighted: tuple[str, ...]) -> tuple[str, ...]:
     return sighted
-
-
-def _settings_of(settings: ReadSettings, environment: Mapping[str, str]) -> RunSettings:
-    """Returns the settings, with the way from this machine to the API. Raises `UsageError`."""
-    base_url = check_base_url(settings.base_url, insecure_http=settings.insecure_http)
-    return RunSettings(
-        base_url=base_url,
-        proxy=choose_proxy(environment, base_url),
-        ca_file=None if settings.ca_file is None else Path(settings.ca_file),
-        concurrency=settings.concurrency,
-        max_rps=settings.max_rps,
-        wait_seconds=settings.wait_seconds,
-        page_size=settings.page_size,
-        target_part_bytes=settings.target_part_bytes,
-        memory_bytes=settings.memory_bytes,
-        heeds_signals=False,
-        hydrate=settings.hydrate,
-    )
-
-
-def _keys_of(places: KeyPlaces, environment: Mapping[str, str]) -> Keys:
-    files = (None if file is None else Path(file) for file in (places.privacy_file, places.data_file))
-    return Keys(environment, *files)
 
 
 def _encrypting(encryption: Encryption | None, keys: Keys) -> AbstractContextManager[None]:

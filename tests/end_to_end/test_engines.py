@@ -23,6 +23,7 @@ from exporter.keys import DATA_VARIABLE, PRIVACY_VARIABLE
 from exporter.layout import STAGING
 from exporter.log.commits import load_state
 from exporter.progress import Quiet, Snapshot
+from exporter.run import division
 from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations
 from exporter.sandbox.clock import system_clock
 from exporter.schedule import shares
@@ -261,6 +262,21 @@ def test_what_is_few_is_read_without_a_task(serving: Serving, tmp_path: Path, mo
     assert blocking.export(spec_for(server, tmp_path), engine=engine).state == "complete"
     assert engine.tasks == []
     ExportDirectory(tmp_path).check(records(ROWS))
+
+
+def test_what_only_looks_like_few_is_handed_over_in_the_middle(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a list ends, it says nothing of a burst further down."""
+    monkeypatch.setattr(shares, "_LEAST_PAGES", 16)
+    monkeypatch.setattr(division, "_ALONE_SECONDS", 0.0)
+    burst = make_conversations(1500, SINCE + 20 * DAY, SINCE + 21 * DAY, seed=22)
+    few = make_conversations(100, SINCE + 22 * DAY, UNTIL, seed=23)
+    rows = [*few, *burst]
+    server, engine = serving(rows), ThreadEngine()
+    assert blocking.export(spec_for(server, tmp_path), engine=engine).state == "complete"
+    assert engine.tasks
+    ExportDirectory(tmp_path).check(records(rows))
 
 
 def test_what_no_task_can_do_is_refused_before_anything_is_asked(serving: Serving, tmp_path: Path) -> None:

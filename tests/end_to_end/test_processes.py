@@ -36,14 +36,16 @@ def test_a_command_reads_in_processes_and_ends_them(
 ) -> None:
     server = serving(ROWS)
     end = ("--until", format_instant(UNTIL)) if name == "export" else ()
-    assert command(name, tmp_path / "out", *OPTIONS, *end, "--processes", "3", server=server).status == 0
+    done = command(name, tmp_path / "out", *OPTIONS, *end, "--processes", "3", "-v", server=server)
+    assert (done.status, "reading in tasks engine=threads slots=3" in done.err) == (0, True)
     (engine,) = opened
     assert (engine.slots, engine.is_closed) == (3, True)
     assert len(engine.tasks) > 1
     ExportDirectory(tmp_path / "out").check(records(ROWS))
 
     # What is left is not worth a task.
-    assert command(name, tmp_path / "out", *end, "--processes", "2", server=server).status == 0
+    done = command(name, tmp_path / "out", *end, "--processes", "2", "-v", server=server)
+    assert (done.status, "reading in tasks" in done.err) == (0, False)
     assert opened[1].slots == 2
     assert not opened[1].tasks
 

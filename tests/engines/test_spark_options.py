@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from exporter.contract import DAY, MINUTE, SECOND, parse_timestamp, to_datetime
 from exporter.coverage import Interval
 from exporter.engines.spark.attempt import attempted, reason_of
+from exporter.engines.spark.engine import engine
 from exporter.engines.spark.options import NAMES, SourceOptions, settle
 from exporter.engines.spark.pushdown import narrowed
 from exporter.errors import UsageError
@@ -175,6 +176,11 @@ def test_comparisons_with_instants_narrow_and_nothing_else_does() -> None:
         ("Not", day, "created_at"),
     ]:
         assert narrow(kind, value, column) == Interval(0, 10 * DAY)
+
+
+def test_an_engine_needs_a_session() -> None:
+    with pytest.raises(UsageError, match=r"^spark: must be a SparkSession, .* not None$"):
+        engine(None)
 
 
 def test_an_attempt_raises_nothing_and_quotes_nothing() -> None:

@@ -1,7 +1,6 @@
 """Tests an engine that many exports share, over real connections, with an engine that does what a test says."""
 
 import asyncio
-import os
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -16,12 +15,12 @@ from hypothesis import strategies as st
 
 from exporter.contract import SECOND
 from exporter.coverage import Interval
-from exporter.errors import EngineError, UsageError
+from exporter.errors import EngineError
 from exporter.fleet.engine_server import EngineServer
 from exporter.fleet.turn_server import TurnServer
 from exporter.model import Counters
-from exporter.run.engine_frames import ENGINE_VARIABLE, Frame, FrameDecoder, encode_frame
-from exporter.run.remote_engine import RemoteEngine, adopt_engine
+from exporter.run.engine_frames import Frame, FrameDecoder, encode_frame
+from exporter.run.remote_engine import RemoteEngine
 from exporter.run.share import Outcome, decode_outcome, decode_share, encode
 from exporter.run.shared_turns import SharedTurns
 from exporter.run.turn_messages import Join, digest_of
@@ -292,22 +291,6 @@ def test_frames_are_read_wherever_bytes_are_cut(frames: list[Frame], data: st.Da
     cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=5)))
     pieces = [sent[start:end] for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True)]
     assert [frame for piece in pieces for frame in decoder.decode(piece)] == frames
-
-
-def test_the_connection_is_taken_out_of_the_environment() -> None:
-    assert adopt_engine({}) is None
-    ours, theirs = socket.socketpair()
-    os.set_inheritable(theirs.fileno(), True)
-    environment = {ENGINE_VARIABLE: str(theirs.detach())}
-    with ours:
-        connection = adopt_engine(environment)
-        assert connection is not None
-        with connection:
-            assert not environment
-            assert not connection.get_inheritable()
-    for wrong in ("x", "987654"):
-        with pytest.raises(UsageError, match="exporter run"):
-            adopt_engine({ENGINE_VARIABLE: wrong})
 
 
 STRANGE = {

@@ -1,6 +1,5 @@
 """Tests turns that pass between processes, over real connections."""
 
-import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,12 +8,11 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from exporter.errors import ThrottledError, UsageError
+from exporter.errors import ThrottledError
 from exporter.fetch.pace.throttle import Ticket
 from exporter.fleet.turn_server import TurnServer
-from exporter.run.shared_turns import SharedTurns, adopt_connection, origin_of
+from exporter.run.shared_turns import SharedTurns, origin_of
 from exporter.run.turn_messages import (
-    TURNS_VARIABLE,
     Ask,
     FromRun,
     Join,
@@ -162,19 +160,3 @@ def test_a_digest_does_not_hold_its_token() -> None:
     assert digest_of("ak_secret") == digest_of("ak_secret") != digest_of("ak_other")
     assert "secret" not in digest_of("ak_secret")
     assert len(digest_of("ak_secret")) == 16
-
-
-def test_the_connection_is_taken_out_of_the_environment() -> None:
-    assert adopt_connection({}) is None
-    ours, theirs = socket.socketpair()
-    os.set_inheritable(theirs.fileno(), True)
-    environment = {TURNS_VARIABLE: str(theirs.detach())}
-    with ours:
-        connection = adopt_connection(environment)
-        assert connection is not None
-        with connection:
-            assert not environment
-            assert not connection.get_inheritable()
-    for wrong in ("x", "987654"):
-        with pytest.raises(UsageError, match="exporter run"):
-            adopt_connection({TURNS_VARIABLE: wrong})

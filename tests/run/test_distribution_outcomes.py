@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from exporter import errors
+from exporter.bearer import TokenPlace
 from exporter.contract import DAY, HOUR, parse_timestamp
 from exporter.coverage import Interval
 from exporter.errors import (
@@ -21,7 +22,7 @@ from exporter.log.privacy import Privacy
 from exporter.model import TURNS, Change, Counters, DataFile, QuarantineFile, Unproven
 from exporter.pipeline.scan import Scan
 from exporter.run.distribution_outcomes import check_outcome, error_of, is_fatal
-from exporter.run.share import Facts, Failure, KeyPlaces, Outcome, ReadSettings, Share, TokenPlace
+from exporter.run.share import Facts, Failure, KeyPlaces, Outcome, ReadSettings, Share
 from exporter.settings import Request
 
 replace = msgspec.structs.replace

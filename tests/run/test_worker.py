@@ -14,6 +14,7 @@ import pytest
 from anyio import create_task_group
 
 from exporter import clock
+from exporter.bearer import TokenPlace
 from exporter.contract import BEGINNING, DAY, END_OF_TIME, HIDDEN_STATUS, HOUR, SECOND
 from exporter.coverage import Coverage, Interval
 from exporter.encode.batch import Encoder
@@ -27,7 +28,7 @@ from exporter.pipeline import reader as reader_module
 from exporter.pipeline.scan import Scan
 from exporter.privacy import Encryption, Erasure, KeyReference
 from exporter.run import worker
-from exporter.run.share import Learned, Outcome, Share, TokenPlace, decode_share, encode
+from exporter.run.share import Learned, Outcome, Share, decode_share, encode
 from exporter.run.worker import Warnings
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, make_conversations, serve
 from exporter.settings import Request

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from anyio import to_thread
 
+from exporter.bearer import TokenPlace
 from exporter.contract import BEGINNING, DAY, Instant
 from exporter.coverage import Interval
 from exporter.engines.work import work
@@ -21,7 +22,6 @@ from exporter.run.share import (
     Outcome,
     ReadSettings,
     Share,
-    TokenPlace,
     decode_outcome,
     encode,
 )

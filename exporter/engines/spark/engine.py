@@ -11,6 +11,7 @@ from typing import Any, Final
 from exporter.engine import Engine
 from exporter.engines.spark.attempt import attempted, reason_of
 from exporter.errors import EngineError, ExporterError, UsageError
+from exporter.words import install_command
 
 _WORK: Final = "exporter.engines.work:work"
 _CLOSED: Final = "the engine of Spark was closed"
@@ -24,10 +25,13 @@ def engine(spark: Any, slots: int | None = None) -> Engine:
 
     It runs `slots` tasks at once; without that, as many as Spark says that its executors have cores for. Executors need
     this version of exporter, the token in their environment, and the destination at the same place. Raises `UsageError`
-    for a session of Spark Connect without `slots`, which does not know, and for another number than 1 or more.
+    for a session of Spark Connect without `slots`, which does not know, for another number than 1 or more, and for what
+    is no session.
     """
     if slots is not None and (isinstance(slots, bool) or not isinstance(slots, int) or slots < 1):
         raise UsageError(f"slots {slots!r}: must be a whole number, at least 1")
+    if all(kind.__name__ != "SparkSession" for kind in type(spark).__mro__):
+        raise UsageError(f"spark: must be a SparkSession, as SparkSession.builder.getOrCreate() is, not {spark!r:.60}")
     return SparkEngine(spark, slots)
 
 
@@ -37,7 +41,9 @@ def engine_at(master: str | None) -> Engine:
     try:
         from pyspark.sql import SparkSession
     except ImportError as error:
-        raise UsageError("Spark is not installed here: pip install 'anyreach-exporter[spark]'") from error
+        raise UsageError(
+            f"an engine on Spark needs pyspark, which is not installed. To install it:\n{install_command('pyspark')}"
+        ) from error
     # Its bar would be drawn over the lines of a run.
     builder = SparkSession.builder.appName("exporter").config("spark.ui.showConsoleProgress", "false")
     try:
