@@ -18,7 +18,7 @@ from exporter.options.dialect import for_caller
 from exporter.options.keywords import check_kind
 from exporter.options.parse import MOST_PROCESSES, to_processes
 
-#: A worker says every second that it is there. One that is stopped, or waits for a dead disk, does not.
+#: A worker says every second that it is there. One that is stopped does not.
 _SILENCE_SECONDS: Final = 60.0
 _PATIENCE_SECONDS: Final = 5.0
 #: A worker finds modules where the program that starts it does. That program itself is not run again.
@@ -130,7 +130,10 @@ class _Worker:
     def __init__(self, work: str, silence_seconds: float) -> None:
         if not sys.executable or getattr(sys, "frozen", False):
             raise EngineError("this program has no Python interpreter of its own that could start processes")
-        self._connection, theirs = socket.socketpair()
+        try:
+            self._connection, theirs = socket.socketpair()
+        except OSError as error:
+            raise _not_started(error) from error
         self._connection.settimeout(silence_seconds)
         number = theirs.fileno()
         places = [str(Path(place).absolute()) for place in sys.path]
@@ -146,7 +149,7 @@ class _Worker:
             )
         except OSError as error:
             self._connection.close()
-            raise EngineError(f"a process cannot be started: {error.strerror}. Use fewer of them") from error
+            raise _not_started(error) from error
         finally:
             theirs.close()
 
@@ -177,8 +180,12 @@ class _Worker:
             self._process.wait(_PATIENCE_SECONDS)
         self._connection.close()
         if is_silent and status is None:
-            return f"process {self._process.pid} was stopped, or waited for a disk, and was given up"
+            return f"process {self._process.pid} was stopped for long, and was given up"
         if status is not None and status < 0:
             why = ", as the system does when memory is short" if status == -signal.SIGKILL else ""
             return f"process {self._process.pid} was ended by {signal.Signals(-status).name}{why}"
         return f"process {self._process.pid} has ended, with status {status}"
+
+
+def _not_started(error: OSError) -> EngineError:
+    return EngineError(f"a process cannot be started: {error.strerror}. Use fewer of them, or raise the limit (ulimit)")

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -150,6 +151,15 @@ def test_processes_that_cannot_work_say_why(monkeypatch: pytest.MonkeyPatch) -> 
             engine.call(b"")
     with pytest.raises(EngineError, match="a process cannot be started: No such file"):
         Processes(1, work=WORK).call(b"")
+
+
+def test_too_few_descriptors_for_a_connection_are_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(socket, "socketpair", refuse)
+    with closing(Processes(1)) as engine, pytest.raises(EngineError, match=r"Too many open files\. Use fewer of them"):
+        engine.call(b"task")
 
 
 @pytest.mark.parametrize(
