@@ -40,13 +40,13 @@ class Doubts:
         density = [1.0 if file is None else density_of(file) for file in files]
         now, earlier = state.coverage - before.coverage, before.unsettled
         arrived = state.conversations.each_within(
-            now | earlier, "window.start", "window.end", "created_at_min", "created_at_max"
+            now | earlier, "window.start", "window.end", "created_at_min", "created_at_max", "path"
         )
         windows = (
             windows_around(zip(times, density, strict=True))
             | seams(before.coverage, now, state.conversations.times_within)
             | seams(before.coverage - earlier, earlier, before.conversations.times_within)
-            | breaks((start, end, first, last) for start, end, first, last in arrived)
+            | breaks((start, end, first, last, _writer_of(path)) for start, end, first, last, path in arrived)
         )
         # Windows that are not covered yet are read by the run that covers them.
         return cls(repeated, windows & state.coverage)
@@ -97,6 +97,11 @@ async def settle(session: Session) -> None:
         await session.committer.commit(msgspec.structs.replace(change, settles=True), session.spent)
     if doubts.windows:
         await session.committer.sweep(may_wait=True)  # what was put aside
+
+
+def _writer_of(path: str) -> str:
+    """Returns the name of the run or the task that wrote a part: all of the part's name but its number."""
+    return path.rpartition("/")[2].rpartition("-")[0]
 
 
 def _rank(copy: Copy, now: Instant) -> tuple[bool, Instant, Instant]:

@@ -48,17 +48,20 @@ def seams(known: Coverage, fresh: Coverage, times_in: Callable[[Coverage], Itera
     return known & Coverage([Interval(edge - SECOND, edge + SECOND) for edge in edges])
 
 
-def breaks(parts: Iterable[tuple[Instant, Instant, Instant, Instant]]) -> Coverage:
+def breaks(parts: Iterable[tuple[Instant, Instant, Instant, Instant, str]]) -> Coverage:
     """Returns what must be read again of what one run has read, although the precision changed meanwhile: a second
-    beside each place where two parts meet whose times were served in different ones, as for `seams`.
+    beside each place where parts of two writers meet whose times were served in different ones, as for `seams`.
 
-    Of each part, it is told where its window starts and ends, and when its first and last rows were created.
+    Of each part, it is told where its window starts and ends, when its first and last rows were created, and by whom it
+    was written. The pages of one window overlap, and no precision is expected to change while one writer reads.
     """
     edges: set[Instant] = set()
-    for (_, end, first, last), (next_start, _, next_first, next_last) in pairwise(sorted(parts)):
+    for lower, upper in pairwise(sorted(parts)):
+        (_, end, first, last, writer), (start, _, next_first, next_last, next_writer) = lower, upper
         # Within a part, the precision may have changed as well.
-        if _unit((first, last)) != _unit((next_first, next_last)) or _unit((last,)) != _unit((next_first,)):
-            edges |= {end, next_start}
+        differ = _unit((first, last)) != _unit((next_first, next_last)) or _unit((last,)) != _unit((next_first,))
+        if differ and writer != next_writer:
+            edges |= {end, start}
     return Coverage([Interval(edge - SECOND, edge + SECOND) for edge in edges])
 
 

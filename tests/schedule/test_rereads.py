@@ -53,8 +53,11 @@ def test_a_second_beside_a_seam_is_read_again_unless_times_are_as_precise_as_bef
 def test_a_second_beside_parts_that_meet_is_read_again_if_their_times_differ_in_precision() -> None:
     hours = [Interval(T0 + number * HOUR, T0 + (number + 1) * HOUR) for number in range(4)]
 
-    def met(*sides: tuple[int, int, int]) -> Coverage:
-        return breaks((hours[at].start, hours[at].end, hours[at].start + a, hours[at].end - b) for at, a, b in sides)
+    def met(*sides: tuple[int, int, int], tasks: int = 9) -> Coverage:
+        return breaks(
+            (hours[at].start, hours[at].end, hours[at].start + a, hours[at].end - b, f"task {at % tasks}")
+            for at, a, b in sides
+        )
 
     def beside(*numbers: int) -> Coverage:
         return Coverage([Interval(hours[at].start - SECOND, hours[at].start + SECOND) for at in numbers])
@@ -63,6 +66,7 @@ def test_a_second_beside_parts_that_meet_is_read_again_if_their_times_differ_in_
     assert met() == met((0, fine, fine)) == Coverage()
     assert met((1, fine, fine), (0, fine, fine), (2, 3 * fine, fine)) == Coverage()
     assert met((2, fine, fine), (0, coarse, coarse), (1, coarse, coarse)) == beside(2)
+    assert met((2, fine, fine), (0, coarse, coarse), (1, coarse, coarse), tasks=1) == Coverage()
     # Whatever lies between two parts was read without a row: nobody knows in which precision.
     assert met((0, coarse, coarse), (3, fine, fine)) == beside(1, 3)
     # The times became finer while the parts were read.
