@@ -20,7 +20,7 @@ from exporter.pipeline.spool_sink import Spool, SpoolSink
 from exporter.pipeline.upsert import merge_spool
 from exporter.run.session import Session
 from exporter.schedule.homes import Homes
-from exporter.schedule.rereads import density_of, seams, windows_around
+from exporter.schedule.rereads import breaks, density_of, seams, windows_around
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,14 @@ class Doubts:
         files = [homes.of(instant).file for instant in times]
         density = [1.0 if file is None else density_of(file) for file in files]
         now, earlier = state.coverage - before.coverage, before.unsettled
+        arrived = state.conversations.each_within(
+            now | earlier, "window.start", "window.end", "created_at_min", "created_at_max", "path"
+        )
         windows = (
             windows_around(zip(times, density, strict=True))
             | seams(before.coverage, now, state.conversations.times_within)
             | seams(before.coverage - earlier, earlier, before.conversations.times_within)
+            | breaks((start, end, first, last, _writer_of(path)) for start, end, first, last, path in arrived)
         )
         # Windows that are not covered yet are read by the run that covers them.
         return cls(repeated, windows & state.coverage)
@@ -93,6 +97,11 @@ async def settle(session: Session) -> None:
         await session.committer.commit(msgspec.structs.replace(change, settles=True), session.spent)
     if doubts.windows:
         await session.committer.sweep(may_wait=True)  # what was put aside
+
+
+def _writer_of(path: str) -> str:
+    """Returns the name of the run or the task that wrote a part: all of the part's name but its number."""
+    return path.rpartition("/")[2].rpartition("-")[0]
 
 
 def _rank(copy: Copy, now: Instant) -> tuple[bool, Instant, Instant]:

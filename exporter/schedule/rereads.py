@@ -1,6 +1,7 @@
 """Chooses which times to read again, because a row there may have changed or moved. Pure."""
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Final
 
 from exporter.contract import MILLISECOND, SECOND, Instant
@@ -45,6 +46,23 @@ def seams(known: Coverage, fresh: Coverage, times_in: Callable[[Coverage], Itera
         return Coverage()
     edges = {edge for interval in fresh for edge in (interval.start, interval.end)}
     return known & Coverage([Interval(edge - SECOND, edge + SECOND) for edge in edges])
+
+
+def breaks(parts: Iterable[tuple[Instant, Instant, Instant, Instant, str]]) -> Coverage:
+    """Returns what must be read again of what one run has read, although the precision changed meanwhile: a second
+    beside each place where parts of two writers meet whose times were served in different ones, as for `seams`.
+
+    Of each part, it is told where its window starts and ends, when its first and last rows were created, and by whom it
+    was written. The pages of one window overlap, and no precision is expected to change while one writer reads.
+    """
+    edges: set[Instant] = set()
+    for lower, upper in pairwise(sorted(parts)):
+        (_, end, first, last, writer), (start, _, next_first, next_last, next_writer) = lower, upper
+        # Within a part, the precision may have changed as well.
+        differ = _unit((first, last)) != _unit((next_first, next_last)) or _unit((last,)) != _unit((next_first,))
+        if differ and writer != next_writer:
+            edges |= {end, start}
+    return Coverage([Interval(edge - SECOND, edge + SECOND) for edge in edges])
 
 
 def _unit(some: Iterable[Instant]) -> int | None:

@@ -1,13 +1,16 @@
 """Whatever the server turns out to be, an export in many tasks, each of which ends at its first pages, is exact."""
 
+import random
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from exporter.sandbox import Behaviour
+from exporter.contract import SECOND
+from exporter.sandbox import Behaviour, Row
 from tests.end_to_end.conftest import Command, Serving
 from tests.end_to_end.export_directory import ExportDirectory
-from tests.end_to_end.records import records
+from tests.end_to_end.records import SINCE, conversation, records
 from tests.end_to_end.test_servers import FROM, ONE_SWITCH, TO, arguments, dense_rows
 from tests.toolkit.sizes import some_of
 from tests.toolkit.task_engines import ThreadEngine, distributed
@@ -37,3 +40,27 @@ def test_tasks_that_end_early_read_everything_once(
     assert done.status == 0, done.err
     assert len(engine.tasks) > 4
     ExportDirectory(tmp_path / "out").check(records(rows, behaviour, since=FROM, until=TO))
+
+
+@pytest.mark.parametrize("slots", some_of([1, 3], 1))
+@pytest.mark.parametrize(
+    ("before", "after"), some_of([("s", "us"), ("ms", "s"), ("s", "ms"), ("us", "s")], ("s", "us"))
+)
+def test_no_row_is_lost_or_doubled_where_times_become_finer_or_coarser_while_they_are_read(
+    before: Literal["s", "ms", "us"], after: str, slots: int, serving: Serving, command: Command, tmp_path: Path
+) -> None:
+    """A row that is served on one side of a cut between tasks, and later on the other, may have been on neither."""
+    rng, instant, rows = random.Random(9), SINCE, list[Row]()
+    for number in range(300):
+        instant += round(rng.choice((0, 0.001, 0.1, 0.3, 0.5, 0.9)) * rng.random() * SECOND)
+        rows.append(conversation(instant, instant + SECOND, f"row-{number:03d}"))
+    behaviour = Behaviour(
+        precision=before, rounding="half-even", compares="served", changes_after=41, changes=(f"precision={after}",)
+    )
+    arguments = ("export", tmp_path / "out", "--since", "2023-12-31", "--until", "2024-01-02", "--page-size", "20")
+    with distributed(ThreadEngine(slots), pages=1.0, budget_seconds=0.0):
+        done = command(*arguments, server=serving(rows, behaviour))
+    assert done.status == 0, done.err
+    exported = ExportDirectory(tmp_path / "out")
+    assert exported.records().keys() == {row.facts()["id"] for row in rows}
+    assert exported.state == "complete"

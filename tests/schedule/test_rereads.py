@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.contract import HOUR, SECOND
+from exporter.contract import HOUR, MILLISECOND, SECOND
 from exporter.coverage import Coverage, Interval
 from exporter.layout import CONVERSATIONS
 from exporter.log.files import Files, TableParts
 from exporter.model import DataFile
-from exporter.schedule.rereads import seams, windows_around
+from exporter.schedule.rereads import breaks, seams, windows_around
 
 T0 = 1_770_000_000 * SECOND
 
@@ -48,6 +48,29 @@ def test_a_second_beside_a_seam_is_read_again_unless_times_are_as_precise_as_bef
         assert seams(known, fresh, conversations.times_within) == expected
         assert seams(known, Coverage(), conversations.times_within) == Coverage()
         assert seams(Coverage(), fresh, conversations.times_within) == Coverage()
+
+
+def test_a_second_beside_parts_that_meet_is_read_again_if_their_times_differ_in_precision() -> None:
+    hours = [Interval(T0 + number * HOUR, T0 + (number + 1) * HOUR) for number in range(4)]
+
+    def met(*sides: tuple[int, int, int], tasks: int = 9) -> Coverage:
+        return breaks(
+            (hours[at].start, hours[at].end, hours[at].start + a, hours[at].end - b, f"task {at % tasks}")
+            for at, a, b in sides
+        )
+
+    def beside(*numbers: int) -> Coverage:
+        return Coverage([Interval(hours[at].start - SECOND, hours[at].start + SECOND) for at in numbers])
+
+    fine, coarse = MILLISECOND, SECOND
+    assert met() == met((0, fine, fine)) == Coverage()
+    assert met((1, fine, fine), (0, fine, fine), (2, 3 * fine, fine)) == Coverage()
+    assert met((2, fine, fine), (0, coarse, coarse), (1, coarse, coarse)) == beside(2)
+    assert met((2, fine, fine), (0, coarse, coarse), (1, coarse, coarse), tasks=1) == Coverage()
+    # Whatever lies between two parts was read without a row: nobody knows in which precision.
+    assert met((0, coarse, coarse), (3, fine, fine)) == beside(1, 3)
+    # The times became finer while the parts were read.
+    assert met((0, coarse, fine), (1, coarse, fine)) == beside(1)
 
 
 def part(start: int, beyond: int) -> DataFile:
