@@ -153,14 +153,15 @@ class Shares:
             kept = self._cut(rest, max(min(depth, unseen), stretch.length / (self.slots * _MOST_PIECES_A_SLOT)))
             taken.append(kept)
             length = _length(kept.window, self._oldest)
-            pages -= stretch.pages_above(length)
-            unseen -= length
+            pages, unseen = pages - stretch.pages_above(length), unseen - length
             if kept != rest or pages <= 0 or unseen <= 0:
                 break
         windows = Coverage(rest.window for rest in taken).intervals
-        density = self._expected if newest.top is None and is_known else newest.top
-        density = None if density is None else density * self._page_size
-        piece = Piece(windows, budget * _HEADROOM * 2**newest.tries, newest.tries, density)
+        top = self._expected if newest.top is None and is_known else newest.top
+        density = None if top is None else top * self._page_size
+        # Until one has shown how fast tasks read, the rest of a first one would keep the other slots waiting.
+        slack = _HEADROOM if self._seconds or budget <= self._least_seconds else _HEADROOM**2
+        piece = Piece(windows, budget * slack * 2**newest.tries, newest.tries, density)
         self._running[piece] = taken
         return piece
 
