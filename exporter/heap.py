@@ -4,6 +4,7 @@ import ctypes
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
 from threading import enumerate as enumerate_threads
 from typing import Final
@@ -48,7 +49,9 @@ def keep_heap_compact(command: str) -> None:
     mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING_BYTES)
     mallopt(_M_ARENA_MAX, _ARENAS)
     if all(thread.name != _THREAD for thread in enumerate_threads()):
-        Thread(target=_trim_on, args=(trim,), name=_THREAD, daemon=True).start()
+        # Where no thread can start, whatever needs one says so.
+        with suppress(RuntimeError):
+            Thread(target=_trim_on, args=(trim,), name=_THREAD, daemon=True).start()
 
 
 def _trim_on(trim: Callable[[int], int]) -> None:

@@ -68,7 +68,7 @@ async def rekey(
 @checked
 async def expire(
     destination: str | Path,
-    ages: Mapping[str, int | str] | Sequence[str] | str | None = None,
+    ages: Mapping[str, int | str] | str | Sequence[str] | None = None,
     *,
     dry_run: bool = False,
     privacy_key_file: str | Path | None = None,

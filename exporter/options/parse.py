@@ -127,7 +127,7 @@ def to_bytes(size: int | str, option: str) -> int:
     return number * _SIZE_BYTES[unit]
 
 
-def choose_fields(only: Sequence[str] | str | None, without: Sequence[str] | str | None) -> tuple[str, ...] | None:
+def choose_fields(only: str | Sequence[str] | None, without: Sequence[str] | str | None) -> tuple[str, ...] | None:
     """Returns the fields to ask for, in the API's order, including `ALWAYS_FIELDS`; None means all fields.
 
     Raises `UsageError` if both are given, for an unknown name, and if a field is excluded that is always asked for.
@@ -145,7 +145,7 @@ def choose_fields(only: Sequence[str] | str | None, without: Sequence[str] | str
     return tuple(name for name in FIELD_NAMES if name not in names)
 
 
-def choose_tables(tables: Sequence[str] | str | None) -> tuple[str, ...] | None:
+def choose_tables(tables: str | Sequence[str] | None) -> tuple[str, ...] | None:
     """Returns the tables to write, in the order of `TABLES`; None if none are named.
 
     Raises `UsageError` for an unknown name, and without conversations, which the others are kept in step with.

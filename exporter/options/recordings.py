@@ -16,7 +16,7 @@ from exporter.settings import Filters, RecordingSettings
 from exporter.store.location import quoted
 
 _DEFAULTS: Final = RecordingSettings()
-_Texts: TypeAlias = Sequence[str] | str | None
+_Texts: TypeAlias = str | Sequence[str] | None
 _of_recording = partial(Option, group=Group.RECORDINGS)
 _several = partial(Option, group=Group.RECORDINGS, repeats=True)
 #: The statuses of recordings that can be tried again. What is refused may be admitted by other options.

@@ -46,7 +46,7 @@ from exporter.zones import UTC_NAME, known_zones, load_zone
 
 _DEFAULTS, _MIB = RunSettings(), 1024**2
 _Time: TypeAlias = str | date | None
-_Names: TypeAlias = Sequence[str] | str | None
+_Names: TypeAlias = str | Sequence[str] | None
 _of_range = partial(Option, group=Group.RANGE)
 _of_created = partial(Option, group=Group.RANGE, values=WORDS)
 _of_filter = partial(Option, group=Group.FILTERS, of_dataset=True)

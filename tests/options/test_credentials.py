@@ -49,7 +49,7 @@ def test_an_environment_cannot_be_read_again_and_the_others_can(
         ({"token_file": "x", "token_command": "x"}, "token_file and token_command: give only one of them"),
         ({"token": "ak_x", "token_command": "x"}, "token and token_command: give only one of them"),
         ({"token_command": "'"}, "token_command: cannot be split into arguments: no closing quotation"),
-        ({"token_command": 3}, "token_command: must be a list of names or a text, not int"),
+        ({"token_command": 3}, "token_command: must be a text or a list of names, not int"),
         ({"token_command": ["cat", 3]}, "token_command: each of several must be a text, not int"),
     ],
 )

@@ -141,7 +141,7 @@ def test_it_comes_to_what_the_command_line_comes_to(
         ({"concurrency": None}, "concurrency: must be a whole number, not NoneType"),
         ({"lag": True}, "lag: must be a whole number or a text, not bool"),
         ({"filters": {"a": 3}}, "filters: a must be a text, not int"),
-        ({"fields": 3}, "fields: must be a list of names or a text, not int"),
+        ({"fields": 3}, "fields: must be a text or a list of names, not int"),
         (
             {"exclude_fields": "transcript"},
             "exclude_fields: no such field: transcript. The transcript is the field co",
@@ -164,7 +164,7 @@ def test_it_comes_to_what_the_command_line_comes_to(
         ({"insecure_http": "no"}, "insecure_http: must be True or False, not str"),
         ({"token": b"ak_secret"}, "token: must be a text, not bytes"),
         ({"status": b"x"}, "status: must be a text or a list of names, not bytes"),
-        ({"fields": bytearray(b"id")}, "fields: must be a list of names or a text, not bytearray"),
+        ({"fields": bytearray(b"id")}, "fields: must be a text or a list of names, not bytearray"),
         ({"fields": [b"id"]}, "fields: each of several must be a text, not bytes"),
         ({"agent_id": ("a", 7)}, "agent_id: each of several must be a text, not int"),
     ],
