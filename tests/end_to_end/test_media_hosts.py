@@ -320,6 +320,7 @@ def unfinished_uploads(s3: S3, place: Place) -> int:
         return int(answer.read().count(b"<Upload>"))
 
 
+@pytest.mark.thorough
 def test_the_same_in_an_object_store(make_world: MakeWorld, now: Instant, s3: S3, bucket: Place) -> None:
     world = make_world(behaviour(0.2), size_of(80, 2000), bucket)
     live_through(world, now, size_of(1, 3))

@@ -196,6 +196,7 @@ class TestSource:
 class TestConnect:
     pytestmark = on_connect
 
+    @pytest.mark.thorough
     def test_both_work_without_rdds(self, serving: Callable[..., Sandbox], tmp_path: Path) -> None:
         server = serving(ROWS)
         environment = {

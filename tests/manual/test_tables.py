@@ -60,6 +60,7 @@ def test_programs_that_read_tables(kind: str, program: str, lakes: Path) -> None
     assert ("generation" in done.stdout) == ("generation" in program)
 
 
+@pytest.mark.thorough
 def test_queries_of_a_delta_table(lakes: Path) -> None:
     queries = [text for text in in_code(PAGES["tables"].section("Read a Delta table")) if "delta_scan" in text]
     days, before = (query_by_duckdb(query, lakes / "delta") for query in queries)
