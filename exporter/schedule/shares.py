@@ -251,9 +251,9 @@ class Shares:
         window, bottom = rest.window, max(rest.window.start, self._oldest)
         cut = window.end - max(1, int(depth))
         edges = self._align(cut), self._align(cut - 1 + int(depth * (1 - 1 / _ALIGNMENT)))
-        for edge in edges:
-            if bottom < edge < window.end and 1 / _ALIGNMENT <= (window.end - edge) / max(1.0, depth) <= _ALIGNMENT:
-                cut = edge
+        least, most = max(1.0, depth) / _ALIGNMENT, max(1.0, depth) * _ALIGNMENT
+        near = [edge for edge in edges if bottom < edge < window.end and least <= window.end - edge <= most]
+        cut = min(near, key=lambda edge: abs(edge - cut), default=cut)
         if cut <= bottom or window.end - bottom <= _ALIGNMENT * depth:
             return rest
         between = None if rest.top is None else self._stretch(rest).density_at(window.end - cut)
