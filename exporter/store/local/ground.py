@@ -33,7 +33,7 @@ from exporter.store.owner import check_heirs
 
 #: Directories of every export. The commits come last: without them, the others are nobody's.
 _EMPTY_AT_FIRST: Final = (STAGING, QUARANTINE, COMMITS)
-_TRIES: Final = 5
+_TRIES: Final = 20
 
 
 @contextmanager
