@@ -25,23 +25,19 @@ from exporter.model import CONVERSATIONS, Change
 from exporter.pipeline.scan import Scan
 from exporter.run.distribution_adoption import adopt
 from exporter.run.distribution_call import answer_to, slots_of
-from exporter.run.distribution_outcomes import error_of, is_fatal
+from exporter.run.distribution_outcomes import as_said, error_of, is_fatal
 from exporter.run.distribution_tasks import TaskMaker
 from exporter.run.division import partition_starts
-from exporter.run.share import Outcome, Share
+from exporter.run.share import MOST_WARNINGS, Outcome, Share
 from exporter.schedule.rates import Crew, Ledger
 from exporter.schedule.shares import Piece, Shares, is_worth_it
 from exporter.settings import RunSettings
 from exporter.signals import listening_in_loop
 from exporter.trace import count, span
-from exporter.words import harmless
 
 if TYPE_CHECKING:
     from exporter.run.session import Session
 
-#: Of one task, no more warnings are shown than this, and no more of each.
-_MOST_WARNINGS: Final = 20
-_MOST_CHARACTERS: Final = 2000
 _AGAIN: Final = "What was read is committed; run the same command again to resume"
 
 
@@ -262,9 +258,7 @@ class Distribution:
 
     def _warn(self, warnings: Iterable[str]) -> None:
         """Shows what tasks have warned of, each text once."""
-        # What another machine says must not command a terminal, or fill it.
-        told = (harmless(text[:_MOST_CHARACTERS]) for text in islice(dict.fromkeys(warnings), _MOST_WARNINGS))
-        for text in told:
+        for text in map(as_said, islice(dict.fromkeys(warnings), MOST_WARNINGS)):
             if text not in self._warned:
                 self._warned.add(text)
                 self._session.context.observer.warn(text)

@@ -196,6 +196,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 #: No task or answer is longer: they name files, and hold none.
 MOST_BYTES: Final = 64 * 1024 * 1024
+#: A task tells no more warnings: different ones are few; whatever makes many says hardly anything new.
+MOST_WARNINGS: Final = 20
 T = TypeVar("T")
 _HEADERS: Final = msgspec.json.Decoder(Header)
 _SHARES: Final = msgspec.json.Decoder(Share)

@@ -40,7 +40,7 @@ from exporter.run.erasure_subject import stored_form
 from exporter.run.experience import learned_of, teach
 from exporter.run.organization import Ownership
 from exporter.run.protection import tables_of
-from exporter.run.share import Facts, Failure, Outcome, Share
+from exporter.run.share import MOST_WARNINGS, Facts, Failure, Outcome, Share
 from exporter.schedule.clock import Now
 from exporter.settings import Credentials, RunSettings
 from exporter.store.base import Store
@@ -52,8 +52,6 @@ from exporter.tasks import alongside
 _LOOK_SECONDS: Final = 5.0
 #: Once it does not, pages that were asked for may take this long to come.
 _GRACE_SECONDS: Final = 5.0
-#: Different warnings are few; whatever makes many says hardly anything new.
-_MOST_WARNINGS: Final = 20
 
 
 #: The tokens that tasks of this process have judged, by their hashes, and by what for: an address, the organizations
@@ -68,7 +66,7 @@ class Warnings(Quiet):
         self._texts: dict[str, None] = {}
 
     def warn(self, event: str, /, **details: object) -> None:
-        if len(self._texts) < _MOST_WARNINGS:
+        if len(self._texts) < MOST_WARNINGS:
             self._texts[event] = None
 
     @property
