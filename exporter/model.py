@@ -8,7 +8,7 @@ from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
-from exporter.contract import MAX_PAGE_SIZE, Instant
+from exporter.contract import BEGINNING, END_OF_TIME, MAX_PAGE_SIZE, Instant
 from exporter.coverage import Interval
 
 CONVERSATIONS: Final = "conversations"
@@ -51,6 +51,13 @@ class PageRequest(msgspec.Struct, frozen=True):
     def bounds(self) -> tuple[bool, bool]:
         """Returns whether `created_before` and `cursor` are sent."""
         return self.created_before is not None, self.before_cursor is not None
+
+    @property
+    def reach(self) -> tuple[Instant, Instant]:
+        """Returns since when (inclusive) and until when (exclusive) rows are asked for."""
+        before = END_OF_TIME if self.created_before is None else self.created_before + 1
+        cursor = END_OF_TIME if self.before_cursor is None else self.before_cursor + 1
+        return BEGINNING if self.created_after is None else self.created_after, min(before, cursor)
 
     @property
     def is_plain(self) -> bool:

@@ -18,7 +18,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from exporter.contract import END_OF_TIME, Instant, format_instant
 from exporter.encode.rows import EncodeRow
-from exporter.errors import ExporterError, InterruptedExportError, StoreError
+from exporter.errors import ExporterError, InterruptedExportError, StoreError, TooLargeError
 from exporter.fetch.walk.several_lists import JoinedWalk, walk_of_lists
 from exporter.fetch.walk.two_lists import DoubleWalk
 from exporter.fetch.walk.walk import Walk
@@ -186,7 +186,11 @@ class Pipeline:
                     del delivery
                     carried = carried if stays else ()
             except ExporterError as error:
-                self.stop(placed(error, walk, self._sink))
+                since, until = walk.start, walk.settled_from
+                if isinstance(error, TooLargeError) and request is not None:
+                    # A walk asks a little beyond its window, and may meet the row there.
+                    since, until = min(since, request.reach[0]), max(until, request.reach[1])
+                self.stop(placed(error, since, until, self._sink))
             except anyio.BrokenResourceError:
                 return  # the writer has failed, and has reported why
             finally:
@@ -250,7 +254,7 @@ class Pipeline:
                     try:
                         piece = await self._hydrator.take(rest, completes=self._completes)
                     except ExporterError as error:
-                        self.stop(placed(error, walk, self._sink))
+                        self.stop(placed(error, walk.start, above, self._sink))
                         return above, False
                 if scope.cancelled_caught:
                     return above, False

@@ -2,10 +2,10 @@
 
 from typing import Final, Protocol
 
-from exporter.contract import Instant, format_instant
+from exporter.contract import BEGINNING, END_OF_TIME, Instant, format_instant
 from exporter.encode.rows import EncodeRow
 from exporter.errors import AccessError, ContradictionError, ExporterError, RequestRefusedError, TooLargeError
-from exporter.fetch.walk.window import Settled, WindowProgress
+from exporter.fetch.walk.window import Settled
 from exporter.model import Change
 from exporter.pipeline.scan import Scan
 
@@ -38,9 +38,10 @@ class Sink(Protocol):
         """Returns the sink for the window of `scan` that ends at `end`."""
 
 
-def placed(error: ExporterError, walk: WindowProgress, sink: Sink) -> ExporterError:
-    """Returns the error with where it happened, what is kept, and what to do."""
-    start = "the beginning" if walk.remaining is None or walk.remaining.open_below else format_instant(walk.start)
+def placed(error: ExporterError, since: Instant, until: Instant, sink: Sink) -> ExporterError:
+    """Returns the error with where it happened, from `since` to before `until`, what is kept, and what to do."""
+    start = "the beginning" if since <= BEGINNING else format_instant(since)
+    end = "now" if until == END_OF_TIME else format_instant(until)
     match error:
         case ContradictionError():
             what_now = "another run will end here too, for as long as the API answers like that"
@@ -50,5 +51,5 @@ def placed(error: ExporterError, walk: WindowProgress, sink: Sink) -> ExporterEr
             what_now = f"fix that, then run again {sink.again}"
         case _:
             what_now = f"run the same command again {sink.again}"
-    placed = error.with_message(f"{error} (reading {start} to {format_instant(walk.settled_from)})")
+    placed = error.with_message(f"{error} (reading {start} to {end})")
     return placed.with_advice(f"{sink.kept}; {what_now}")

@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import re
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.contract import DAY, HIDDEN_STATUS, HOUR, SECOND
+from exporter.contract import BEGINNING, DAY, HIDDEN_STATUS, HOUR, SECOND, parse_timestamp
 from exporter.coverage import Interval
 from exporter.errors import (
     AccessError,
@@ -26,6 +27,7 @@ from exporter.errors import (
     OvertakenError,
     StoreError,
     ThrottledError,
+    TooLargeError,
     UnusableAnswerError,
 )
 from exporter.fetch.pace.retry import RetryPolicy
@@ -412,6 +414,25 @@ async def test_a_server_that_contradicts_itself_ends_the_run_and_says_where(tmp_
     assert len(str(raised.value).splitlines()) == 2
     server.behaviour = Behaviour()
     await finish(destination, server)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("hours", [-1, 0, 23, 24, 25])
+@pytest.mark.parametrize("range_", [Interval(T0, T0 + DAY), Interval(BEGINNING, T0 + DAY)])
+async def test_a_row_that_is_too_large_lies_where_the_error_says(tmp_path: Path, hours: int, range_: Interval) -> None:
+    huge = T0 + hours * HOUR
+    server = ServerModel([StoredRow("huge", huge, size=20_000), StoredRow("small", T0 + 12 * HOUR)], Behaviour())
+    destination = Destination(tmp_path, range_, shares=shares_for(4000, 8000), concurrency=2)
+    if huge in range_:
+        with pytest.raises(TooLargeError, match="reading"):
+            await destination.run(ModelSource(server))
+    try:
+        await destination.run(ModelSource(server))
+    except TooLargeError as error:
+        named = re.search(r"\(reading (.+) to (.+)\)", str(error))
+        assert named is not None
+        since = BEGINNING if named[1] == "the beginning" else parse_timestamp(named[1])
+        assert since <= huge < parse_timestamp(named[2])
 
 
 @pytest.mark.anyio
