@@ -73,7 +73,7 @@ class ObjectStore:
 
     async def prepare(self) -> None:
         await finished(self._prepare)
-        await finished(check_conditions, self.bucket, PROBE)
+        await finished(self.lock.prove)
 
     async def read(self, path: str) -> bytes | None:
         found = await finished(self.bucket.get, path)
