@@ -228,7 +228,7 @@ class ObjectStore:
         seen = self._seen
         if seen is None or directory not in _LOG:
             return self.bucket.sizes(directory, after)
-        # Checkpoints only spare readings, but whether the log goes on must be known as of now.
+        # Checkpoints only spare readings, but whether the log goes on must be asked again.
         if directory == COMMITS and not self._has_fresh_commits:
             seen.forget(max(directory, after))
         self._has_fresh_commits = self._has_fresh_commits and directory != COMMITS
