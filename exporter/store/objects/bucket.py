@@ -141,8 +141,8 @@ class Bucket:
                 paths = [last, *(path for path, _ in here)]
                 is_ordered = is_ordered and paths == sorted(paths)
                 last = paths[-1]
-                # Without an order, only the end of all shows that nothing is left.
-                if is_ordered and last > after and last >= until:
+                # Without an order, only the end of all shows that nothing is left; and a short answer is the last one.
+                if is_ordered and last > after and last >= until and len(some) == _LISTED_AT_ONCE:
                     return Page(after, last, sizes)
             return Page(after, END, sizes)
 
