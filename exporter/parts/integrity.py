@@ -60,9 +60,13 @@ async def have_sizes(store: Store, sizes: Iterable[tuple[str, int]]) -> bool:
     return isinstance(store.location, Path) and await to_thread.run_sync(local.have_sizes, store.location, sizes)
 
 
-async def missized(store: Store, written: Mapping[str, int]) -> dict[str, Damage]:
-    """Returns the damage of those files that are missing or have another size than was `written`, by path. Raises
-    `StoreError`."""
+async def missized(
+    store: Store, written: Mapping[str, int], there: Mapping[str, int] | None = None
+) -> dict[str, Damage]:
+    """Returns the damage of those files that are missing or have another size than was `written`, by path. Where a
+    survey has found them `there` as they were written, the store is not asked again. Raises `StoreError`."""
+    if there is not None and written.items() <= there.items():
+        return {}
     sizes = await store.sizes(written.keys())
     if sizes == written:
         return {}
