@@ -25,9 +25,9 @@ _MOST_SECONDS: Final = 60.0
 _LEAST_SECONDS: Final = 5.0
 _FIRST_SECONDS: Final = 15.0
 #: It must end after this many times as long, if its piece holds more than expected; twice as many for each try.
-_HEADROOM: Final = 1.5
+_HEADROOM: Final = 2.0
 #: Each slot should take this many more pieces of what is left.
-_ROUNDS: Final = 1.5
+_ROUNDS: Final = 1.0
 #: Where nothing was read yet, a piece is at most this part of what a slot has to read.
 _PIECES_A_SLOT: Final = 4
 #: Nothing is cut into more pieces than this, however dense it seems: many rows of one instant say little of the rest.
@@ -50,6 +50,8 @@ _ALIGNMENT: Final = 1.2
 #: What fewer pages than this hold is read sooner than a task has started. There may be many more than the end of the
 #: range lets expect, and to read these alone is the dearer mistake.
 _LEAST_PAGES: Final = 32
+#: What must be expected to hand over in the middle of a reading, in times of that.
+_PRICE_OF_A_HANDOVER: Final = 2
 #: The least number of pages a microsecond: less than one in a thousand years.
 _SPARSE: Final = 1e-17
 
@@ -86,6 +88,12 @@ def is_worth_it(left: Coverage, *, oldest: Instant, density: float | None, page_
     return rows >= _LEAST_PAGES * page_size
 
 
+def is_worth_handing_over(pages: float) -> bool:
+    """Returns whether what is left is worth tasks that must wait for what is being read to end, if it has this many
+    pages."""
+    return pages >= _PRICE_OF_A_HANDOVER * _LEAST_PAGES
+
+
 class Shares:
     """Hands out what is `left`. The data begins at about `oldest`, which only guides the cuts.
 
@@ -119,6 +127,11 @@ class Shares:
     def is_done(self) -> bool:
         """Returns whether nothing waits, and no task could give anything back."""
         return not self._waiting and not self._running
+
+    @property
+    def waits(self) -> bool:
+        """Returns whether something waits for a slot."""
+        return bool(self._waiting)
 
     @property
     def left_microseconds(self) -> int:
@@ -159,8 +172,8 @@ class Shares:
         windows = Coverage(rest.window for rest in taken).intervals
         top = self._expected if newest.top is None and is_known else newest.top
         density = None if top is None else top * self._page_size
-        # Until one has shown how fast tasks read, the rest of a first one would keep the other slots waiting.
-        slack = _HEADROOM if self._seconds or budget <= self._least_seconds else _HEADROOM**2
+        # Until one has shown how fast tasks read, a piece may hold much more or much less.
+        slack = _HEADROOM if self._seconds else _HEADROOM**2
         piece = Piece(windows, budget * slack * 2**newest.tries, newest.tries, density)
         self._running[piece] = taken
         return piece
