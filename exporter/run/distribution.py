@@ -175,8 +175,8 @@ class Distribution:
             await self._beacon.recall(names)
         return seconds
 
-    def _next(self) -> tuple[Piece, float | None] | None:
-        """Returns what the next task reads, and its part of the rate, or None as long as no task may start."""
+    def _next(self) -> tuple[Piece, Share, float | None] | None:
+        """Returns what the next task reads, the task, and its part of the rate, or None as long as none may start."""
         self._shares.slots = self._crew.at_once
         free = self._crew.at_once - self._running
         if free < 1 or (allowance := self._ledger.take(free)) == 0:
@@ -185,13 +185,13 @@ class Distribution:
         if piece is None:
             self._ledger.give_back(allowance)
             return None
-        return piece, allowance
-
-    async def _work(self, piece: Piece, allowance: float | None) -> None:
         rates = [rate for rate in (allowance, self._crew.ceiling) if rate is not None]
         share = self._tasks.make(piece, min(rates, default=None))
-        outcome: Outcome | None = None
         self._recalls.began(share.task, self._session.context.clock(), piece.budget_seconds)
+        return piece, share, allowance
+
+    async def _work(self, piece: Piece, share: Share, allowance: float | None) -> None:
+        outcome: Outcome | None = None
         try:
             with span("task", engine=self._engine.name, windows=len(piece.windows)):
                 outcome = await answer_to(self._engine, self._threads, self._store, share)

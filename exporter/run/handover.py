@@ -10,7 +10,7 @@ from exporter.schedule.scheduler import Scheduler
 from exporter.tasks import alongside
 
 #: Before this, a run has hardly met anything, and a nightly one has mostly ended.
-_ALONE_SECONDS: Final = 2.0
+_ALONE_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.5
 
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
-from exporter.contract import SECOND, Instant
+from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval
+from exporter.schedule.edges import SPARSE, Edges
 from exporter.schedule.stretch import Stretch
 
 #: How long a task should take at most and at least, and how long the first ones: until they end, nothing is known of
@@ -38,10 +39,10 @@ _MOST_WINDOWS: Final = 64
 _MOST_TRIES: Final = 3
 #: A piece has no fewer pages than this, because each task makes some requests that bring none.
 _LEAST_PIECE_PAGES: Final = 16
+#: So few, if otherwise a slot would have nothing to do.
+_LEAST_SHARED_PAGES: Final = 8
 #: A task reads this many pages a second, until one has shown how many it does.
 _FIRST_SPEED: Final = 10.0
-#: Densities are measured on this many pages, if there are as many.
-_PAGES_TO_MEASURE: Final = 2
 #: What is expected of the rest of the range is what was met on the latest share of it.
 _MEMORY: Final = 1 / 64
 #: A piece may be this many times as long, or as short, if that puts its end at the start of a partition or of
@@ -52,8 +53,6 @@ _ALIGNMENT: Final = 1.2
 _LEAST_PAGES: Final = 32
 #: What must be expected to hand over in the middle of a reading, in times of that.
 _PRICE_OF_A_HANDOVER: Final = 2
-#: The least number of pages a microsecond: less than one in a thousand years.
-_SPARSE: Final = 1e-17
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,11 @@ class Shares:
         if not self._waiting:
             return None
         budget = self._budget_seconds()
+        idle = self.slots - len(self._running)
         pages = max(_LEAST_PIECE_PAGES, self._speed * budget)
+        if idle > 1:
+            # The others would have nothing to do.
+            pages = min(pages, max(_LEAST_SHARED_PAGES, self._pages_waiting / idle))
         unseen = self._span / (self.slots * _PIECES_A_SLOT)
         if is_known := bool(self._met_microseconds or self._first_density):
             small = self._speed * _FIRST_SECONDS / self._expected
@@ -207,15 +210,15 @@ class Shares:
             kept = max(0.0, 1 - length / (self._span * _MEMORY)) if self._span else 0.0
             self._met_pages = self._met_pages * kept + pages
             self._met_microseconds = self._met_microseconds * kept + length
-        met = _Met(read, parts, self._page_size)
+        edges = Edges(read, parts, self._page_size)
         tries = piece.tries + 1 if has_failed else 0
         left = [
-            replace(met.beside(replace(rest, window=window)), tries=tries)
+            replace(_beside(edges, replace(rest, window=window)), tries=tries)
             for rest in taken
             for window in Coverage([rest.window]) - read
         ]
         # What a task has left may turn out to be the beginning of a desert.
-        self._waiting = [rest if rest.top is None else met.beside(rest) for rest in self._waiting]
+        self._waiting = [rest if rest.top is None else _beside(edges, rest) for rest in self._waiting]
         self._put_back(left)
         return tries < _MOST_TRIES or not left
 
@@ -233,8 +236,8 @@ class Shares:
     def _expected(self) -> float:
         """Returns the pages a microsecond that are expected where nothing was read yet."""
         if self._met_microseconds:
-            return max(_SPARSE, self._met_pages / self._met_microseconds)
-        return self._first_density or _SPARSE
+            return max(SPARSE, self._met_pages / self._met_microseconds)
+        return self._first_density or SPARSE
 
     @property
     def _speed(self) -> float:
@@ -245,6 +248,10 @@ class Shares:
     def _least_seconds(self) -> float:
         return max(_LEAST_SECONDS, _LEAST_PIECE_PAGES / self._speed)
 
+    @property
+    def _pages_waiting(self) -> float:
+        return sum(self._stretch(rest).pages for rest in self._waiting)
+
     def _stretch(self, rest: _Rest) -> Stretch:
         expected = self._expected
         top, bottom = (expected if density is None else density for density in (rest.top, rest.bottom))
@@ -252,8 +259,7 @@ class Shares:
 
     def _budget_seconds(self) -> float:
         """Returns how long the next task should take."""
-        pages = sum(self._stretch(rest).pages for rest in self._waiting)
-        seconds = pages / self._speed
+        seconds = self._pages_waiting / self._speed
         if not self._seconds:
             # Of what is small, each slot takes one part.
             return min(_FIRST_SECONDS, max(seconds / max(1, self.slots - len(self._running)), self._least_seconds))
@@ -274,39 +280,11 @@ class Shares:
         return replace(rest, window=Interval(cut, window.end), bottom=between)
 
 
-class _Met:
-    """Measures the density at the edges of what a task has read."""
-
-    def __init__(self, read: Coverage, parts: Sequence[tuple[Interval, int]], page_size: int) -> None:
-        self._starts = {interval.start: interval for interval in read}
-        self._ends = {interval.end: interval for interval in read}
-        self._parts = sorted(parts)
-        self._page_size = page_size
-
-    def beside(self, rest: _Rest) -> _Rest:
-        """Returns what is known of a window that waits, if it touches what was read."""
-        above, below = self._starts.get(rest.window.end), self._ends.get(rest.window.start)
-        if above is None and below is None:
-            return rest
-        top = rest.top if above is None else self._density(above, from_start=True)
-        bottom = rest.bottom if below is None else self._density(below, from_start=False)
-        return replace(rest, top=bottom if top is None else top, bottom=top if bottom is None else bottom)
-
-    def _density(self, read: Interval, *, from_start: bool) -> float:
-        """Returns the pages a microsecond near one edge of an interval that was read."""
-        rows, reached = 0, read.start if from_start else read.end
-        for window, number in self._parts if from_start else reversed(self._parts):
-            if window.end <= read.start or window.start >= read.end:
-                continue
-            rows += number
-            reached = min(window.end, read.end) if from_start else max(window.start, read.start)
-            if rows >= _PAGES_TO_MEASURE * self._page_size:
-                break
-        else:
-            reached = read.end if from_start else read.start
-        length = reached - read.start if from_start else read.end - reached
-        return max(_SPARSE, rows / self._page_size / max(SECOND, length))
-
-
 def _length(window: Interval, oldest: Instant) -> int:
     return max(0, window.end - max(window.start, oldest))
+
+
+def _beside(edges: Edges, rest: _Rest) -> _Rest:
+    """Returns what is known of a window that waits, if it touches what was read."""
+    top, bottom = edges.beside(rest.window, rest.top, rest.bottom)
+    return replace(rest, top=top, bottom=bottom)
