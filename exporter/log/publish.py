@@ -14,8 +14,10 @@ A write goes in this order, so that a process killed between any two steps leave
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import pyarrow as pa
+from anyio import to_thread
 
 from exporter.errors import OvertakenError, StoreError
 from exporter.layout import (
@@ -36,6 +38,7 @@ from exporter.log.expiry import is_expired_leftover
 from exporter.log.manifest import write_manifest
 from exporter.log.state import State, state_name
 from exporter.store.base import Store
+from exporter.store.local.files import strays_below
 
 
 async def publish(
@@ -108,13 +111,18 @@ async def find_garbage(store: Store, state: State) -> list[str]:
     destination's lock, only if `check_not_overtaken` has found nothing since, and only after the manifest was brought
     up to date with `state`, because an older manifest may still name it.
     """
-    there = await store.list_all([STAGING, *(kind.directory for kind in FILE_KINDS), ERASURES])
-    # Nearly all files are live ones, and patterns cost far more than a look at a set.
-    stray = sorted({*there}.difference(state.live))
+    # Nearly all files are live ones, and patterns cost far more than a look at their names.
+    stray = sorted(await _find_strays(store, state, [STAGING, *(kind.directory for kind in FILE_KINDS), ERASURES]))
     garbage = [path for path in stray if path.startswith(f"{STAGING}/") or is_export_file(path)]
     garbage += unnamed(stray, state.privacy.erasures)
     spared = state.kept.union(*(dropped.files for dropped in state.dropped))
     return [path for path in garbage if path not in spared]
+
+
+async def _find_strays(store: Store, state: State, directories: list[str]) -> Iterable[str]:
+    if isinstance(store.location, Path):
+        return await to_thread.run_sync(strays_below, store.location, directories, state.by_path.names())
+    return {*await store.list_all(directories)}.difference(state.live)
 
 
 async def list_files(store: Store) -> list[str]:
