@@ -14,9 +14,11 @@ A write goes in this order, so that a process killed between any two steps leave
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+from anyio import to_thread
 
 from exporter.errors import OvertakenError, StoreError
 from exporter.layout import (
@@ -37,6 +39,7 @@ from exporter.log.expiry import is_expired_leftover
 from exporter.log.manifest import write_manifest
 from exporter.log.state import State, state_name
 from exporter.store.base import Store
+from exporter.store.local.files import strays_below
 
 #: Files in these directories are garbage unless a commit names them.
 SURVEYED: Final = (STAGING, *(kind.directory for kind in FILE_KINDS), ERASURES)
@@ -115,14 +118,18 @@ async def find_garbage(store: Store, state: State, there: Collection[str] | None
     destination's lock, only if `check_not_overtaken` has found nothing since, and only after the manifest was brought
     up to date with `state`, because an older manifest may still name it.
     """
-    if there is None:
-        there = await store.list_all(SURVEYED)
-    # Nearly all files are live ones, and patterns cost far more than a look at a set.
-    stray = sorted({*there}.difference(state.live))
+    # Nearly all files are live ones, and patterns cost far more than a look at their names.
+    stray = sorted(await _find_strays(store, state, there))
     garbage = [path for path in stray if path.startswith(f"{STAGING}/") or is_export_file(path)]
     garbage += unnamed(stray, state.privacy.erasures)
     spared = state.kept.union(*(dropped.files for dropped in state.dropped))
     return [path for path in garbage if path not in spared]
+
+
+async def _find_strays(store: Store, state: State, there: Collection[str] | None) -> Iterable[str]:
+    if there is None and isinstance(store.location, Path):
+        return await to_thread.run_sync(strays_below, store.location, SURVEYED, state.by_path.names())
+    return {*(await store.list_all(SURVEYED) if there is None else there)}.difference(state.live)
 
 
 async def list_files(store: Store) -> list[str]:

@@ -28,6 +28,7 @@ from exporter.pipeline.admission import Admission
 from exporter.pipeline.collector import Collector
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.halt import Halt
+from exporter.pipeline.held_changes import HeldChanges
 from exporter.pipeline.hydration import Hydrator, Piece
 from exporter.pipeline.memory import Room, release
 from exporter.pipeline.pages import Delivery, WalkPages
@@ -46,7 +47,7 @@ class Pipeline:
     """Reads all windows of `scan`, which `scheduler` splits, and commits their rows; a `committer` of None commits
     nothing. `covered` are microseconds of the range that were read before. The `hydrator` learns from the rows and, if
     it `completes`, brings the fields that the list leaves out before they are handed to the sink. Rows that `admission`
-    keeps out reach neither.
+    keeps out reach neither. What is read in the first `together_seconds` is committed together.
 
     `run` raises the `ExporterError` that ended it early, after committing everything that it could.
     """
@@ -64,6 +65,7 @@ class Pipeline:
         hydrator: Hydrator | None = None,
         completes: bool = True,
         admission: Admission | None = None,
+        together_seconds: float = 0.0,
     ) -> None:
         self._scan = scan
         self._hydrator = hydrator
@@ -90,6 +92,7 @@ class Pipeline:
         self._open = 0
         self._halt = Halt()
         self._moved = anyio.Event()
+        self._changes = HeldChanges(committer, self._clock, self._began + together_seconds)
 
     @property
     def spent(self) -> Counters:
@@ -110,6 +113,10 @@ class Pipeline:
             async with anyio.create_task_group() as working:
                 for _ in range(self._settings.concurrency):
                     working.start_soon(self._work)
+            try:
+                await self._changes.commit(self.spent)
+            except ExporterError as error:
+                self.stop(error)
         if self._halt.failure is not None:
             raise self._halt.failure
 
@@ -274,8 +281,7 @@ class Pipeline:
         return rows if self._admission is None else self._admission.admit(rows)
 
     async def _commit(self, change: Change | None) -> None:
-        if change is not None and self._committer is not None:
-            await self._committer.commit(change, self.spent)
+        await self._changes.take(change, self.spent)
 
     def _wake(self) -> None:
         self._moved.set()

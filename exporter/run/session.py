@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 
@@ -42,6 +42,9 @@ from exporter.run.reconcile import has_sensitive_fields, settle_range
 from exporter.run.sighted import find_sighted
 from exporter.schedule.homes import Homes
 from exporter.settings import FileMode, RunSettings, Selection
+
+#: What a run adds to an export that was complete is read again after a kill, as long as this is all that it has taken.
+_TOGETHER_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -247,6 +250,7 @@ class Session:
             hydrator=self.hydrator if reader is None else None,
             completes=completes,
             admission=self.admission,
+            together_seconds=_TOGETHER_SECONDS if self.found.coverage and not self.found.left else 0.0,
         )
         try:
             await read_alone(pipeline, scheduler, engine)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,7 @@ def destinations(draw: st.DrawFn) -> dict[str, Any]:
         "page_size": draw(st.sampled_from([2, 5, 1000])),
         "concurrency": draw(st.sampled_from([1, 3, 8])),
         "target_part_bytes": draw(st.sampled_from([1, 4_000, 1 << 30])),
+        "together_seconds": draw(st.sampled_from([0.0, 0.05, inf])),
         # A dozen rows a page, or as many as there are. With fewer, nothing is proven without thousands of requests.
         "shares": draw(st.sampled_from([shares_for(4_000, 6_000), Shares.of(1 << 29, 8)])),
     }
