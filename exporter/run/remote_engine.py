@@ -45,6 +45,8 @@ class RemoteEngine:
 
     def call(self, task: bytes) -> bytes:
         """Returns the answer to a task, as `Engine.call` does."""
+        if not task:
+            return task  # others have woken it, and it is awake for all
         future = Future[bytes]()
         with self._sending:
             number = next(self._numbers)

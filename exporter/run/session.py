@@ -33,9 +33,10 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.declaration import declare
-from exporter.run.division import read_alone, scheduler_of, survey
+from exporter.run.division import scheduler_of, survey
 from exporter.run.expiry import check_retention, let_expire
 from exporter.run.finish import check_whole
+from exporter.run.handover import read_alone
 from exporter.run.protection import settle_privacy, tables_of
 from exporter.run.reconcile import has_sensitive_fields, settle_range
 from exporter.run.sighted import find_sighted
@@ -201,11 +202,13 @@ class Session:
         density: float | None = None,
         settings: RunSettings | None = None,
         prefers_hidden: bool = False,
+        is_much: bool = False,
     ) -> None:
         """Reads all that was created in `what`. Without `into`, the rows go into parts of the export, completed.
 
         `updated_since` and `prefers_hidden` are as in `Scan`. `oldest` is roughly where `what` begins, and `density` is
         rows a microsecond at the end of the export's range, if known. `settings` say how to read, if not as the run.
+        Where it was seen that it `is_much`, it is worth tasks.
 
         Raises the `ExporterError` that ended the reading early, after the manifest was brought up to date with the log.
         """
@@ -226,15 +229,16 @@ class Session:
             if engine is not None:
                 from exporter.run.distribution import distribute
 
-                if await distribute(self, scan, engine, settings, oldest, density, covered=covered):
+                if await distribute(self, scan, engine, settings, oldest, density, covered=covered, is_much=is_much):
                     return
         completes = into is None
         if into is None:
             into = PartSink(self.stage, self.guard, arrives=True)
             into = into if self.tap is None else TappedSink(into, self.tap)
+        scheduler = scheduler_of(scan, place, page_size, oldest, density)
         pipeline = Pipeline(
             scan,
-            scheduler_of(scan, place, page_size, oldest, density),
+            scheduler,
             reader or self.reader,
             into,
             self.committer,
@@ -245,12 +249,11 @@ class Session:
             admission=self.admission,
         )
         try:
-            await read_alone(pipeline, engine)
+            await read_alone(pipeline, scheduler, engine)
         finally:
             self.windows += pipeline.windows
         if engine is not None and (left := what - self.log.state.coverage):
-            # By what was read, it is judged again whether this is worth tasks.
-            await self.read(left, density=density, settings=settings)
+            await self.read(left, density=density, settings=settings, is_much=True)
 
     def _covered(self, oldest: Instant) -> int:
         """Returns how much of the range was read before, in microseconds, from where its data roughly begins."""

@@ -118,6 +118,12 @@ class Scheduler:
         return waiting + sum(self._length(walk.start, walk.settled_from) for walk in self._active)
 
     @property
+    def pages_left(self) -> float:
+        """Returns how many pages are expected in what the walks under way have left, as far as anything is known of
+        it."""
+        return sum(stretch.pages for walk in self._active if (stretch := self._stretch_of(walk)) is not None)
+
+    @property
     def reading(self) -> tuple[Instant, Instant] | None:
         """Returns where the walks under way are, from the start of the oldest to the position of the newest."""
         if not self._active:

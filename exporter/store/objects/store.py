@@ -18,7 +18,7 @@ from exporter.errors import (
 )
 from exporter.layout import CHECKPOINTS, CHECKS, COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
 from exporter.settings import FileMode
-from exporter.store.base import LockHolder, Trial, try_each
+from exporter.store.base import Content, LockHolder, Trial, try_each
 from exporter.store.disk import free_bytes
 from exporter.store.local.scratch import Scratch
 from exporter.store.location import Url
@@ -92,9 +92,10 @@ class ObjectStore:
         self._seen = None
         return await finished(self.bucket.swap, path, data, "create") is not None
 
-    async def replace(self, path: str, data: bytes) -> None:
+    async def replace(self, path: str, data: Content) -> None:
         self._seen = None
-        await finished(self.bucket.put, path, data, "overwrite")
+        whole = data if isinstance(data, bytes) else b"".join(data)
+        await finished(self.bucket.put, path, whole, "overwrite")
 
     async def append(self, path: str, line: bytes) -> None:
         await finished(self._append, path, line)
