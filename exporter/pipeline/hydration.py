@@ -233,6 +233,8 @@ class Hydrator:
 
     def _lacking(self, rows: Rows[EncodeRow]) -> list[str]:
         """Returns the ids of the rows that lack a field that has not expired."""
+        if not self.fields:
+            return []
         return [
             row.id
             for row, at in zip(rows.rows, rows.created_at, strict=True)
