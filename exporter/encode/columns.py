@@ -6,10 +6,10 @@ are most of a page, become columns only then, because each column is a copy.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final, Self, SupportsIndex, overload
 
+import msgspec
 import pyarrow as pa
 from msgspec import UNSET
 from msgspec.structs import astuple
@@ -22,8 +22,7 @@ from exporter.encode.schema import TYPES
 _PLAIN: Final = frozenset((Kind.STRING, Kind.INTEGER))
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(msgspec.Struct, frozen=True):
     """Holds the columns of rows by field, with null for what was not served. Times are kept elsewhere (`model.Rows`).
 
     `gaps` has the values of each field, also of times, that some row was served without (`UNSET`).

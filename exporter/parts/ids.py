@@ -11,12 +11,12 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import IO, Final
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -34,8 +34,7 @@ _BYTES: Final = 8
 _CUTS: Final = tuple(range(-(2**63), 2**63, 2**56))
 
 
-@dataclass(slots=True)
-class Span:
+class Span(msgspec.Struct):
     """Spans some ids from the least to the greatest. In many APIs ids grow, so that old parts have none in between."""
 
     least: str | None = None

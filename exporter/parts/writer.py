@@ -9,10 +9,10 @@ import io
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -58,8 +58,7 @@ _DICTIONARY: Final = frozenset(
 _LOOKED_UP: Final = frozenset({"id", "user_id", "conversation_id", "call_id"})
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenPart:
+class WrittenPart(msgspec.Struct, frozen=True):
     """Describes a part that is whole and fsynced, still at its staging path. For the counts and `key`, see
     `model.DataFile`."""
 

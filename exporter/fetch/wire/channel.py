@@ -12,13 +12,13 @@ import time
 import zlib
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias, TypeVar
 
 import aiohttp
 from anyio import CapacityLimiter, to_thread
+from msgspec.structs import replace
 from yarl import URL
 
 from exporter.bearer import Use
