@@ -14,11 +14,14 @@ _ASKING_FOR_ARROW: Final = frozenset({"pyarrow", "exporter"})
 #: Modules live as long as the process; rows and turns come and go by the thousand, and hold no cycles. Looking for
 #: cycles after every 700 objects took a twentieth of an export with turns.
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
+#: The modules of an export make half as many, of which none is garbage.
+_OBJECTS_WHILE_LOADING: Final = 1_000_000
 
 
 def set_up_interpreter() -> None:
-    """Sets what holds for the whole process, its heap excepted. Call it before Arrow is loaded."""
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    """Sets what holds for the whole process, its heap excepted. Call it before Arrow is loaded, and `end_loading` when
+    there is work to do."""
+    gc.set_threshold(_OBJECTS_WHILE_LOADING)
     # Files that a library creates must also be private to this user.
     os.umask(0o077)
     # A core dump would leave the token and conversations on the disk.
@@ -27,6 +30,14 @@ def set_up_interpreter() -> None:
     # Where NumPy is loaded, its linear algebra is not used: where it cannot start its threads, it sends a SIGINT here.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.meta_path.insert(0, _OnlyArrow())
+
+
+def end_loading() -> None:
+    """Takes all that there is by now as there to stay: no search for cycles looks at it again. Does nothing in a
+    process that is not the exporter's own."""
+    if gc.get_threshold()[0] == _OBJECTS_WHILE_LOADING:
+        gc.freeze()
+        gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
 
 
 class _OnlyArrow:
