@@ -10,8 +10,8 @@ from exporter.contract import BEGINNING, END_OF_TIME, Instant, parse_timestamp
 
 #: A time without minutes, which Arrow would take, but which is more likely cut than meant.
 _HOUR_ALONE: Final = "^.{13}[^:]|^.{13}$"
-#: The longest of them ends with an offset, such as +05:30. All are looked at if any text is no longer than that, because
-#: it takes three times as long as parsing them.
+#: The longest of them ends with an offset, such as +05:30. Texts are looked at only if one is no longer than that: it
+#: takes three times as long as parsing them.
 _HOUR_ALONE_BYTES: Final = 19
 _BELOW_MICROSECONDS: Final = re.compile(r"([.,]\d{6})\d+", re.ASCII)
 
