@@ -124,6 +124,8 @@ class Hashes:
         """Returns the hashes that were added more than once, or `at_most` of them."""
         found: set[int] = set()
         with self._lock:
+            if not self._runs:
+                return frozenset(_repeated([_to_arrow(memoryview(self._gathered))])[:at_most])
             self._put_aside()
             for part in range(len(_CUTS)):
                 if len(found) >= at_most:
@@ -162,11 +164,7 @@ class Hashes:
                 with reporting(self._disk or Path()):
                     self._spool.seek(start * _BYTES)
                     pieces.append(_to_arrow(memoryview(self._spool.read((end - start) * _BYTES))))
-        if not pieces:
-            return []
-        hashes = pa.concat_arrays(pieces).sort()
-        repeated: list[int] = hashes[1:].filter(pc.equal(hashes[1:], hashes[:-1])).unique().to_pylist()
-        return repeated
+        return _repeated(pieces) if pieces else []
 
 
 class Suspects:
@@ -186,6 +184,12 @@ class Suspects:
     def repeated(self) -> Mapping[str, Mapping[str, int]]:
         """Returns how often each repeated id occurs, by id and part."""
         return {identity: places for identity, places in self._found.items() if places.total() > 1}
+
+
+def _repeated(pieces: list[pa.Array]) -> list[int]:
+    hashes = pa.concat_arrays(pieces).sort()
+    repeated: list[int] = hashes[1:].filter(pc.equal(hashes[1:], hashes[:-1])).unique().to_pylist()
+    return repeated
 
 
 def _to_arrow(hashes: memoryview) -> pa.Array:
