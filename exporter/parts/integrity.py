@@ -9,10 +9,10 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from anyio import CapacityLimiter, to_thread
 
 from exporter.errors import DamagedPartError, DamageKind, UnreadableFileError, UnreadablePartError
@@ -23,8 +23,7 @@ from exporter.store.local import sizes as local
 from exporter.store.location import shell_word
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(msgspec.Struct, frozen=True):
     """Says what is wrong with a file; `found` is the size or the SHA-256 that differs."""
 
     kind: DamageKind

@@ -1,6 +1,5 @@
 """Runs a session: begins under its claim, and reads window after window into the parts that its commits add."""
 
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Self
 
@@ -47,8 +46,7 @@ from exporter.settings import FileMode, RunSettings, Selection
 _TOGETHER_SECONDS: Final = 10.0
 
 
-@dataclass(slots=True)
-class Session:
+class Session(msgspec.Struct):
     """Represents a run that holds its destination, and has said so in the log.
 
     `run` is its name, `found` the state until then, `before` the same without what has expired by then, and `windows`
@@ -72,9 +70,9 @@ class Session:
     began: float
     hydrator: Hydrator | None = None
     tap: Tap | None = None
-    windows: int = field(default=0)
-    expired_rows: int = field(default=0)
-    empty: Coverage = field(default_factory=Coverage)
+    windows: int = msgspec.field(default=0)
+    expired_rows: int = msgspec.field(default=0)
+    empty: Coverage = msgspec.field(default_factory=Coverage)
 
     @classmethod
     async def start(

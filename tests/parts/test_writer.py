@@ -119,7 +119,7 @@ def test_columns_are_written_as_readers_need_them(tmp_path: Path) -> None:
     group = pq.read_metadata(path).row_group(0)
     assert group.sorting_columns == (pq.SortingColumn(3, descending=True, nulls_first=False),)
     columns = {group.column(index).path_in_schema: group.column(index) for index in range(group.num_columns)}
-    assert {column.compression for column in columns.values()} == {"ZSTD"}
+    assert {path for path, column in columns.items() if column.compression != "ZSTD"} == {"agent.id", "agent.name"}
     assert {path for path, column in columns.items() if column.has_dictionary_page} == {
         "status",
         "agent.id",
