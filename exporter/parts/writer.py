@@ -136,7 +136,8 @@ class PartWriter:
         self._rows += batch.num_rows
         if self._counts:
             self._count(batch)
-        if self._gathered_bytes >= self._row_group_bytes:
+        # If as much again would not fit, which is to be expected of the next batch, this one need not wait for it.
+        if self._gathered_bytes + size > self._row_group_bytes:
             self._write_gathered()
 
     def close(self) -> WrittenPart:

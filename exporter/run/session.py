@@ -12,6 +12,7 @@ from exporter.lake.follow import settle_table_format
 from exporter.log.commits import CommitLog
 from exporter.log.expiry import field_floors
 from exporter.log.privacy import PrivacyChange
+from exporter.log.publish import SURVEYED
 from exporter.log.state import State
 from exporter.model import Change, Counters, TableFormat
 from exporter.pipeline.admission import Admission
@@ -101,13 +102,14 @@ class Session:
         request, reader, context = connection.request, connection.reader, connection.context
         policy = (privacy and privacy.policy) or before.privacy.policy
         tables = tables_of(request, policy, context.keys)
-        await check_whole(store, before)
+        there = await store.survey(SURVEYED)
+        await check_whole(store, before, there)
         empty = await declare(
             claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy
         )
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
         claim.publish = committer.write_manifest
-        await committer.sweep(may_wait=True)
+        await committer.sweep(may_wait=True, there=there)
         if expires:
             stage = claim.stage(tables, context.settings, context.clock)
             now = connection.opening.now.instant

@@ -8,6 +8,7 @@ import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,19 @@ def test_row_groups_are_cut_by_bytes(tmp_path: Path) -> None:
     sizes = [metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups)]
     assert 5 <= len(sizes) <= 9
     assert all(size < 1.2 * limit for size in sizes)
+
+
+def test_a_batch_waits_only_where_another_would_fit_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "one.partial"
+    batch = batch_of(descending(400), text_bytes=450)
+    writer = PartWriter(path, SCHEMA, row_group_bytes=batch.slice(0, 250).nbytes)
+    sizes = [path.stat().st_size]
+    for start in range(0, 400, 100):
+        writer.write(batch.slice(start, 100))
+        sizes.append(path.stat().st_size)
+    assert [later > before for before, later in pairwise(sizes)] == [False, True, False, True]
+    writer.close()
+    assert pq.read_metadata(path).num_row_groups == 2
 
 
 def test_columns_are_written_as_readers_need_them(tmp_path: Path) -> None:

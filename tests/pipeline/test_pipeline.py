@@ -41,6 +41,7 @@ from exporter.pipeline import attempts
 from exporter.pipeline.memory import Shares
 from exporter.pipeline.pipeline import Pipeline
 from exporter.progress import Quiet, Snapshot
+from exporter.store.base import Content
 from exporter.store.disk import reporting
 from exporter.store.local.store import LocalStore
 from tests.fetch.walk.server_model import Behaviour, ServerModel, StoredRow
@@ -251,7 +252,7 @@ class FullStore(LocalStore):
             return await super().create(path, data)
         raise AssertionError
 
-    async def replace(self, path: str, data: bytes) -> None:
+    async def replace(self, path: str, data: Content) -> None:
         with reporting(self.root / path), self.disk.writing():
             await super().replace(path, data)
 
