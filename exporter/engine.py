@@ -18,7 +18,8 @@ class Engine(Protocol):
         """Returns the answer to a task. Blocks until it is there; threads may call it at the same time.
 
         An engine may try a task again whose machine is lost, so that a task may run twice, even at the same time. An
-        empty task has an empty answer: it is sent to wake workers. Raises `EngineError` if it gives the task up.
+        empty task has an empty answer: it is sent to wake workers. Raises `EngineError` if it gives the task up, and
+        `EngineClosedError` if it runs no task any more.
         """
 
     def close(self) -> None:
