@@ -73,7 +73,7 @@ class _BareLoader(SourceFileLoader):
         import ssl
 
         # It hides what the class inherits.
-        ssl.SSLContext.set_default_verify_paths = lambda _: None  # type: ignore[assignment, method-assign]
+        ssl.SSLContext.set_default_verify_paths = lambda _: None  # type: ignore[method-assign]
         try:
             super().exec_module(module)
         finally:
