@@ -4,10 +4,8 @@ import gc
 import os
 import resource
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Final
 
 _NOT_FOR_ARROW: Final = frozenset({"numpy", "pandas"})
@@ -31,7 +29,7 @@ def set_up_interpreter() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     # Where NumPy is loaded, its linear algebra is not used: where it cannot start its threads, it sends a SIGINT here.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    sys.meta_path[:0] = _OnlyArrow(), _BareContexts()
+    sys.meta_path.insert(0, _OnlyArrow())
 
 
 def end_loading() -> None:
@@ -53,31 +51,6 @@ class _OnlyArrow:
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
         if name in _NOT_FOR_ARROW and _asking_package() in _ASKING_FOR_ARROW:
             raise ModuleNotFoundError(f"{name}: not for Arrow", name=name)
-
-
-class _BareContexts:
-    """Lets aiohttp load without the authorities of the system, which it would read twice, for contexts that nothing
-    here uses: `route.trust` makes those that are used. A context without authorities trusts nobody."""
-
-    def find_spec(self, name: str, path: Sequence[str] | None, _target: object = None) -> ModuleSpec | None:
-        if name != "aiohttp.connector":
-            return None
-        spec = PathFinder.find_spec(name, path)
-        if spec is not None and type(spec.loader) is SourceFileLoader:
-            spec.loader = _BareLoader(name, spec.loader.path)
-        return spec
-
-
-class _BareLoader(SourceFileLoader):
-    def exec_module(self, module: ModuleType) -> None:
-        import ssl
-
-        # It hides what the class inherits.
-        ssl.SSLContext.set_default_verify_paths = lambda _: None  # type: ignore[method-assign]
-        try:
-            super().exec_module(module)
-        finally:
-            del ssl.SSLContext.set_default_verify_paths
 
 
 def _asking_package() -> str:

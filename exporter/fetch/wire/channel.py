@@ -92,8 +92,7 @@ class Channel:
         self._limits = limits or Limits()
         self._silence = Silence(wait_seconds)
         self._line = Line(self._origin.host or "", self._host, self._bearer, self._limits, proxy)
-        # aiohttp's own context trusts nobody where it is loaded without authorities (`interpreter`), and is never used.
-        self._ssl = trust(ca_file) if ca_file or self._origin.scheme == "https" else True
+        self._ssl = trust(ca_file)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -101,7 +100,7 @@ class Channel:
             limit=self._concurrency,
             resolver=aiohttp.ThreadedResolver(),  # the system's own, so that /etc/hosts and VPNs work
             use_dns_cache=False,  # connections are kept alive; a new one should see a changed record at once
-            ssl=self._ssl,
+            ssl=self._ssl or True,
         )
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_create_end.append(self._silence.end)
