@@ -1,7 +1,7 @@
 """Writes and reads the manifest: the log folded into one file that lets a reader verify every byte."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,8 @@ from exporter.store.base import Store
 #: How a rendered manifest begins, and where that ends at the latest.
 _HEAD: Final = re.compile(rb'\{\n  "format_version": \d+,\n  "export_id": "[^"\\]*",\n  "generation": (\d+),\n')
 _HEAD_BYTES: Final = 1024
+#: To render this many parts takes a tenth of a second.
+_RENDERED_SOONER: Final = 10_000
 
 
 def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
@@ -157,7 +159,9 @@ async def write_manifest(
     if not complete:
         await store.delete(SUCCESS)
     if told is None or not await _renew(store, told, state, schemas):
-        found = await store.read(MANIFEST)
+        # One of few parts is rendered sooner than it is read.
+        is_old = told is not None and told.number < state.number and len(state.by_path) <= _RENDERED_SOONER
+        found = None if is_old else await store.read(MANIFEST)
         again = None if found is None or told is None else render_again(found, told, state, schemas=schemas)
         manifest = again or render_manifest(state, schemas=schemas)
         if found != manifest:
@@ -185,12 +189,17 @@ async def _renew(store: Store, told: State, state: State, schemas: Mapping[str, 
     return True
 
 
-async def is_sealed(store: Store, state: State, *, schemas: Mapping[str, pa.Schema]) -> bool:
-    """Returns whether the manifest and `_SUCCESS` say what `state` says, and no run has left staged files."""
+async def is_sealed(
+    store: Store, state: State, *, schemas: Mapping[str, pa.Schema], there: Collection[str] | None = None
+) -> bool:
+    """Returns whether the manifest and `_SUCCESS` say what `state` says, and no run has left staged files. `there` are
+    files that were listed, with all those that are staged; they are listed here if that is None."""
+    if there is None:
+        there = await store.list(STAGING)
     return (
         await _tells(store, state, schemas)
         and (await store.read(SUCCESS) is not None) == (state_name(state) == "complete")
-        and not await store.list(STAGING)
+        and not any(path.startswith(f"{STAGING}/") for path in there)
     )
 
 

@@ -1,24 +1,15 @@
 """Divides what a run reads among its workers."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Final
-
-import anyio
 
 from exporter.contract import BEGINNING, Instant
 from exporter.coverage import Interval
-from exporter.engine import Engine
-from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.probe import Opening, find_beginning, look_closely
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.scan import Scan
 from exporter.schedule.homes import Place
 from exporter.schedule.scheduler import Scheduler
-from exporter.tasks import alongside, for_each
-
-#: What looks too little for tasks is read here for this long. Only the end of it was seen: there may be much below.
-_ALONE_SECONDS: Final = 15.0
+from exporter.tasks import for_each
 
 
 async def schedule(
@@ -84,17 +75,3 @@ def partition_starts(place: Place) -> Callable[[Instant], Instant]:
         return BEGINNING if interval is None else interval.start
 
     return start
-
-
-async def read_alone(pipeline: Pipeline, engine: Engine | None) -> None:
-    """Runs the pipeline to its end or, if there is an engine that may go on, for a while. Raises as it does."""
-    if engine is None:
-        await pipeline.run()
-        return
-    async with alongside(partial(_finish_soon, pipeline)):
-        await pipeline.run()
-
-
-async def _finish_soon(pipeline: Pipeline) -> None:
-    await anyio.sleep(_ALONE_SECONDS)
-    pipeline.finish()

@@ -139,6 +139,12 @@ class Store(Protocol):
         A killed process may leave the file at both paths, but never at neither.
         """
 
+    async def survey(self, directories: Collection[str]) -> Mapping[str, int] | None:
+        """Returns the size of each file in several directories and below, where a list tells sizes; otherwise None.
+
+        What it returns may be as old as `check`, unless something was created, replaced or deleted here since.
+        """
+
     async def list_all(self, prefixes: Collection[str]) -> list[str]:
         """Returns what `list` does of several directories, at less cost where some of them are missing."""
 

@@ -40,8 +40,6 @@ _NO_MODES: Final = NOT_SUPPORTED | {errno.EPERM, errno.EROFS}
 _PASSING: Final = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT})
 #: The pauses before further tries of such a read.
 _PAUSES_SECONDS: Final = (0.05, 0.2, 0.5, 1.0)
-#: What a file holds beyond the size that it had is read in pieces of this size.
-_CHUNK_BYTES: Final = 1 << 20
 
 #: Linux's `renameat2` leaves alone what has the new name.
 _FROM_HERE: Final = -100
@@ -91,7 +89,7 @@ class PatientFile(FileIO):
         reader = BufferedReader(self)
         try:
             size = max(0, os.fstat(self.fileno()).st_size - self.tell())
-            return b"".join([reader.read(size), *iter(partial(reader.read, _CHUNK_BYTES), b"")])
+            return b"".join([reader.read(size), *iter(partial(reader.read, 1 << 20), b"")])
         finally:
             reader.detach()
 

@@ -97,6 +97,9 @@ class LocalStore:
     async def move(self, path: str, to: str) -> None:
         await to_thread.run_sync(self._move, self.locate(path), self.locate(to))
 
+    async def survey(self, directories: Collection[str]) -> None:
+        """Returns nothing: to list files on a disk tells no sizes."""
+
     async def list_all(self, prefixes: Collection[str]) -> list[str]:
         return [path for prefix in prefixes for path in await self.list(prefix)]
 
