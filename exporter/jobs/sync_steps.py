@@ -158,8 +158,8 @@ async def _still_open(session: Session, spool: Spool, since: Instant) -> Coverag
     served |= set[str]().union(*spool.misfit_ids.values())
     found: list[tuple[Instant, float]] = []
     conversations = session.before.conversations
-    columns = conversations.each("path", "open_rows", "created_at_max")
-    for file in conversations.at(path for path, count, last in columns if count and last >= since):
+    columns = conversations.each("handle", "open_rows", "created_at_max")
+    for file in conversations.of(handle for handle, count, last in columns if count and last >= since):
         density = density_of(file)
         async with opened(session.stage.store, file) as part:
             rows = await to_thread.run_sync(open_rows, part)

@@ -62,9 +62,12 @@ class Columns:
             raise ValueError("an empty window")
 
     def column(self, name: str) -> Sequence[Any]:
-        """Returns the values of an attribute of `DataFile`, also `window.start`, `window.end` and `partition_text`."""
+        """Returns the values of an attribute of `DataFile`, also `window.start`, `window.end`, `partition_text`, the
+        `directory` of the path, and `handle`, the position."""
         if name == "path":
             return self.paths
+        if name == "handle":
+            return range(len(self))
         if name in _OF_PLACES:
             of_places = [_OF_PLACES[name](place) for place in self.places]
             return [of_places[place] for place in self.own["place"]]
@@ -106,8 +109,9 @@ class Columns:
         """Returns one part as an object."""
         if "parts" in self.__dict__:
             return self.parts[position]
-        own = {name: [column[position]] for name, column in self.own.items()}
-        return next(type(self)(self.places, self.tallies, own)._parts())
+        place, tally = self.share(position)
+        own = {name: [column[position]] for name, column in self.own.items()} | {"place": [0], "tally": [0]}
+        return next(type(self)([self.places[place]], [self.tallies[tally]], own)._parts())
 
     def without(self, positions: Iterable[int]) -> Self:
         """Returns the other parts."""
@@ -234,6 +238,7 @@ _VALUES: Final[dict[str, Callable[[DataFile], Any]]] = {
 }
 _OF_TALLIES: Final = frozenset(Tally.__struct_fields__)
 _OF_PLACES: Final[dict[str, Callable[[Place], Any]]] = {
+    "directory": lambda place: place.directory,
     "table": lambda place: place.table,
     "partition": lambda place: place.partition,
     "partition_text": lambda place: partition_text(place.partition),

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
+from itertools import compress
 from operator import add
 from typing import Final
 
@@ -55,8 +56,10 @@ async def merge_small_parts(
 
 def _beside_small(parts: TableParts, least_bytes: int) -> list[DataFile]:
     """Returns the parts of those partitions that have one below `least_bytes`: no other is merged."""
-    has_small = {text for text, size in parts.each("partition_text", "size_bytes") if size < least_bytes}
-    return parts.at(path for path, text in parts.each("path", "partition_text") if text in has_small)
+    is_small = map(least_bytes.__gt__, parts.each_of("size_bytes"))
+    has_small = {*compress(parts.each_of("directory"), is_small)}
+    is_beside = map(has_small.__contains__, parts.each_of("directory"))
+    return parts.of(compress(parts.each_of("handle"), is_beside))
 
 
 def _first(groups: Sequence[Sequence[DataFile]]) -> Iterator[Sequence[DataFile]]:

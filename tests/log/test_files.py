@@ -87,6 +87,7 @@ def test_files_are_those_that_a_dict_would_hold(
     assert [*files.each("path", "table", "partition_text", "window.end", "absent", "key")] == [
         (file.path, file.table, partition_text(file.partition), file.window.end, file.absent, file.key) for file in live
     ]
+    assert [*files.each_of("directory")] == [file.path[: file.path.rfind("/") + 1] for file in live]
     conversations, within = TableParts(files, CONVERSATIONS), Coverage(Interval(at, at + size) for at, size in spans)
     assert [*conversations] == [file for file in live if file.table == CONVERSATIONS]
     assert conversations.within(within) == [file for file in conversations if Coverage([file.window]) & within]
