@@ -16,7 +16,7 @@ import anyio
 from anyio import CancelScope
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from exporter.contract import END_OF_TIME, Instant, format_instant
+from exporter.contract import Instant, format_instant
 from exporter.encode.rows import EncodeRow
 from exporter.errors import ExporterError, InterruptedExportError, StoreError, TooLargeError
 from exporter.fetch.walk.several_lists import JoinedWalk, walk_of_lists
@@ -29,6 +29,7 @@ from exporter.pipeline.collector import Collector
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.halt import Halt
 from exporter.pipeline.hydration import Hydrator, Piece
+from exporter.pipeline.inquiry import Inquiry
 from exporter.pipeline.memory import Room, release
 from exporter.pipeline.pages import Delivery, WalkPages
 from exporter.pipeline.reader import Reader
@@ -37,6 +38,7 @@ from exporter.pipeline.sink import Sink, WindowSink, placed
 from exporter.schedule.scheduler import Scheduler
 from exporter.settings import RunSettings
 from exporter.signals import listening_in_loop
+from exporter.tasks import alongside
 from exporter.trace import count, span
 
 _WindowWalk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow] | JoinedWalk[EncodeRow]
@@ -46,7 +48,7 @@ class Pipeline:
     """Reads all windows of `scan`, which `scheduler` splits, and commits their rows; a `committer` of None commits
     nothing. `covered` are microseconds of the range that were read before. The `hydrator` learns from the rows and, if
     it `completes`, brings the fields that the list leaves out before they are handed to the sink. Rows that `admission`
-    keeps out reach neither.
+    keeps out reach neither. The `inquiry` is made beside the first pages.
 
     `run` raises the `ExporterError` that ended it early, after committing everything that it could.
     """
@@ -64,7 +66,9 @@ class Pipeline:
         hydrator: Hydrator | None = None,
         completes: bool = True,
         admission: Admission | None = None,
+        inquiry: Inquiry | None = None,
     ) -> None:
+        self._inquiry = inquiry or Inquiry()
         self._scan = scan
         self._hydrator = hydrator
         self._completes = completes
@@ -74,7 +78,7 @@ class Pipeline:
         self._sink = sink
         self._committer = committer
         self._settings = settings
-        self._whole = max(1, covered + scheduler.span)
+        self._covered = covered
         self._clock = reader.clock
         self._began = reader.clock()
         self._walk_of = partial(
@@ -98,7 +102,7 @@ class Pipeline:
 
     @property
     def _share(self) -> float:
-        return 1 - min(1.0, self._scheduler.left / self._whole)
+        return self._scheduler.share_of(self._covered, self._reader.report.share)
 
     async def run(self) -> None:
         for traits in self._reader.lists.values():
@@ -107,7 +111,8 @@ class Pipeline:
         self._reader.report.share = self._share
         heeds = self._settings.heeds_signals
         with CancelScope() as everything, listening_in_loop(partial(self._interrupt, everything), heeds=heeds):
-            async with anyio.create_task_group() as working:
+            inquire = partial(self._inquiry.make, self._reader, self._scheduler, self._halt, self._wake)
+            async with alongside(inquire), anyio.create_task_group() as working:
                 for _ in range(self._settings.concurrency):
                     working.start_soon(self._work)
         if self._halt.failure is not None:
@@ -169,11 +174,11 @@ class Pipeline:
                         reading = await pages.read(request, waits=not carried, foreseen=foreseen)
                     if scope.cancelled_caught:
                         return
+                    await self._inquiry.has_looked()
                     settled = walk.receive(reading.page)
                     self._halt.has_advanced |= walk.settled_from < walk.end
                     self._scheduler.advanced(walk, reading.page.rows.created_at, ids_only=request.ids_only)
-                    if (oldest := min(traits.oldest_row for traits in self._reader.lists.values())) < END_OF_TIME:
-                        self._scheduler.found_oldest(oldest)
+                    self._scheduler.shown_oldest(min(traits.oldest_row for traits in self._reader.lists.values()))
                     self._report(len(settled.rows), reading.page.size_bytes)
                     self._wake()
                     carried = (*carried, reading.room)

@@ -32,7 +32,7 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.declaration import declare
-from exporter.run.division import read_alone, scheduler_of, survey
+from exporter.run.division import put_off, read_alone, scheduler_of, survey
 from exporter.run.expiry import check_retention, let_expire
 from exporter.run.finish import check_whole
 from exporter.run.protection import settle_privacy, tables_of
@@ -215,13 +215,15 @@ class Session:
         if into is None and oldest is None and self.log.state.coverage:
             oldest = self.log.state.data_start
         page_size = settings.page_size
-        oldest, density = await survey(scan, self.reader, page_size, oldest, density, self.opening)
-        covered = 0
+        found = self.committer.note_beginning if into is None and scan.begins_range else None
+        inquiry, covered = None, 0
+        if engine is None:
+            inquiry, oldest, density = put_off(scan, self.reader, page_size, oldest, density, self.opening, found)
+        else:
+            oldest, density = await survey(scan, self.reader, page_size, oldest, density, self.opening, found)
         if into is None:
             covered = self._covered(oldest)
-            if what and what.intervals[0].start == scan.range.start:
-                self.committer.data_start = oldest
-            if engine is not None:
+            if engine is not None and oldest is not None:
                 from exporter.run.distribution import distribute
 
                 if await distribute(self, scan, engine, settings, oldest, density, covered=covered):
@@ -241,6 +243,7 @@ class Session:
             hydrator=self.hydrator if reader is None else None,
             completes=completes,
             admission=self.admission,
+            inquiry=inquiry,
         )
         try:
             await read_alone(pipeline, engine)
@@ -250,10 +253,10 @@ class Session:
             # By what was read, it is judged again whether this is worth tasks.
             await self.read(left, density=density, settings=settings)
 
-    def _covered(self, oldest: Instant) -> int:
+    def _covered(self, oldest: Instant | None) -> int:
         """Returns how much of the range was read before, in microseconds, from where its data roughly begins."""
         state, range_ = self.log.state, self.scan.range
-        bottom = min(oldest, state.oldest_row or range_.end)
+        bottom = min(oldest or range_.end, state.oldest_row or range_.end)
         start = max(range_.start, min(bottom, range_.end - 1))
         return (state.coverage & Coverage([Interval(start, range_.end)])).length
 
