@@ -25,8 +25,8 @@ _LEAST_SECONDS: Final = 0.001
 #: The workers for each one that is needed on average, by rate and by room, because some come late.
 _RATE_HEADROOM: Final = 1.5
 _ROOM_HEADROOM: Final = 1.25
-#: How many requests may be under way at first, and how many more each answer allows, so that they triple with each round
-#: trip: a limit shows to a few requests, at the cost of three round trips where there is none.
+#: How many requests may be under way at first, and how many more each answer allows, so that they triple with each
+#: round trip: a limit shows to a few requests, at the cost of three round trips where there is none.
 _FIRST_IN_FLIGHT: Final = 2
 _MORE_FOR_AN_ANSWER: Final = 2
 _HTTP_SERVICE_UNAVAILABLE: Final = 503
