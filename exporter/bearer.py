@@ -39,8 +39,7 @@ class TokenPlace(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TokenSource:
+class TokenSource(msgspec.Struct, frozen=True):
     """Tells where the token is kept, as messages name it, and how it is read again, if it may have changed. `place` is
     None if no other process could find it."""
 

@@ -6,10 +6,11 @@ bisect exactly, and the API stores microseconds (source.md, 2).
 
 import base64
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final, TypeAlias, overload
+
+import msgspec
 
 Instant: TypeAlias = int
 
@@ -75,8 +76,7 @@ class Kind(Enum):
 ADDED: Final = b"exporter.added"
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """Describes a documented field of a conversation.
 
     `sensitive` means that the field is absent unless the token may read sensitive fields. `added` is the version of the
@@ -145,8 +145,7 @@ class FilterKind(Enum):
     TIME = "time"
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(msgspec.Struct, frozen=True):
     """Describes a query parameter that narrows the list. `choices` holds the known values of an enum.
 
     If it `takes_several` values, the list of each is read, because the API takes one value of a parameter.
@@ -239,8 +238,7 @@ def instant_of(moment: datetime) -> Instant:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class TimestampStyle:
+class TimestampStyle(msgspec.Struct, frozen=True):
     """Describes how a server writes timestamps, for requests to do the same. `offset` is `Z`, `+00:00` or empty."""
 
     offset: str = "Z"

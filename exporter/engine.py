@@ -17,8 +17,9 @@ class Engine(Protocol):
     def call(self, task: bytes) -> bytes:
         """Returns the answer to a task. Blocks until it is there; threads may call it at the same time.
 
-        An engine may try a task again whose machine is lost, so that a task may run twice, even at the same time.
-        Raises `EngineError` if it gives the task up.
+        An engine may try a task again whose machine is lost, so that a task may run twice, even at the same time. An
+        empty task has an empty answer: it is sent to wake workers. Raises `EngineError` if it gives the task up, and
+        `EngineClosedError` if it runs no task any more.
         """
 
     def close(self) -> None:

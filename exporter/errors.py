@@ -278,6 +278,10 @@ class EngineError(ExporterError):
     """An engine has lost a task, or its workers cannot run one: running it again may help."""
 
 
+class EngineClosedError(EngineError):
+    """An engine was closed, or what it runs on has ended, while there were tasks to run: it runs none any more."""
+
+
 class RefusedAddressError(ExporterError, OSError):
     """A recording's link, of which only the host is shown, leads where none may be asked for. Connectors raise it."""
 

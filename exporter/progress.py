@@ -4,13 +4,13 @@ All of it goes to stderr, and none of it can stop an export: a stream that break
 from the snapshots' own `seconds`, so an observer needs no clock.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+
+class Trouble(msgspec.Struct, frozen=True):
     """Tells what the API, or the connection to it, said last, while no answer helps the run any further.
 
     `since_seconds` is when that began, and `until_seconds` when the run gives up, by the clock of `Snapshot.seconds`;
@@ -23,8 +23,7 @@ class Trouble:
     throttled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """Describes a run at one moment.
 
     `share` is the part of the whole range that is covered or has been read: 0 to 1, measured in time and not in rows;

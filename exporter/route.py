@@ -87,18 +87,18 @@ def proxies_in(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.lower() in _VARIABLES}
 
 
-def trust(ca_file: Path | None) -> "ssl.SSLContext | None":
-    """Returns a context that trusts the system's authorities and those in `ca_file`; None if the system's suffice.
+def trust(ca_file: Path | None) -> "ssl.SSLContext":
+    """Returns a context that trusts the system's authorities and those in `ca_file`.
 
     Raises `UsageError` when the file cannot be read or holds no certificate.
     """
-    if ca_file is None:
-        return None
     import ssl
 
     # Honours SSL_CERT_FILE and SSL_CERT_DIR; given a file, it would leave out the system's authorities.
     context = ssl.create_default_context()
     context.set_alpn_protocols(("http/1.1",))
+    if ca_file is None:
+        return context
     try:
         context.load_verify_locations(cafile=ca_file)
     except ssl.SSLError as error:

@@ -2,8 +2,9 @@ import gc
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, partial
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -88,11 +89,17 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def s3() -> Iterator[S3]:
     from botocore.loaders import JSONFileLoader
 
-    load = JSONFileLoader().load_file
-    with moto() as cloud, pytest.MonkeyPatch.context() as patch:
-        # Each opening of a bucket would parse the same megabytes of JSON again, for a tenth of a second.
+    from exporter.store.objects import models
+
+    def once(load: Callable[[str], Any]) -> Callable[[str], Any]:
         loaded = cache(load)
-        patch.setattr(JSONFileLoader, "load_file", lambda _, path: loaded(path) if _OF_S3.search(path) else load(path))
+        return lambda path: loaded(path) if _OF_S3.search(path) else load(path)
+
+    with moto() as cloud, pytest.MonkeyPatch.context() as patch:
+        # Each opening of a bucket would parse the same megabytes of JSON again.
+        load = once(JSONFileLoader().load_file)
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: load(path))
+        patch.setattr(models, "read_model", once(models.read_model))
         yield cloud
 
 

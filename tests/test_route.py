@@ -163,13 +163,13 @@ def test_a_proxy_does_not_show_its_password() -> None:
 
 
 def test_an_authority_is_trusted_in_addition(tmp_path: Path) -> None:
-    assert trust(None) is None
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    context = trust(tmp_path / "ca.pem")
-    assert context is not None
-    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    context, plain = trust(tmp_path / "ca.pem"), trust(None)
+    for each in (context, plain):
+        assert (each.verify_mode, each.check_hostname) == (ssl.CERT_REQUIRED, True)
     known = ssl.create_default_context().get_ca_certs(binary_form=True)
+    assert plain.get_ca_certs(binary_form=True) == known
     assert {*known, ssl.PEM_cert_to_DER_cert(authority.cert_pem.bytes().decode())} == set(
         context.get_ca_certs(binary_form=True)
     )

@@ -1,7 +1,8 @@
 """Defines what help says about a command besides its options and exit statuses."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class Section(StrEnum):
@@ -14,8 +15,7 @@ class Section(StrEnum):
     MORE = "More"
 
 
-@dataclass(frozen=True, kw_only=True)
-class About:
+class About(msgspec.Struct, frozen=True, kw_only=True):
     """Holds what help says about a command.
 
     `line` is the first one of its docstring, which lists show without loading the command. `topic` is its page of the

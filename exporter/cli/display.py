@@ -4,10 +4,10 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import typer
 
 from exporter.cli.lines import LineProgress, ObjectProgress
@@ -49,8 +49,7 @@ class Observers:
             observer.close()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
     """Holds what shows a run. `logs` take what must stand in a log, `json_log` what stderr gets in place of text.
 
     `draws` says that a picture is on the terminal until the observer is closed, and `is_quiet` that the observer shows

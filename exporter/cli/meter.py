@@ -1,8 +1,9 @@
 """Measures how fast a run is, and estimates how much is left: plain figures from its snapshots."""
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from exporter.progress import Snapshot
 
@@ -17,8 +18,7 @@ _LARGE_SHARE: Final = 0.5
 _MOST_DOUBT: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
+class Rates(msgspec.Struct, frozen=True):
     """Tells how fast a run is now. `seconds_left` and `rows_in_all` are estimates, and None while they are unknown."""
 
     rows: float = 0.0

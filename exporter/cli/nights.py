@@ -1,8 +1,10 @@
 """Lets nights go by in `exporter demo`: what changes at the server, what a sync does about it, what an audit finds."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
 
 from exporter.contract import DAY, MINUTE, SECOND, Instant, format_instant
 from exporter.progress import Observer, Snapshot

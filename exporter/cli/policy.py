@@ -1,11 +1,11 @@
 """`exporter policy check`."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from msgspec.structs import replace
 
 from exporter.cli.flags import OneObject, flag
 from exporter.cli.option_flags import with_options

@@ -21,6 +21,7 @@ from exporter.cli.recordings_report import kept_of, recordings_figures, surprise
 from exporter.cli.report import describe_new_doubts, describe_summary, describe_surprises, request_figures
 from exporter.cli.watch import Watch, note_told, untold
 from exporter.errors import ExporterError, InterruptedExportError
+from exporter.interpreter import end_loading
 from exporter.layout import MEDIA
 from exporter.progress import Observer
 from exporter.store.location import Location, known_in_full
@@ -231,6 +232,7 @@ def run_until_signal(work: Callable[[], Awaitable[T]], otherwise: str) -> T:
 
     from exporter.signals import listening
 
+    end_loading()
     cancels: list[Callable[[], object]] = []
     signals = 0
 

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
 
 from exporter.cli.entries import current_entry
 from exporter.errors import ExporterError, UsageError
@@ -69,23 +70,22 @@ class ThrottleMeter(Quiet):
             self.seconds += max(0.0, snapshot.seconds - last.seconds)
 
 
-@dataclass(slots=True)
-class Watch:
+class Watch(msgspec.Struct):
     """Tells others of a run of `command`. `where` names the destination in full; it is None if nobody knows it yet."""
 
     command: str
     destination: Location | None
     where: str
     export: str | None = None
-    hooks: Hooks = field(default_factory=Hooks)
+    hooks: Hooks = msgspec.field(default_factory=Hooks)
     metrics_file: Path | None = None
     ca_file: str | None = None
-    meter: ThrottleMeter = field(default_factory=ThrottleMeter)
+    meter: ThrottleMeter = msgspec.field(default_factory=ThrottleMeter)
     _record: "RunRecord | None" = None
     _before: "Standing | None" = None
     _has_begun: bool = False
-    _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    _began: float = field(default_factory=time.monotonic)
+    _started_at: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
+    _began: float = msgspec.field(default_factory=time.monotonic)
 
     @classmethod
     def of(cls, command: str, destination: Location, metrics_file: str | None) -> "Watch":

@@ -1,10 +1,10 @@
 """Encodes rows to Arrow record batches, a column at a time."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final, cast
 
+import msgspec
 import pyarrow as pa
 from msgspec import UNSET
 
@@ -21,8 +21,7 @@ from exporter.privacy import NO_FLOORS
 _ORGANIZATION: Final = "organization_id"
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedBatch:
+class EncodedBatch(msgspec.Struct, frozen=True):
     """Holds the rows that fit as a `batch`, in their order, and the misfits apart.
 
     `absent` counts, by field that was asked for, the rows of the batch that were served without it; never 0.

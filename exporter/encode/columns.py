@@ -6,24 +6,24 @@ are most of a page, become columns only then, because each column is a copy.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final, Self, SupportsIndex, overload
 
+import msgspec
 import pyarrow as pa
 from msgspec import UNSET
 from msgspec.structs import astuple
 
 from exporter.contract import Field, Kind
 from exporter.encode.numbers import parse_integers
-from exporter.encode.rows import EncodeRow, ServedRow
+from exporter.encode.rows import Agent, EncodeRow, ServedRow
 from exporter.encode.schema import TYPES
 
 _PLAIN: Final = frozenset((Kind.STRING, Kind.INTEGER))
+_NO_AGENT: Final = Agent()
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(msgspec.Struct, frozen=True):
     """Holds the columns of rows by field, with null for what was not served. Times are kept elsewhere (`model.Rows`).
 
     `gaps` has the values of each field, also of times, that some row was served without (`UNSET`).
@@ -45,6 +45,10 @@ class Columns:
                 # No such column takes `UNSET`: looking for it first would cost half as much as making the column.
                 with suppress(TypeError):
                     arrays[field.name] = _column(field.kind, served)
+                    continue
+            if field.kind is Kind.AGENT:
+                with suppress(AttributeError):
+                    arrays[field.name] = _agents(served)
                     continue
             if UNSET in served:
                 gaps[field.name] = served
@@ -135,18 +139,18 @@ def _cut(stretches: Sequence[tuple[int, Columns | None]], start: int, stop: int)
 def _column(kind: Kind, values: Sequence[Any]) -> pa.Array:
     match kind:
         case Kind.AGENT:
-            return pa.StructArray.from_arrays(
-                [
-                    text_array([agent.id if agent else None for agent in values]),
-                    text_array([agent.name if agent else None for agent in values]),
-                ],
-                fields=list(TYPES[kind]),
-                mask=pa.array([not agent for agent in values], pa.bool_()) if None in values else None,
-            )
+            mask = pa.array([not agent for agent in values], pa.bool_()) if None in values else None
+            return _agents([agent or _NO_AGENT for agent in values], mask)
         case Kind.INTEGER:
             return parse_integers(values)
         case _:
             return pa.array(values, pa.string())
+
+
+def _agents(agents: Sequence[Any], mask: pa.BooleanArray | None = None) -> pa.StructArray:
+    """Returns a column of agents, null where the mask says so. Raises `AttributeError` for a value that is none."""
+    members = [text_array(list(map(attrgetter(name), agents))) for name in ("id", "name")]
+    return pa.StructArray.from_arrays(members, fields=list(TYPES[Kind.AGENT]), mask=mask)
 
 
 def text_array(values: Sequence[Any]) -> pa.StringArray:

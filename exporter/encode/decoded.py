@@ -1,7 +1,8 @@
 """Says what the pages of an export are decoded to, and by what: `Decoder` is loaded when there is one to decode."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from exporter.contract import Instant, TimestampStyle
 from exporter.encode.rows import EncodeRow
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
     from exporter.encode.decode import Decoder
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedPage:
+class DecodedPage(msgspec.Struct, frozen=True):
     """Holds a page, and how its first row wrote its `created_at` (None: no row)."""
 
     page: Page[EncodeRow]

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
@@ -30,8 +29,7 @@ _ELEMENTS: Final = {b"[": "a list", b'"': "a string", b"n": "null"}
 _KINDS: Final = {known.name: known.kind for known in FIELDS}
 
 
-@dataclass(slots=True)
-class _RowDraft:
+class _RowDraft(msgspec.Struct):
     """Holds what could be read of one row. `row` is None for a misfit, whose `reason` is the first that was met."""
 
     scanned: ScannedRow
@@ -43,16 +41,15 @@ class _RowDraft:
     reason: str = ""
 
 
-@dataclass(slots=True)
-class ExactPage:
+class ExactPage(msgspec.Struct):
     """Holds the rows of a page with their positions.
 
     `created_at_text` is the first usable time as it was written, or None.
     """
 
-    rows: list[EncodeRow] = field(default_factory=list)
-    created_at: list[Instant] = field(default_factory=list)
-    updated_at: list[Instant | None] = field(default_factory=list)
+    rows: list[EncodeRow] = msgspec.field(default_factory=list)
+    created_at: list[Instant] = msgspec.field(default_factory=list)
+    updated_at: list[Instant | None] = msgspec.field(default_factory=list)
     created_at_text: str | None = None
 
 

@@ -6,8 +6,9 @@ its page. It does not take a text that ends early, brackets that do not match, o
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 _SPACE: Final = rb"[ \t\r\n]*+"
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -32,8 +33,7 @@ class NotRowsError(ValueError):
     """Says that a text is whole, but not an array."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScannedRow:
+class ScannedRow(msgspec.Struct, frozen=True):
     """Holds a row's text, and the texts of its keys (with their quotes) and values, in the order served.
 
     `members` is None for an element that is not an object.

@@ -1,9 +1,9 @@
 """Says what a request makes of the rows that are served: the tables, their columns, and the partition of a row."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Self
 
+import msgspec
 import pyarrow as pa
 
 from exporter.contract import Instant
@@ -19,8 +19,7 @@ from exporter.settings import PartitionBy, Request
 from exporter.zones import load_zone
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
+class Tables(msgspec.Struct, frozen=True):
     """Holds the tables of one request. `turns` makes that table, and is None if it was not asked for.
 
     `protector` protects what is encoded, and `policy` is the fingerprint of the policy that all rows follow.

@@ -10,6 +10,9 @@ from exporter.contract import BEGINNING, END_OF_TIME, Instant, parse_timestamp
 
 #: A time without minutes, which Arrow would take, but which is more likely cut than meant.
 _HOUR_ALONE: Final = "^.{13}[^:]|^.{13}$"
+#: The longest of them ends with an offset, such as +05:30. Texts are looked at only if one is no longer than that: it
+#: takes three times as long as parsing them.
+_HOUR_ALONE_BYTES: Final = 19
 _BELOW_MICROSECONDS: Final = re.compile(r"([.,]\d{6})\d+", re.ASCII)
 
 
@@ -44,7 +47,8 @@ def parse_floored(text: str) -> tuple[Instant | None, bool]:
 
 def _parse_alike(column: pa.StringArray) -> pa.Int64Array | None:
     """Returns the instants of texts if all have offsets or none has (then UTC); None for a mixture or anything odd."""
-    if pc.any(pc.match_substring_regex(column, _HOUR_ALONE)).as_py():
+    shortest = pc.min_max(pc.binary_length(column))["min"].as_py() or 0
+    if shortest <= _HOUR_ALONE_BYTES and pc.any(pc.match_substring_regex(column, _HOUR_ALONE)).as_py():
         return None
     for kind in (pa.timestamp("us", tz="UTC"), pa.timestamp("us")):
         try:

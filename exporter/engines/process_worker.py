@@ -14,7 +14,7 @@ from typing import Final
 from exporter.engines.process_frames import receive_task, send_answer, send_beat
 from exporter.errors import EngineError
 from exporter.heap import keep_heap_compact
-from exporter.interpreter import set_up_interpreter
+from exporter.interpreter import end_loading, set_up_interpreter
 
 _BEAT_MILLISECONDS: Final = 1000
 
@@ -37,6 +37,7 @@ def serve(number: int, driver: int, work: str) -> None:
         answer = getattr(import_module(module), name)
     except Exception as error:  # noqa: BLE001 - whatever it is, the task's answer says so
         answer = partial(_refuse, f"exporter cannot be loaded in a process: {type(error).__name__}: {error}")
+    end_loading()
     with suppress(OSError):
         while True:
             _answer(connection, answer, receive_task(connection), sending)

@@ -13,7 +13,7 @@ from typing import Final
 
 from exporter.engine import Engine
 from exporter.engines.process_frames import receive_answer, send_task
-from exporter.errors import EngineError
+from exporter.errors import EngineClosedError, EngineError
 from exporter.options.dialect import for_caller
 from exporter.options.keywords import check_kind
 from exporter.options.parse import MOST_PROCESSES, to_processes
@@ -26,7 +26,7 @@ _PROGRAM: Final = (
     "import sys; _, number, driver, work, *sys.path = sys.argv; "
     "from exporter.engines.process_worker import serve; serve(int(number), int(driver), work)"
 )
-_CLOSED: Final = "the processes were closed"
+_CLOSED: Final = "the processes were closed while there were tasks to run"
 _WORK: Final = "exporter.engines.work:work"
 
 
@@ -85,7 +85,7 @@ class Processes:
                 raise
             except OSError as error:
                 reason = worker.bury(error)
-                raise EngineError(_CLOSED if self._is_closed else reason) from error
+                raise (EngineClosedError(_CLOSED) if self._is_closed else EngineError(reason)) from error
             except BaseException:
                 worker.bury()
                 raise
@@ -111,7 +111,7 @@ class Processes:
                     return worker
                 worker.bury()
             if self._is_closed:
-                raise EngineError(_CLOSED)
+                raise EngineClosedError(_CLOSED)
             worker = _Worker(self._work, self._silence_seconds)
             self._workers = {worker, *(one for one in self._workers if one.is_alive)}
         return worker

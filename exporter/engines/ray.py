@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from exporter.engines.work import work as run_share
-from exporter.errors import EngineError, UsageError
+from exporter.errors import EngineClosedError, EngineError, UsageError
 from exporter.words import install_command
 
 _REACH_SECONDS: Final = 10
@@ -93,8 +93,8 @@ class RayEngine:
             return reference
 
 
-def _closed() -> EngineError:
-    return EngineError("the engine on Ray was closed, or Ray was shut down, while there were tasks to run")
+def _closed() -> EngineClosedError:
+    return EngineClosedError("the engine on Ray was closed, or Ray was shut down, while there were tasks to run")
 
 
 def _load() -> Any:

@@ -29,7 +29,11 @@ def work(task: bytes) -> bytes:
     Blocks, in an event loop of its own; none may run in this thread. Prints nothing, and handles no signal. The token,
     the keys, the proxy and the credentials of the store are those of this process. Raises `EngineError` for bytes that
     are no task.
+
+    An empty task has an empty answer: it only asks whether somebody is there.
     """
+    if not task:
+        return b""
     header = decode_header(task)
     for name in _LOGGERS:
         logging.getLogger(name).addHandler(_NOWHERE)

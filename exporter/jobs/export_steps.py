@@ -8,6 +8,7 @@ from exporter.jobs.recordings import are_all_kept, are_kept, keep_too
 from exporter.jobs.recordings_result import summarize_recordings
 from exporter.jobs.summary import Summary, summarize
 from exporter.lake.follow import settle_table_format
+from exporter.log.publish import SURVEYED
 from exporter.log.state import State
 from exporter.model import Counters
 from exporter.run.claim import Claim
@@ -112,8 +113,9 @@ async def _is_idle(store: Store, found: State, asked: Selection, context: RunCon
         return False
     if await store.lock_holder() is not None or not await has_asked_mode(store, found, asked.file_mode):
         return False
-    if not await is_in_order(store, found):
+    there = await store.survey(SURVEYED)
+    if not await is_in_order(store, found, there):
         return False
     # A manifest that is in order rests on the commits that were read, and on no others.
-    await check_files(store, found)
+    await check_files(store, found, there)
     return True

@@ -1,6 +1,6 @@
 """Lets results name what an export was asked for, and what of that was not shown, as their JSON does."""
 
-from exporter.log.manifest import served_fields
+from exporter.log.served import served_fields
 from exporter.log.state import State
 from exporter.settings import Filters, PartitionBy, Request
 

@@ -16,7 +16,7 @@ from exporter.lake.kept import KeptTables, kept_tables
 from exporter.log.commits import load_state
 from exporter.log.doubts import spans_of
 from exporter.log.hydrated import Hydrated
-from exporter.log.journal import RunRecord, has_ended, read_last_run
+from exporter.log.journal import RunRecord, read_end
 from exporter.log.manifest import check_not_behind
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters
@@ -165,9 +165,9 @@ async def status(
         request, range_ = stored_export(state, destination)
         if check:
             await check_not_behind(store, state)
-        holder, last_run = await store.lock_holder(), await read_last_run(store)
+        holder, journal = await store.lock_holder(), await read_end(store, state.runs[-1])
         # Without any line, the journal may be lost: then only an export that is not whole tells of a kill.
-        told = state.is_whole if last_run is None else await has_ended(store, state.runs[-1])
+        told = state.is_whole if journal.last_run is None else journal.has_ended
         remains = holder is None and await may_remain(store, state)
     times = state.doubts.times
     found = Status(
@@ -192,7 +192,7 @@ async def status(
         committed_at=to_datetime(state.committed_at),
         updates_since=to_datetime(state.read_since),
         holder=None if holder is None else str(holder),
-        last_run=last_run,
+        last_run=journal.last_run,
         unended_run=None if told or holder is not None else _unended(state),
         organization=state.organization,
         request=request,

@@ -15,7 +15,7 @@ from exporter.jobs.doubts import Doubt, unproven_of
 from exporter.keys import NO_KEYS, Keys
 from exporter.log.doubts import joined
 from exporter.log.hydrated import Hydrated
-from exporter.log.manifest import withheld_fields
+from exporter.log.served import withheld_fields
 from exporter.log.state import State
 from exporter.model import CONVERSATIONS, TURNS
 from exporter.pipeline.batch_sink import BatchSink, BatchStream, Send

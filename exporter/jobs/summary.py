@@ -16,7 +16,7 @@ from exporter.jobs.requested import Requested, withheld_of
 from exporter.layout import MANIFEST
 from exporter.log.doubts import spans_of
 from exporter.log.hydrated import Hydrated
-from exporter.log.manifest import served_fields
+from exporter.log.served import served_fields
 from exporter.log.state import State, StateName, state_name
 from exporter.model import Counters
 from exporter.settings import FileMode, Request

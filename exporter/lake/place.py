@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+
+import msgspec
 
 from exporter.settings import FileMode
 from exporter.store.base import Store
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from exporter.store.objects.bucket import Bucket
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LakePlace:
+class LakePlace(msgspec.Struct, frozen=True, kw_only=True):
     """Locates a destination for readers of its tables: `uri` is the path of a directory, or the URL of a bucket.
 
     It has a `root` on a disk, and otherwise a `bucket`. Each call of `options` finds out what a library needs to reach

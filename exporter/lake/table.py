@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+import msgspec
+
 from exporter.errors import ForeignTableError
 from exporter.log.state import State
 from exporter.model import DataFile
@@ -28,8 +30,7 @@ class TableContents:
     is_found: bool = field(default=True, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """Holds the files that a table must gain, and those that it must lose."""
 
     adds: Sequence[DataFile]

@@ -111,6 +111,21 @@ class Files(Mapping[str, ExportFile]):
             ((path, file.size_bytes) for path, file in self.added.items()),
         )
 
+    def names(self) -> dict[str, list[str]]:
+        """Returns the names of all files, by the directory that they lie in."""
+        by_place: list[list[str]] = [[] for _ in self.columns.places]
+        for place, name in zip(
+            self._stay(self.columns.own["place"]), self._stay(self.columns.own["name"]), strict=True
+        ):
+            by_place[place].append(name)
+        found: dict[str, list[str]] = {}
+        for one, of_place in zip(self.columns.places, by_place, strict=True):
+            found.setdefault(one.directory[:-1], []).extend(of_place)
+        for path in self.added:
+            directory, _, name = path.rpartition("/")
+            found.setdefault(directory, []).append(name)
+        return found
+
     def only(self, *kinds: type[ExportFile]) -> "Files":
         """Returns the files of some kinds; all columns are of parts."""
         found = Files(self.columns if DataFile in kinds else Columns())

@@ -8,7 +8,7 @@ a line that says so, which names the run and is no record of it. Neither is the 
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import datetime
-from typing import Annotated, Final, Literal, TypeAlias, get_args
+from typing import Annotated, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
 
@@ -81,10 +81,19 @@ async def append_run(store: Store, record: RunRecord) -> None:
     await store.append(RUNS, line + b"\n")
 
 
-async def read_last_run(store: Store) -> RunRecord | None:
-    """Returns the last run that has a whole line and was not refused; None if there is none. Raises `StoreError`."""
-    runs = _read_backwards(await store.read(RUNS) or b"")
-    return next((run for run in runs if not _was_refused(run)), None)
+class JournalEnd(NamedTuple):
+    """Holds the last run that has a whole line and was not refused, None if there is none, and what `has_ended` says of
+    another run."""
+
+    last_run: RunRecord | None
+    has_ended: bool
+
+
+async def read_end(store: Store, run: str) -> JournalEnd:
+    """Returns how the journal ends, and whether `run` has ended. Raises `StoreError`."""
+    lines = await store.read(RUNS) or b""
+    last_run = next((record for record in _read_backwards(lines) if not _was_refused(record)), None)
+    return JournalEnd(last_run, _has_ended(lines, run))
 
 
 async def read_last_success(store: Store, commands: Collection[str]) -> RunRecord | None:
@@ -138,6 +147,10 @@ async def has_ended(store: Store, run: str) -> bool:
         lines = await store.read(RUNS) or b""
     except StoreError:
         return True
+    return _has_ended(lines, run)
+
+
+def _has_ended(lines: bytes, run: str) -> bool:
     others = False
     for record in _read_backwards(lines):
         if record.run == run:

@@ -1,16 +1,13 @@
 """Reads of a manifest on a disk what a run must know, without holding it as a whole. Blocks. Raises `StoreError`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from io import SEEK_END, FileIO
+from io import BufferedReader
 from pathlib import Path
-from typing import Final
 
-from exporter.log.stamp import TAIL_BYTES, stamp_of
+from exporter.log import stamp
 from exporter.log.state import State
 from exporter.store.disk import open_patiently, reporting
-
-_CHUNK_BYTES: Final = 1024 * 1024
 
 
 def head_of(path: Path, size: int) -> bytes:
@@ -21,19 +18,21 @@ def head_of(path: Path, size: int) -> bytes:
     return b""
 
 
-def is_stamped(path: Path, state: State) -> bool:
-    """Returns whether a manifest is there that bears the stamp for `state`, as `stamp.bears_stamp`."""
-    with reporting(path), suppress(FileNotFoundError), open_patiently(path) as file:
-        size = max(0, file.seek(0, SEEK_END) - TAIL_BYTES)
-        file.seek(0)
-        stamp = stamp_of(_chunks(file, size), state)
-        return file.readall() == stamp
+def is_stamped(path: Path, around: Sequence[bytes], state: State) -> bool:
+    """Returns whether a manifest is there for which `stamp.is_stamped` returns True."""
+    with reporting(path), suppress(FileNotFoundError), BufferedReader(open_patiently(path)) as file:
+        return stamp.is_stamped(file, around, state)
     return False
 
 
-def _chunks(file: FileIO, size: int) -> Iterator[memoryview]:
-    """Yields the first `size` bytes, or those up to the end, in one buffer that each chunk overwrites."""
-    buffer = memoryview(bytearray(_CHUNK_BYTES))
-    while size and (count := file.readinto(buffer[:size])):
-        size -= count
-        yield buffer[:count]
+def renewed(
+    path: Path, known: Sequence[bytes], told: State, around: Sequence[bytes], state: State
+) -> Iterator[bytes | memoryview]:
+    """Does what `stamp.renewed` does with a manifest, also if there is none."""
+    with reporting(path):
+        try:
+            opened = open_patiently(path)
+        except FileNotFoundError:
+            raise stamp.NotStampedError from None
+        with BufferedReader(opened) as file:
+            yield from stamp.renewed(file, known, told, around, state)

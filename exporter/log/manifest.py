@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,15 +10,16 @@ import msgspec
 import pyarrow as pa
 from anyio import to_thread
 
-from exporter.contract import FIELDS, Instant, format_instant
+from exporter.contract import Instant, format_instant
 from exporter.errors import DamagedLogError
 from exporter.layout import MANIFEST, RECORDINGS, STAGING, SUCCESS, commit_path
+from exporter.log import local_manifest as local
 from exporter.log.acceptance import Acceptance
-from exporter.log.local_manifest import head_of, is_stamped
-from exporter.log.manifest_files import cut, filled, interval_text, list_again, list_parts, lists_in
+from exporter.log.manifest_files import are_same, cut, filled, interval_text, list_again, list_parts, lists_in
 from exporter.log.privacy import render_privacy
 from exporter.log.recordings import count_recordings
-from exporter.log.stamp import END, TAIL_BYTES, bears_stamp, stamped, without_stamp
+from exporter.log.served import served_fields
+from exporter.log.stamp import END, TAIL_BYTES, NotStampedError, is_stamped, stamped, without_stamp
 from exporter.log.state import FORMAT_VERSION, State, state_name
 from exporter.model import Unproven
 from exporter.store.base import Store
@@ -25,6 +27,8 @@ from exporter.store.base import Store
 #: How a rendered manifest begins, and where that ends at the latest.
 _HEAD: Final = re.compile(rb'\{\n  "format_version": \d+,\n  "export_id": "[^"\\]*",\n  "generation": (\d+),\n')
 _HEAD_BYTES: Final = 1024
+#: To render this many parts takes a tenth of a second.
+_RENDERED_SOONER: Final = 10_000
 
 
 def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
@@ -33,27 +37,32 @@ def render_manifest(state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes:
     The same state gives the same bytes. Times are ISO 8601 in UTC, and an open start is null; `generation` is the
     number of the last commit. An export without recordings has no `media`, no `recordings`, and no table of them.
     """
-    tables = _tables(state, schemas)
-    around = cut(_frame(state, schemas), tables)
-    return stamped(filled(around, (list_parts(state.by_path, table) for table in tables)), state)
+    around = _around(state, schemas)
+    lists = (list_parts(state.by_path, table) for table in _tables(state, schemas))
+    return stamped(around, filled(around, lists), state)
 
 
 def render_again(manifest: bytes, told: State, state: State, *, schemas: Mapping[str, pa.Schema]) -> bytes | None:
     """Returns what `render_manifest` does, with parts as `manifest` lists them; None if this is not what it returns for
     the state `told`."""
-    tables = _tables(state, schemas)
-    if tables != _tables(told, schemas) or not bears_stamp(manifest, told):
+    tables, known = _tables(state, schemas), _around(told, schemas)
+    if tables != _tables(told, schemas) or not is_stamped(BytesIO(manifest), known, told):
         return None
-    *around, last = cut(_frame(told, schemas), tables)
-    lists = lists_in(manifest, len(manifest) - TAIL_BYTES, [*around, last.removesuffix(END)])
+    lists = lists_in(manifest, len(manifest) - TAIL_BYTES, [*known[:-1], known[-1].removesuffix(END)])
     if lists is None:
         return None
     again = (list_again(text, told.by_path, state.by_path, table) for table, text in zip(tables, lists, strict=True))
-    return stamped(filled(cut(_frame(state, schemas), tables), again), state)
+    around = _around(state, schemas)
+    return stamped(around, filled(around, again), state)
 
 
 def _tables(state: State, schemas: Mapping[str, pa.Schema]) -> list[str]:
     return [table for table in schemas if table != RECORDINGS or state.has_recordings]
+
+
+def _around(state: State, schemas: Mapping[str, pa.Schema]) -> list[bytes]:
+    """Returns what stands around the lists of parts."""
+    return cut(_frame(state, schemas), _tables(state, schemas))
 
 
 def _frame(state: State, schemas: Mapping[str, pa.Schema]) -> bytes:
@@ -149,34 +158,60 @@ async def write_manifest(
     complete = state_name(state) == "complete"
     if not complete:
         await store.delete(SUCCESS)
-    found = await store.read(MANIFEST)
-    again = None if found is None or told is None else render_again(found, told, state, schemas=schemas)
-    manifest = again or render_manifest(state, schemas=schemas)
-    if found != manifest:
-        await store.replace(MANIFEST, manifest)
+    if told is None or not await _renew(store, told, state, schemas):
+        # One of few parts is rendered sooner than it is read.
+        is_old = told is not None and told.number < state.number and len(state.by_path) <= _RENDERED_SOONER
+        found = None if is_old else await store.read(MANIFEST)
+        again = None if found is None or told is None else render_again(found, told, state, schemas=schemas)
+        manifest = again or render_manifest(state, schemas=schemas)
+        if found != manifest:
+            await store.replace(MANIFEST, manifest)
     await store.delete(*removed)
     # To create what is there costs an object store two requests.
     if complete and not leaves_parts and await store.read(SUCCESS) is None:
         await store.create(SUCCESS, b"")
 
 
-async def is_sealed(store: Store, state: State, *, schemas: Mapping[str, pa.Schema]) -> bool:
-    """Returns whether the manifest and `_SUCCESS` say what `state` says, and no run has left staged files."""
+async def _renew(store: Store, told: State, state: State, schemas: Mapping[str, pa.Schema]) -> bool:
+    """Returns whether the manifest tells the state `told`, which has the same parts: then it is written again, and
+    never held as a whole."""
+    if not isinstance(store.location, Path) or told.number in (0, state.number):
+        return False
+    if not are_same(told.by_path, state.by_path):
+        return False
+    known, around = _around(told, schemas), _around(state, schemas)
+    if known[1:-1] != around[1:-1]:
+        return False
+    try:
+        await store.replace(MANIFEST, local.renewed(store.location / MANIFEST, known, told, around, state))
+    except NotStampedError:
+        return False
+    return True
+
+
+async def is_sealed(
+    store: Store, state: State, *, schemas: Mapping[str, pa.Schema], there: Collection[str] | None = None
+) -> bool:
+    """Returns whether the manifest and `_SUCCESS` say what `state` says, and no run has left staged files. `there` are
+    files that were listed, with all those that are staged; they are listed here if that is None."""
+    if there is None:
+        there = await store.list(STAGING)
     return (
         await _tells(store, state, schemas)
         and (await store.read(SUCCESS) is not None) == (state_name(state) == "complete")
-        and not await store.list(STAGING)
+        and not any(path.startswith(f"{STAGING}/") for path in there)
     )
 
 
 async def _tells(store: Store, state: State, schemas: Mapping[str, pa.Schema]) -> bool:
     # A manifest grows with the export: where that is not needed, it is not held as a whole.
-    if isinstance(store.location, Path) and await to_thread.run_sync(is_stamped, store.location / MANIFEST, state):
+    around, location = _around(state, schemas), store.location
+    if isinstance(location, Path) and await to_thread.run_sync(local.is_stamped, location / MANIFEST, around, state):
         return True
     manifest = await store.read(MANIFEST)
     if manifest is None:
         return False
-    return bears_stamp(manifest, state) or without_stamp(manifest) == without_stamp(
+    return is_stamped(BytesIO(manifest), around, state) or without_stamp(manifest) == without_stamp(
         render_manifest(state, schemas=schemas)
     )
 
@@ -200,7 +235,7 @@ async def check_not_behind(store: Store, state: State) -> None:
 async def _read_generation(store: Store) -> int | None:
     if isinstance(store.location, Path):
         # A manifest grows with the export, and its first lines say it.
-        head = await to_thread.run_sync(head_of, store.location / MANIFEST, _HEAD_BYTES)
+        head = await to_thread.run_sync(local.head_of, store.location / MANIFEST, _HEAD_BYTES)
         if found := _HEAD.match(head):
             return int(found[1])
     return generation_of(await store.read(MANIFEST) or b"")
@@ -250,40 +285,6 @@ def _accepted(acceptance: Acceptance) -> dict[str, Any]:
         "quarantine": sorted(file.path for file in doubts.quarantine),
         "partly_withheld": [{**interval_text(one.interval), "rows": one.rows} for one in sorted(doubts.withheld)],
     }
-
-
-class ServedFields(msgspec.Struct, frozen=True):
-    """Says how fields were served.
-
-    `withheld` names sensitive fields that were asked for and are in no row: this token may not see them (source.md,
-    Response). `partly_withheld` are the windows of files with rows that came without any sensitive field, while other
-    rows had them: the token's role has changed. `absent` counts, by other field, the rows that came without it.
-    """
-
-    withheld: list[str]
-    partly_withheld: list[Mapping[str, str | None]]
-    absent: dict[str, int]
-
-
-def withheld_fields(asked: Collection[str] | None, rows: int, absent: Mapping[str, int]) -> list[str]:
-    """Returns the sensitive fields that were asked for (None: all) and came with none of this many rows."""
-    return [
-        field.name
-        for field in FIELDS
-        if field.sensitive and (asked is None or field.name in asked) and rows and absent.get(field.name) == rows
-    ]
-
-
-def served_fields(state: State) -> ServedFields:
-    """Returns the fields that the rows of `state` were served without."""
-    absent = state.absent
-    withheld = withheld_fields(None if state.request is None else state.request.fields, state.totals.rows, absent)
-    changed = sorted(file.window for file in state.conversations if file.withheld_rows) if state.role_changed else []
-    return ServedFields(
-        withheld,
-        [interval_text(window) for window in changed],
-        {name: count for name, count in sorted(absent.items()) if count and name not in withheld},
-    )
 
 
 def _instant(instant: Instant | None) -> str | None:

@@ -36,9 +36,8 @@ def cut(frame: bytes, tables: Iterable[str]) -> list[bytes]:
 
 
 def filled(around: list[bytes], lists: Iterable[bytes | memoryview]) -> list[bytes | memoryview]:
-    """Returns the text with lists in their places, in pieces."""
-    first, *rest = around
-    return [first, *(text for pair in zip(lists, rest, strict=True) for text in pair)]
+    """Returns what stands between the first and the last piece of the text with lists in their places, in pieces."""
+    return [text for pair in zip(lists, around[1:], strict=True) for text in pair][:-1]
 
 
 def lists_in(text: bytes, end_of_text: int, around: list[bytes]) -> list[bytes | memoryview] | None:
@@ -63,10 +62,15 @@ def list_parts(files: Files, table: str) -> bytes:
     return _listed(map(_described, sorted(parts, key=lambda file: (file.window.start, file.window.end, file.path))))
 
 
+def are_same(before: Files, after: Files) -> bool:
+    """Returns whether both surely list the same parts; otherwise only a look at each of them tells."""
+    return before is after or (_shared(before, after) and before.gone == after.gone and before.added == after.added)
+
+
 def list_again(text: bytes | memoryview, before: Files, after: Files, table: str) -> bytes | memoryview:
     """Returns what `list_parts` does `after`, of which `text` is what it has returned `before`. Raises `ValueError` if
     that cannot be."""
-    if before is after or (_shared(before, after) and before.gone == after.gone and before.added == after.added):
+    if are_same(before, after):
         return text
     text = bytes(text)
     texts = [] if text == _NONE else text.removeprefix(_OPENS).removesuffix(_CLOSES).split(_BETWEEN)

@@ -12,10 +12,13 @@ A write goes in this order, so that a process killed between any two steps leave
 8. files that a repair has taken out are moved aside.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
+from anyio import to_thread
 
 from exporter.errors import OvertakenError, StoreError
 from exporter.layout import (
@@ -36,6 +39,10 @@ from exporter.log.expiry import is_expired_leftover
 from exporter.log.manifest import write_manifest
 from exporter.log.state import State, state_name
 from exporter.store.base import Store
+from exporter.store.local.files import strays_below
+
+#: Files in these directories are garbage unless a commit names them.
+SURVEYED: Final = (STAGING, *(kind.directory for kind in FILE_KINDS), ERASURES)
 
 
 async def publish(
@@ -72,6 +79,7 @@ async def sweep(
     fetching: str | None = None,
     told: State | None = None,
     may_wait: bool = False,
+    there: Collection[str] | None = None,
 ) -> bool:
     """Publishes `state`, deletes also what no commit names, and moves aside what repairs have taken out. Of that, what
     has expired meanwhile is deleted.
@@ -79,10 +87,10 @@ async def sweep(
     For a run that will publish at its end, the publication `may_wait` where nothing goes but staged files: until then
     the manifest tells an older state, all of whose files are there. Returns whether `state` was published.
 
-    The recordings that the run `fetching` has not published yet stay. `told` is as in `write_manifest`. The caller must
-    hold the destination's lock. Raises as `publish`.
+    The recordings that the run `fetching` has not published yet stay. `told` is as in `write_manifest`, and `there` as
+    in `find_garbage`. The caller must hold the destination's lock. Raises as `publish`.
     """
-    garbage = await find_garbage(store, state)
+    garbage = await find_garbage(store, state, there)
     if fetching is not None:
         under_way = f"{STAGING}/{staged_media_prefix(fetching)}"
         garbage = [path for path in garbage if not path.startswith(under_way)]
@@ -101,20 +109,27 @@ async def sweep(
     return True
 
 
-async def find_garbage(store: Store, state: State) -> list[str]:
-    """Returns the files that no commit names, among those with a name that the exporter gives.
+async def find_garbage(store: Store, state: State, there: Collection[str] | None = None) -> list[str]:
+    """Returns the files that no commit names, among those with a name that the exporter gives. `there` are those in
+    the directories `SURVEYED`, as they were listed before the first commit of the run that holds the destination: what
+    `state` does not name of them, no run can name any more. They are listed here if that is None.
 
     Files that `state` keeps for readers of older manifests are not garbage. Garbage must be deleted only under the
     destination's lock, only if `check_not_overtaken` has found nothing since, and only after the manifest was brought
     up to date with `state`, because an older manifest may still name it.
     """
-    there = await store.list_all([STAGING, *(kind.directory for kind in FILE_KINDS), ERASURES])
-    # Nearly all files are live ones, and patterns cost far more than a look at a set.
-    stray = sorted({*there}.difference(state.live))
+    # Nearly all files are live ones, and patterns cost far more than a look at their names.
+    stray = sorted(await _find_strays(store, state, there))
     garbage = [path for path in stray if path.startswith(f"{STAGING}/") or is_export_file(path)]
     garbage += unnamed(stray, state.privacy.erasures)
     spared = state.kept.union(*(dropped.files for dropped in state.dropped))
     return [path for path in garbage if path not in spared]
+
+
+async def _find_strays(store: Store, state: State, there: Collection[str] | None) -> Iterable[str]:
+    if there is None and isinstance(store.location, Path):
+        return await to_thread.run_sync(strays_below, store.location, SURVEYED, state.by_path.names())
+    return {*(await store.list_all(SURVEYED) if there is None else there)}.difference(state.live)
 
 
 async def list_files(store: Store) -> list[str]:

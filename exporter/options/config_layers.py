@@ -5,8 +5,10 @@ Each key keeps its place in the file, so that what is wrong with it is said ther
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, get_type_hints
+
+from msgspec.structs import replace
 
 from exporter.errors import UsageError
 from exporter.options.config_keys import ALTERNATIVES, FILTERS, HOOKS, SYNC_KEYS, alternatives_of

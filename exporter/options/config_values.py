@@ -3,10 +3,12 @@
 import re
 import types
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, time
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin
+
+from msgspec.structs import replace
 
 from exporter.options.toml import Node
 from exporter.words import any_of

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
+import msgspec
+
 from exporter.contract import TOKEN_PREFIXES
 from exporter.options.toml import Node
 from exporter.route import is_loopback
@@ -23,8 +25,7 @@ _MOST_TARGETS: Final = 16
 _MOST_CHARACTERS: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class HookCommand:
+class HookCommand(msgspec.Struct, frozen=True):
     """Names a command, by the arguments that it is started with, without a shell."""
 
     arguments: tuple[str, ...]
@@ -49,8 +50,7 @@ class HookUrl:
 HookTarget: TypeAlias = HookCommand | HookUrl
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
+class Hooks(msgspec.Struct, frozen=True):
     """Says whom a run tells that it starts, and how it ended. `ping` is told of all of that."""
 
     on_start: tuple[HookTarget, ...] = ()

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
+import msgspec
 from msgspec.structs import replace
 
 from exporter.contract import FIELD_NAMES, TRANSCRIPT_FIELD
@@ -52,8 +52,7 @@ _ENTITY: Final = re.compile(r"[A-Z][A-Z_]{0,31}")
 _EMPTY: Final = (("(?:{})", ""), ("^(?:{})a$", "a"), ("^a(?:{})$", "a"), ("^a(?:{})a$", "aa"), ("^a(?:{}) $", "a "))
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyFile:
+class PolicyFile(msgspec.Struct, frozen=True):
     """Holds what a policy file says. Without `[encryption]`, parts are not encrypted."""
 
     policy: Policy

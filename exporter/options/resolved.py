@@ -1,6 +1,6 @@
 """Holds what jobs take, once it is checked."""
 
-from dataclasses import dataclass
+import msgspec
 
 from exporter.engine import Engine
 from exporter.keys import Keys
@@ -9,8 +9,7 @@ from exporter.run.context import RunContext
 from exporter.settings import Credentials, RunSettings, Selection
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(msgspec.Struct, frozen=True):
     """Holds what jobs take: a spec, checked and complete."""
 
     asked: Selection

@@ -229,7 +229,8 @@ class ExportSpec(PrivacyOptions, RecordingOptions):
         named = environment.get(contract.BASE_URL_VARIABLE) if self.base_url is None else self.base_url
         base_url = route.check_base_url(named or contract.DEFAULT_BASE_URL, insecure_http=self.insecure_http)
         ca_file = None if self.ca_file is None else Path(self.ca_file)
-        route.trust(ca_file)  # raises what is wrong with the file before a run begins
+        if ca_file is not None:
+            route.trust(ca_file)  # raises what is wrong with the file before a run begins
         proxy = route.choose_proxy(environment, base_url)
         return msgspec.structs.replace(self.settings(), base_url=base_url, proxy=proxy, ca_file=ca_file)
 

@@ -4,10 +4,11 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import time
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+
+import msgspec
 
 from exporter.errors import UsageError
 from exporter.words import any_of, did_you_mean
@@ -30,8 +31,7 @@ _DOTTED: Final = re.compile(r"(?<![\w-])(?:[\w-]++[ \t]*\.[ \t]*){64}")
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """Holds the places of a file: where each key and item begins. `dotted` are keys behind the dot of another."""
 
     path: Path
@@ -46,8 +46,7 @@ class Document:
         return UsageError(f"{self.path}:{line}:{column}: {name}{what}")
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """Represents a value of a document. Each method that returns it as a kind raises `UsageError` for another one."""
 
     document: Document

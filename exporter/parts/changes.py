@@ -10,11 +10,11 @@ What a commit newly covers has no row here: all that lies there is new, and the 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Final, NamedTuple
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -61,8 +61,7 @@ def count_changes(file: Path) -> ChangesCounts:
     return ChangesCounts(inserted, updated, deleted)
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenChanges:
+class WrittenChanges(msgspec.Struct, frozen=True):
     """Describes a file of changes that is whole and fsynced, still at its staging path. For the counts and `key`, see
     `model.ChangesFile`."""
 

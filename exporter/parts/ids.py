@@ -11,12 +11,12 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import IO, Final
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -34,8 +34,7 @@ _BYTES: Final = 8
 _CUTS: Final = tuple(range(-(2**63), 2**63, 2**56))
 
 
-@dataclass(slots=True)
-class Span:
+class Span(msgspec.Struct):
     """Spans some ids from the least to the greatest. In many APIs ids grow, so that old parts have none in between."""
 
     least: str | None = None
@@ -125,6 +124,8 @@ class Hashes:
         """Returns the hashes that were added more than once, or `at_most` of them."""
         found: set[int] = set()
         with self._lock:
+            if not self._runs:
+                return frozenset(_repeated([_to_arrow(memoryview(self._gathered))])[:at_most])
             self._put_aside()
             for part in range(len(_CUTS)):
                 if len(found) >= at_most:
@@ -163,11 +164,7 @@ class Hashes:
                 with reporting(self._disk or Path()):
                     self._spool.seek(start * _BYTES)
                     pieces.append(_to_arrow(memoryview(self._spool.read((end - start) * _BYTES))))
-        if not pieces:
-            return []
-        hashes = pa.concat_arrays(pieces).sort()
-        repeated: list[int] = hashes[1:].filter(pc.equal(hashes[1:], hashes[:-1])).unique().to_pylist()
-        return repeated
+        return _repeated(pieces) if pieces else []
 
 
 class Suspects:
@@ -187,6 +184,12 @@ class Suspects:
     def repeated(self) -> Mapping[str, Mapping[str, int]]:
         """Returns how often each repeated id occurs, by id and part."""
         return {identity: places for identity, places in self._found.items() if places.total() > 1}
+
+
+def _repeated(pieces: list[pa.Array]) -> list[int]:
+    hashes = pa.concat_arrays(pieces).sort()
+    repeated: list[int] = hashes[1:].filter(pc.equal(hashes[1:], hashes[:-1])).unique().to_pylist()
+    return repeated
 
 
 def _to_arrow(hashes: memoryview) -> pa.Array:

@@ -7,23 +7,23 @@ damaged. All code that reads files of an export must open them with one of the t
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from anyio import CapacityLimiter, to_thread
 
 from exporter.errors import DamagedPartError, DamageKind, UnreadableFileError, UnreadablePartError
 from exporter.model import ExportFile
 from exporter.store.base import Store
 from exporter.store.disk import file_size, open_patiently, reading
+from exporter.store.local import sizes as local
 from exporter.store.location import shell_word
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(msgspec.Struct, frozen=True):
     """Says what is wrong with a file; `found` is the size or the SHA-256 that differs."""
 
     kind: DamageKind
@@ -53,9 +53,19 @@ def find_damage(path: Path, file: ExportFile) -> Damage | None:
     return None
 
 
-async def missized(store: Store, written: Mapping[str, int]) -> dict[str, Damage]:
-    """Returns the damage of those files that are missing or have another size than was `written`, by path. Raises
-    `StoreError`."""
+async def have_sizes(store: Store, sizes: Iterable[tuple[str, int]]) -> bool:
+    """Returns whether each of these files is surely there, with the size beside its path; `missized` costs more, and
+    decides where this returns False."""
+    return isinstance(store.location, Path) and await to_thread.run_sync(local.have_sizes, store.location, sizes)
+
+
+async def missized(
+    store: Store, written: Mapping[str, int], there: Mapping[str, int] | None = None
+) -> dict[str, Damage]:
+    """Returns the damage of those files that are missing or have another size than was `written`, by path. Where a
+    survey has found them `there` as they were written, the store is not asked again. Raises `StoreError`."""
+    if there is not None and written.items() <= there.items():
+        return {}
     sizes = await store.sizes(written.keys())
     if sizes == written:
         return {}

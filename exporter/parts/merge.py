@@ -8,10 +8,10 @@ changed meanwhile, the one with the newer `updated_at` counts. A row that differ
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -44,13 +44,12 @@ class Version(NamedTuple):
         return self.reading, BEGINNING if self.updated_at is None else self.updated_at, self.created_at
 
 
-@dataclass(frozen=True, slots=True)
-class MergePlan:
+class MergePlan(msgspec.Struct, frozen=True):
     """Says what becomes of one part. `taken` are the rows to take, by id. `dropped` are the ids of the part's own rows
     to remove, and `dropped_rows` counts these. `unchanged` counts rows that were read again and have not changed."""
 
     readings: tuple[PartSequence, ...]
-    taken: Mapping[str, Version] = field(default_factory=dict)
+    taken: Mapping[str, Version] = msgspec.field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
     dropped_rows: int = 0
     unchanged: int = 0

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,11 +17,10 @@ from exporter.parts.reader import read_batches
 _SENSITIVE: Final = tuple(field.name for field in FIELDS if field.sensitive)
 
 
-@dataclass(slots=True)
-class Nulls:
+class Nulls(msgspec.Struct):
     """Counts the null values of each column, and the rows that are null in every sensitive column."""
 
-    by_column: Counter[str] = field(default_factory=Counter)
+    by_column: Counter[str] = msgspec.field(default_factory=Counter)
     withheld_rows: int = 0
 
     def count(self, rows: pa.RecordBatch) -> None:

@@ -5,10 +5,10 @@ A part is small: it holds the rows of some minutes, or as many as make it worth 
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,8 +24,7 @@ _TIME: Final = SORT_COLUMNS[RECORDINGS]
 OUTCOME_COLUMNS: Final = (_ID, _TIME, "status", "duration", "url_hash")
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenRecordings:
+class WrittenRecordings(msgspec.Struct, frozen=True):
     """Describes a part of recordings that is whole, still at its staging path; see `model.DataFile`."""
 
     part: WrittenPart

@@ -3,11 +3,11 @@
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import inf
 from typing import Final, TypeVar
 
 import anyio
+import msgspec
 
 from exporter.clock import wall_clock
 from exporter.contract import SECOND, Instant, format_instant
@@ -36,8 +36,7 @@ _LONGER: Final = {
 _KINDS: Final = (ThrottledError, RefusedError, TransientError)
 
 
-@dataclass(slots=True)
-class Failures:
+class Failures(msgspec.Struct):
     """Counts how often a request has failed in one way, and since when."""
 
     since: float

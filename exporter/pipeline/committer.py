@@ -113,12 +113,12 @@ class Committer:
         await publish(self._store, state, schemas=self._schemas, removed=self._removed, told=self._told)
         self._has_published(state, began)
 
-    async def sweep(self, *, may_wait: bool = False) -> None:
+    async def sweep(self, *, may_wait: bool = False, there: Collection[str] | None = None) -> None:
         """Writes the manifest, deletes files that no commit names, and moves aside those that repairs have dropped.
 
         Media that no row names is also deleted: where commits have taken rows of recordings away and, the first time,
         everywhere if the run before was killed. Where nothing is to be deleted, the manifest `may_wait` for
-        `write_manifest`.
+        `write_manifest`. `there` is as in `log.publish.sweep`.
 
         The caller must hold the destination's lock. Raises as `write_manifest`.
         """
@@ -133,6 +133,7 @@ class Committer:
             fetching=fetching,
             told=self._told,
             may_wait=may_wait,
+            there=there,
         ):
             self._has_published(state, began)
         if state.has_recordings:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 import anyio
+import msgspec
 
 from exporter.clock import wall_clock
 from exporter.contract import DAY, Instant, to_datetime
@@ -27,8 +28,7 @@ _BELIEVED_AFTER: Final = DAY
 _LOOK_AGAIN_BYTES: Final = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(msgspec.Struct, frozen=True):
     """Says that the API no longer knows a conversation."""
 
 
@@ -36,8 +36,7 @@ class Gone:
 Renew: TypeAlias = Callable[[str], Awaitable[Link | Gone | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """Names a recording, the conversation that it belongs to, and the link that was served last."""
 
     conversation_id: str
@@ -45,8 +44,7 @@ class Wanted:
     link: Link
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """Says how a download ended. `link` is the one that was used last.
 
     Unless the status is `stored`, `reason` says why not; it never holds a part of a link. If it is `stored`, the rest

@@ -5,7 +5,6 @@ of a night is that of its day, whatever the export holds.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -39,8 +38,7 @@ from exporter.store.base import Store
 _NO_ROWS: Final = Nulls()
 
 
-@dataclass(slots=True)
-class Expired:
+class Expired(msgspec.Struct):
     """Says what goes when floors are `raised` above those of `before`.
 
     `conversations`, `recordings` and `lines` of the quarantine leave, and `values` of each field become null, in this
@@ -55,13 +53,13 @@ class Expired:
     conversations: int = 0
     recordings: int = 0
     lines: int = 0
-    values: dict[str, int] = field(default_factory=dict)
-    gone: list[DataFile] = field(default_factory=list)
-    cut: list[DataFile] = field(default_factory=list)
-    moved: list[DataFile] = field(default_factory=list)
-    recorded: dict[str, list[str]] = field(default_factory=dict)
-    quarantined: dict[str, list[bytes]] = field(default_factory=dict)
-    forgotten: list[str] = field(default_factory=list)
+    values: dict[str, int] = msgspec.field(default_factory=dict)
+    gone: list[DataFile] = msgspec.field(default_factory=list)
+    cut: list[DataFile] = msgspec.field(default_factory=list)
+    moved: list[DataFile] = msgspec.field(default_factory=list)
+    recorded: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    quarantined: dict[str, list[bytes]] = msgspec.field(default_factory=dict)
+    forgotten: list[str] = msgspec.field(default_factory=list)
 
     @property
     def floors(self) -> dict[str, Instant]:

@@ -6,10 +6,10 @@ list, in pieces that memory has room for. A row that does not come by id is kept
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import anyio
+import msgspec
 from msgspec import UNSET, Raw
 
 from exporter.contract import Instant
@@ -37,12 +37,11 @@ _PIECE_ROWS: Final = 256
 _SHARE_OF_PAGE: Final = 4
 
 
-@dataclass(slots=True)
-class Piece:
+class Piece(msgspec.Struct):
     """Holds rows that can be written, and the `rest` of them, which must be completed first. `room` is for `rows`."""
 
     rows: Rows[EncodeRow]
-    rest: Rows[EncodeRow] = field(default_factory=Rows)
+    rest: Rows[EncodeRow] = msgspec.field(default_factory=Rows)
     room: Room | None = None
 
     def release(self) -> None:
@@ -233,6 +232,8 @@ class Hydrator:
 
     def _lacking(self, rows: Rows[EncodeRow]) -> list[str]:
         """Returns the ids of the rows that lack a field that has not expired."""
+        if not self.fields:
+            return []
         return [
             row.id
             for row, at in zip(rows.rows, rows.created_at, strict=True)

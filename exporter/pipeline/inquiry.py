@@ -26,14 +26,23 @@ class Inquiry:
     ) -> None:
         self._opening = opening
         self._find_beginning = find_beginning
+        self._tell: Callable[[Instant], None] = lambda _: None
         self._has_looked = anyio.Event()
+
+    def tells(self, whom: Callable[[Instant], None], known: Instant | None) -> None:
+        """Lets `whom` know where the data begins: what is `known` at once, and what is found later."""
+        self._tell = whom
+        if known is not None:
+            whom(known)
 
     async def make(self, reader: Reader, scheduler: Scheduler, halt: Halt, wake: Callable[[], None]) -> None:
         """Asks, and wakes who waits for a window when it is known where the data begins. A failure ends the run."""
 
         async def find() -> None:
             if self._find_beginning is not None:
-                scheduler.found_oldest(await self._find_beginning())
+                oldest = await self._find_beginning()
+                self._tell(oldest)
+                scheduler.found_oldest(oldest)
 
         async def ask(question: Callable[[], Awaitable[None]]) -> None:
             with halt.abandonable():

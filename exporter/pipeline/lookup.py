@@ -9,10 +9,10 @@ is read unless a row has arrived at a place that is new to it.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
 import pyarrow as pa
 from anyio import CapacityLimiter, to_thread
 
@@ -44,8 +44,7 @@ class Copy(NamedTuple):
     updated_at: Instant | None
 
 
-@dataclass(frozen=True, slots=True)
-class Repeated:
+class Repeated(msgspec.Struct, frozen=True):
     """Holds the `copies` of each id that several rows have. `surplus` counts, by id, the rows beyond the first one that
     the table had before the run."""
 

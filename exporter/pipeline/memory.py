@@ -5,10 +5,10 @@ counted accordingly: `Shares.cost`.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Self
 
 import anyio
+import msgspec
 
 _MIB: Final = 1024 * 1024
 #: The memory of a run that has not asked for anything yet: the interpreter, Arrow, the HTTP client.
@@ -29,8 +29,7 @@ _COPIES_OF_HUGE: Final = 5
 _PAGES_AT_WORK: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
+class Shares(msgspec.Struct, frozen=True):
     """Holds the shares of a ceiling, in bytes.
 
     `page` is the JSON text that a page should have, and `largest_page` the most that one may have. `in_flight` is the

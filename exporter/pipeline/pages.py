@@ -1,6 +1,6 @@
 """Reads the pages of a walk, and beside one of them the next, where the walk foresees what it will ask for."""
 
-from dataclasses import dataclass
+import msgspec
 
 from exporter.contract import Instant
 from exporter.encode.rows import EncodeRow
@@ -12,8 +12,7 @@ from exporter.pipeline.scan import Scan
 from exporter.tasks import for_each
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """Carries what a walk has settled to its writer. `rooms` are released when it is written."""
 
     settled: Settled[EncodeRow]

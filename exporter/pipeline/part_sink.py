@@ -3,7 +3,6 @@
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from math import inf
 from operator import neg
 from typing import Final, Protocol
@@ -30,8 +29,7 @@ _OPEN_SECONDS: Final = 60.0
 _LARGE_BYTES: Final = 8 * 1024 * 1024
 
 
-@dataclass(slots=True)
-class _OpenPart:
+class _OpenPart(msgspec.Struct):
     """Holds a part that is being written: `interval` is where its rows may lie (None: anywhere); `top` is its end."""
 
     writer: TablesWriter
@@ -39,12 +37,11 @@ class _OpenPart:
     interval: Interval | None
     top: Instant
     opened_at: float
-    absent: Counter[str] = field(default_factory=Counter)
+    absent: Counter[str] = msgspec.field(default_factory=Counter)
     withheld_rows: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StagedWindow:
+class StagedWindow(msgspec.Struct, frozen=True):
     """Holds what a window has finished: `covers`, which reaches down to the end of its last part, and what is in it.
 
     `covers` is None if there are only doubts, which may be about other windows. `read_since` is the server's clock

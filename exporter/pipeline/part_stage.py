@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol, Self
 
 from anyio import CapacityLimiter
+from msgspec.structs import replace
 
 from exporter.encode.tables import Tables
 from exporter.model import RECORDINGS, DataFile

@@ -28,6 +28,7 @@ from exporter.pipeline.admission import Admission
 from exporter.pipeline.collector import Collector
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.halt import Halt
+from exporter.pipeline.held_changes import HeldChanges
 from exporter.pipeline.hydration import Hydrator, Piece
 from exporter.pipeline.inquiry import Inquiry
 from exporter.pipeline.memory import Room, release
@@ -48,7 +49,7 @@ class Pipeline:
     """Reads all windows of `scan`, which `scheduler` splits, and commits their rows; a `committer` of None commits
     nothing. `covered` are microseconds of the range that were read before. The `hydrator` learns from the rows and, if
     it `completes`, brings the fields that the list leaves out before they are handed to the sink. Rows that `admission`
-    keeps out reach neither. The `inquiry` is made beside the first pages.
+    keeps out reach neither. It makes the `inquiry`, and commits together what the first `together_seconds` bring.
 
     `run` raises the `ExporterError` that ended it early, after committing everything that it could.
     """
@@ -67,6 +68,7 @@ class Pipeline:
         completes: bool = True,
         admission: Admission | None = None,
         inquiry: Inquiry | None = None,
+        together_seconds: float = 0.0,
     ) -> None:
         self._inquiry = inquiry or Inquiry()
         self._scan = scan
@@ -90,37 +92,36 @@ class Pipeline:
         )
         #: The number of windows that have been begun.
         self.windows = 0
-        # The number of walks that are being read.
-        self._open = 0
+        self._open = 0  # walks that are being read
         self._halt = Halt()
         self._moved = anyio.Event()
+        self._changes = HeldChanges(committer, self._clock, self._began + together_seconds)
 
     @property
     def spent(self) -> Counters:
         """Returns what the run has cost so far."""
         return self._reader.counters + Counters(windows=self.windows, seconds=self._clock() - self._began)
 
-    @property
-    def _share(self) -> float:
-        return self._scheduler.share_of(self._covered, self._reader.report.share)
-
     async def run(self) -> None:
         for traits in self._reader.lists.values():
             traits.begin_list(self._scan.updated_since)
         # What was covered before counts from the start: rates are measured from the first share that is shown.
-        self._reader.report.share = self._share
+        self._reader.report.share = self._scheduler.share_of(self._covered, self._reader.report.share)
         heeds = self._settings.heeds_signals
         with CancelScope() as everything, listening_in_loop(partial(self._interrupt, everything), heeds=heeds):
             inquire = partial(self._inquiry.make, self._reader, self._scheduler, self._halt, self._wake)
             async with alongside(inquire), anyio.create_task_group() as working:
                 for _ in range(self._settings.concurrency):
                     working.start_soon(self._work)
+            try:
+                await self._changes.commit(self.spent)
+            except ExporterError as error:
+                self.stop(error)
         if self._halt.failure is not None:
             raise self._halt.failure
 
     def finish(self) -> None:
-        """Ends the run, without a failure, as soon as each walk has the page that it has asked for, and one of them has
-        got anywhere."""
+        """Ends the run, without a failure, once each walk has the page that it has asked for, and one has got on."""
         self._halt.soon()
         self._wake()
 
@@ -279,8 +280,7 @@ class Pipeline:
         return rows if self._admission is None else self._admission.admit(rows)
 
     async def _commit(self, change: Change | None) -> None:
-        if change is not None and self._committer is not None:
-            await self._committer.commit(change, self.spent)
+        await self._changes.take(change, self.spent)
 
     def _wake(self) -> None:
         self._moved.set()
@@ -292,7 +292,7 @@ class Pipeline:
         report.rows += rows
         count(rows=rows)
         report.bytes += size_bytes
-        report.share = self._share
+        report.share = self._scheduler.share_of(self._covered, report.share)
         report.reading = self._scheduler.reading
         if self._committer is not None:
             report.files = self._committer.files

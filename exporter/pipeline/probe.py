@@ -1,9 +1,9 @@
 """Asks the questions that come before the work is split: what the list is like, and roughly where the data begins."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, Instant
@@ -31,8 +31,7 @@ _ORDERED: Final = 8
 _FEW: Final = 3
 
 
-@dataclass(slots=True)
-class Opening:
+class Opening(msgspec.Struct):
     """Holds the answers to the first questions.
 
     `density` is rows a microsecond at the end of the range, if known. `is_hidden` is what the function of that name
@@ -48,9 +47,9 @@ class Opening:
     is_hidden: bool = False
     newest: Sequence[Instant] = ()
     newest_ids: tuple[str, ...] = ()
-    updated_at: dict[str, Instant] = field(default_factory=dict)
+    updated_at: dict[str, Instant] = msgspec.field(default_factory=dict)
     organizations: tuple[str, ...] = ()
-    now: Now = field(default_factory=lambda: Now(0.0, BEGINNING))
+    now: Now = msgspec.field(default_factory=lambda: Now(0.0, BEGINNING))
     top: Page[Outline] | None = None
     top_since: Instant | None = None
     close_question: PageRequest | None = None

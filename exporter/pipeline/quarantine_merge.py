@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval
@@ -15,22 +16,20 @@ from exporter.pipeline.quarantine_files import read_lines, write_lines
 from exporter.pipeline.spool_sink import Spool, digest
 
 
-@dataclass(slots=True)
-class QuarantineChange:
+class QuarantineChange(msgspec.Struct):
     """Holds what a commit changes in the quarantine. `fresh` counts rows that are new or have changed."""
 
-    removes: list[str] = field(default_factory=list)
-    adds: list[QuarantineFile] = field(default_factory=list)
+    removes: list[str] = msgspec.field(default_factory=list)
+    adds: list[QuarantineFile] = msgspec.field(default_factory=list)
     fresh: int = 0
 
 
-@dataclass(slots=True)
-class Quarantine:
+class Quarantine(msgspec.Struct):
     """Holds the lines of the quarantine, by file."""
 
     state: State
     stage: PartStage
-    lines: dict[str, list[bytes]] = field(default_factory=dict)
+    lines: dict[str, list[bytes]] = msgspec.field(default_factory=dict)
 
     @classmethod
     async def load(cls, state: State, stage: PartStage) -> "Quarantine":

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace as dataclass_replace
 from functools import partial
 from typing import Final, Self, TypeVar
 
@@ -232,7 +231,7 @@ class Reader:
         if trouble is None:
             return None
         until = trouble.until_seconds
-        return dataclass_replace(
+        return replace(
             trouble,
             since_seconds=trouble.since_seconds - began,
             until_seconds=None if until is None else until - began,

@@ -7,7 +7,6 @@ swept after the commit. A conversation that goes to quarantine is still one, and
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -30,12 +29,11 @@ from exporter.pipeline.spool_sink import Spool
 from exporter.store.disk import fsync, open_private, reporting
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
+class Followed(msgspec.Struct, frozen=True):
     """Holds what a commit adds and removes so that recordings follow."""
 
-    adds: list[DataFile] = field(default_factory=list)
-    removes: list[str] = field(default_factory=list)
+    adds: list[DataFile] = msgspec.field(default_factory=list)
+    removes: list[str] = msgspec.field(default_factory=list)
 
 
 def touched_ids(

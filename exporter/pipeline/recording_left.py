@@ -5,11 +5,11 @@ Only some columns are read. What has its row is sorted out in Arrow, so that mem
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from anyio import to_thread
@@ -42,8 +42,7 @@ Mark: TypeAlias = tuple[str | None, float | None]
 Identify: TypeAlias = Callable[[str], Mark]
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(msgspec.Struct, frozen=True):
     """Holds ids of conversations, with their `created_at`.
 
     Those that are `listed` have a recording and no final row, or a row of another recording. Those that may come `late`
@@ -51,9 +50,9 @@ class Left:
     ones are stored. Those that are `changed` are listed, and another recording is stored of them.
     """
 
-    listed: dict[str, Instant] = field(default_factory=dict)
-    late: dict[str, Instant] = field(default_factory=dict)
-    marks: dict[str, Mark] = field(default_factory=dict)
+    listed: dict[str, Instant] = msgspec.field(default_factory=dict)
+    late: dict[str, Instant] = msgspec.field(default_factory=dict)
+    marks: dict[str, Mark] = msgspec.field(default_factory=dict)
     changed: frozenset[str] = frozenset()
 
     def __len__(self) -> int:

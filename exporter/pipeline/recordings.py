@@ -6,7 +6,6 @@ walk ─ link sink ─ queue (≤ 2 × concurrency) ─ downloads ─ rows ─ c
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from math import inf
 from typing import Final
 
@@ -34,8 +33,7 @@ _QUEUED: Final = 2
 _COMMIT_SECONDS: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True):
     """Is a conversation as the API serves it. `shows` says that its recording's field was served, be it as null; `link`
     is what that holds, if it holds one."""
 

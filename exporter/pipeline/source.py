@@ -1,7 +1,6 @@
 """Describes what a reader reads from, and what it returns."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -57,8 +56,7 @@ def _decoded(decoder: msgspec.json.Decoder[dict[str, T]], body: bytes) -> dict[s
         raise UnusableAnswerError(f"the answer ({len(body)} bytes) is cut short or is not JSON. Ask again") from error
 
 
-@dataclass(frozen=True, slots=True)
-class PageReading:
+class PageReading(msgspec.Struct, frozen=True):
     """Holds a page, and an instant of the server's clock at or before which it had not been read yet.
 
     `room` must be released together with the page.

@@ -7,14 +7,15 @@ what was stored of it where the list leaves that out.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from anyio import to_thread
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from exporter.contract import Instant
 from exporter.coverage import Interval
@@ -35,8 +36,7 @@ from exporter.pipeline.spool_sink import Spool, SpooledPart, digest
 from exporter.pipeline.table_parts import TablesWriter
 
 
-@dataclass(slots=True)
-class _Side:
+class _Side(msgspec.Struct):
     """Holds a part that is being written: of the rows that must be merged, or of those that `is_kept` as they are.
 
     `null` counts, by field, the values that came as null.
@@ -44,8 +44,8 @@ class _Side:
 
     writer: TablesWriter
     is_kept: bool
-    nulls: Nulls = field(default_factory=Nulls)
-    null: Counter[str] = field(default_factory=Counter)
+    nulls: Nulls = msgspec.field(default_factory=Nulls)
+    null: Counter[str] = msgspec.field(default_factory=Counter)
 
 
 async def complete_spool(spool: Spool, stage: PartStage, hydrator: Hydrator, *, again: bool) -> None:
@@ -62,8 +62,7 @@ async def complete_spool(spool: Spool, stage: PartStage, hydrator: Hydrator, *, 
         spool.parts[interval] = completed
 
 
-@dataclass(frozen=True, slots=True)
-class _Completion:
+class _Completion(msgspec.Struct, frozen=True):
     """Completes one part of a spool, whose rows belong to a home with the stored part `file`."""
 
     part: SpooledPart
@@ -199,8 +198,7 @@ class _Completion:
         )
 
 
-@dataclass(slots=True)
-class _Patch:
+class _Patch(msgspec.Struct):
     """Holds what fills the gaps of a few rows: rows that `came`, and `stored` ones for those that did not.
 
     `brought` says which of those that came have a field, by the position of their ids, and `null` in how many of these
@@ -210,10 +208,10 @@ class _Patch:
 
     came: pa.RecordBatch
     stored: pa.RecordBatch
-    brought: dict[str, dict[str, int]] = field(default_factory=dict)
-    null: Counter[str] = field(default_factory=Counter)
-    misfits: list[Misfit] = field(default_factory=list)
-    refused: set[str] = field(default_factory=set)
+    brought: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    null: Counter[str] = msgspec.field(default_factory=Counter)
+    misfits: list[Misfit] = msgspec.field(default_factory=list)
+    refused: set[str] = msgspec.field(default_factory=set)
 
     def apply(self, rows: pa.RecordBatch, names: Iterable[str], floors: Mapping[str, Instant]) -> pa.RecordBatch:
         """Returns the rows with values in the place of nulls in these columns, above their `floors`."""

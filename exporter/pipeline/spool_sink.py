@@ -3,9 +3,11 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from exporter.contract import SECOND, Instant
 from exporter.coverage import Interval
@@ -27,8 +29,7 @@ def digest(line: bytes) -> bytes:
     return hashlib.sha256(line).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class SpooledPart:
+class SpooledPart(msgspec.Struct, frozen=True):
     """Describes a staged part with rows of one home, from new to old.
 
     `absent` and `withheld_rows` are as in `model.DataFile`. `reading` is the number of the reading that has shown them;
@@ -44,8 +45,7 @@ class SpooledPart:
     is_kept: bool = False
 
 
-@dataclass(slots=True)
-class Spool:
+class Spool(msgspec.Struct):
     """Holds what has been put aside, by interval. `every` finds all homes; `homes` are those that the spool is about.
 
     `guard` refuses rows that must not be merged. `misfits` are the quarantine files of rows that fit no column, with
@@ -56,11 +56,11 @@ class Spool:
 
     every: Homes
     guard: Guard
-    homes: dict[Interval, Home] = field(default_factory=dict)
-    parts: dict[Interval, list[SpooledPart]] = field(default_factory=dict)
-    misfits: list[tuple[QuarantineFile, dict[str, bytes]]] = field(default_factory=list)
-    misfit_ids: dict[Interval, set[str]] = field(default_factory=dict)
-    unproven: list[Unproven] = field(default_factory=list)
+    homes: dict[Interval, Home] = msgspec.field(default_factory=dict)
+    parts: dict[Interval, list[SpooledPart]] = msgspec.field(default_factory=dict)
+    misfits: list[tuple[QuarantineFile, dict[str, bytes]]] = msgspec.field(default_factory=list)
+    misfit_ids: dict[Interval, set[str]] = msgspec.field(default_factory=dict)
+    unproven: list[Unproven] = msgspec.field(default_factory=list)
     read_since: Instant | None = None
     hidden_status: str | None = None
     unasked: int = 0

@@ -6,9 +6,9 @@ It is made from the rows that are written, whether an export, a sync or a merge 
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import pyarrow as pa
 
 from exporter.coverage import Interval
@@ -19,16 +19,14 @@ from exporter.parts.writer import PartWriter, WrittenPart
 from exporter.store.base import Store
 
 
-@dataclass(slots=True)
-class StagedPart:
+class StagedPart(msgspec.Struct):
     """Describes a whole part that still lies where it was staged under `name`."""
 
     name: str
     file: DataFile
 
 
-@dataclass(frozen=True, slots=True)
-class TableParts:
+class TableParts(msgspec.Struct, frozen=True):
     """Holds what `TablesWriter` has written: the part of each table, and the name under which it is staged. All follow
     the `policy` with this fingerprint."""
 

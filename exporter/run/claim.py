@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from anyio import to_thread
 
 from exporter.errors import ExporterError, OvertakenError, StoreError
@@ -39,8 +39,7 @@ async def _nobody() -> None:
 claimed: Final[ContextVar[Callable[[], Awaitable[None]]]] = ContextVar("claimed", default=_nobody)
 
 
-@dataclass(slots=True)
-class Claim:
+class Claim(msgspec.Struct):
     """Represents a destination that the run named `run` holds: no other run writes to its log. Parts are written as
     `encryption` says, or plain, under `names` that no other part has. `publish` brings the manifest up to date with the
     log if the run fails: there is nothing to do until it has a committer."""

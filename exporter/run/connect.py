@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from exporter.contract import FIELDS, HIDDEN_STATUS, Instant
@@ -44,8 +44,7 @@ _LARGE: Final = frozenset(field.name for field in FIELDS if field.sensitive)
 _SMALL_ROW_BYTES: Final = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True):
     """Holds a reader of what `request` asks for, and what the API has answered to the first questions about it.
 
     `known` is the state of the destination when they were asked, and `admission` keeps out whoever was erased from it.

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from exporter.contract import SECOND
 from exporter.engine import Engine
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from exporter.pipeline.turns import Turns
 
 
-@dataclass(frozen=True, slots=True)
-class RunContext:
+class RunContext(msgspec.Struct, frozen=True):
     """Holds what the steps of a run share. `clock` counts seconds, as the event loop does.
 
     `turns` are given if this run shares the API with others; otherwise it takes turns of its own. With an `engine`,
@@ -27,7 +27,7 @@ class RunContext:
     credentials: Credentials
     observer: Observer
     clock: Callable[[], float] = time.monotonic
-    keys: Keys = field(default_factory=Keys)
+    keys: Keys = msgspec.field(default_factory=Keys)
     turns: "Turns | None" = None
     engine: Engine | None = None
 

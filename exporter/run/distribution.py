@@ -4,7 +4,8 @@
 
 The log, the lock and the manifest stay here: a task stages its parts under names that nobody else has, and nothing
 counts before it is committed. So a task may be lost, run twice, or answer late; what it has not brought goes back to
-the queue. While a beacon is at the destination, tasks go on; whenever it is taken away, they end at their page.
+the queue. While a beacon is at the destination, tasks go on; whenever it is taken away, or names them because a slot
+has nothing to do, they end at their page.
 """
 
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from anyio import CancelScope, CapacityLimiter
+from anyio import CancelScope, CapacityLimiter, move_on_after
 from anyio.abc import TaskGroup
 
 from exporter.contract import Instant, format_instant
@@ -30,6 +31,7 @@ from exporter.run.distribution_tasks import TaskMaker
 from exporter.run.division import partition_starts
 from exporter.run.share import MOST_WARNINGS, Outcome, Share
 from exporter.schedule.rates import Crew, Ledger
+from exporter.schedule.recall import Recalls
 from exporter.schedule.shares import Piece, Shares, is_worth_it
 from exporter.settings import RunSettings
 from exporter.signals import listening_in_loop
@@ -50,8 +52,10 @@ async def distribute(
     density: float | None,
     *,
     covered: int,
+    is_much: bool = False,
 ) -> bool:
-    """Lets tasks read what `scan` wants into parts of the export. Returns False at once if that is not worth a task.
+    """Lets tasks read what `scan` wants into parts of the export. Returns False at once if that is not worth a task,
+    unless it `is_much`.
 
     The data begins at about `oldest`, and has `density` rows a microsecond where the scan ends, if that is known;
     `covered` is as in `Distribution`. Raises as `Distribution.run`, and `UsageError` if workers cannot have the token.
@@ -59,12 +63,12 @@ async def distribute(
     left = Coverage(scan.windows)
     tasks = TaskMaker(session, scan, settings, oldest)
     expected = _expected_density(session, scan, density, covered)
-    if not is_worth_it(left, oldest=oldest, density=expected, page_size=settings.page_size):
+    if not is_much and not is_worth_it(left, oldest=oldest, density=expected, page_size=settings.page_size):
         return False
     shares = Shares(
         left,
         oldest=oldest,
-        density=density,
+        density=expected,
         slots=await slots_of(engine, CapacityLimiter(1), known=1),
         align=partition_starts(session.stage.tables.place),
         page_size=settings.page_size,
@@ -103,6 +107,8 @@ class Distribution:
         self._shares = shares
         self._engine = engine
         self._tasks = tasks
+        self._beacon = tasks.beacon
+        self._recalls = Recalls()
         self._settings = settings
         self._crew = Crew(shares.slots, settings.max_rps)
         self._ledger = Ledger(settings.max_rps)
@@ -120,14 +126,14 @@ class Distribution:
         self._session.context.observer.note("reading in tasks", engine=self._engine.name, slots=self._crew.slots)
         heeds = self._settings.heeds_signals
         try:
-            await self._store.replace(self._tasks.beacon, self._tasks.nonce.encode())
+            await self._beacon.light()
             await self._tasks.look_for_sighted()
             with CancelScope() as everything, listening_in_loop(partial(self._interrupt, everything), heeds=heeds):
                 async with anyio.create_task_group() as working:
                     await self._feed(working)
         finally:
             with CancelScope(shield=True):
-                await self._stop_tasks()
+                await self._beacon.put_out()
         if self._failure is not None:
             raise self._failure
         self._tasks.teach()
@@ -151,24 +157,26 @@ class Distribution:
             while (next_ := self._next()) is not None:
                 self._running += 1
                 working.start_soon(self._work, *next_)
-            await self._moved.wait()
-        if isinstance(self._failure, DestinationError):
-            await self._doubt_destination()
-        if self._failure is not None:
-            await self._stop_tasks()
-
-    async def _doubt_destination(self) -> None:
-        """Blames whoever has taken the beacon away, as the sweep of another run does, if a task has not found it."""
-        try:
-            found = await self._store.read(self._tasks.beacon)
-        except StoreError:
-            return
-        if found != self._tasks.nonce.encode():
-            path = self._store.location / self._tasks.beacon
+            with move_on_after(await self._recall()):
+                await self._moved.wait()
+        if isinstance(self._failure, DestinationError) and await self._beacon.is_taken_away():
+            # As the sweep of another run does, if a task has not found it.
+            path = self._store.location / self._beacon.path
             self._failure = StoreError(f"{path}: deleted by somebody else while this run was at work")
+        if self._failure is not None:
+            await self._beacon.put_out()
 
-    def _next(self) -> tuple[Piece, float | None] | None:
-        """Returns what the next task reads, and its part of the rate, or None as long as no task may start."""
+    async def _recall(self) -> float:
+        """Lets tasks give back what they have not read if slots have nothing to do, and returns for how many seconds no
+        other one must."""
+        idle = 0 if self._shares.waits else self._crew.at_once - self._running
+        names, seconds = self._recalls.due(idle, self._session.context.clock())
+        if names:
+            await self._beacon.recall(names)
+        return seconds
+
+    def _next(self) -> tuple[Piece, Share, float | None] | None:
+        """Returns what the next task reads, the task, and its part of the rate, or None as long as none may start."""
         self._shares.slots = self._crew.at_once
         free = self._crew.at_once - self._running
         if free < 1 or (allowance := self._ledger.take(free)) == 0:
@@ -177,18 +185,12 @@ class Distribution:
         if piece is None:
             self._ledger.give_back(allowance)
             return None
-        return piece, allowance
-
-    async def _stop_tasks(self) -> None:
-        try:
-            await self._store.delete(self._tasks.beacon)
-        except StoreError as error:
-            # Tasks go on to the end of their budget; the next run takes it away.
-            self._session.context.observer.note("beacon not deleted", reason=str(error))
-
-    async def _work(self, piece: Piece, allowance: float | None) -> None:
         rates = [rate for rate in (allowance, self._crew.ceiling) if rate is not None]
         share = self._tasks.make(piece, min(rates, default=None))
+        self._recalls.began(share.task, self._session.context.clock(), piece.budget_seconds)
+        return piece, share, allowance
+
+    async def _work(self, piece: Piece, share: Share, allowance: float | None) -> None:
         outcome: Outcome | None = None
         try:
             with span("task", engine=self._engine.name, windows=len(piece.windows)):
@@ -202,6 +204,7 @@ class Distribution:
             self._note(piece, share, outcome)
         finally:
             self._ledger.give_back(allowance)
+            self._recalls.ended(share.task)
             self._running -= 1
             self._wake()
         if outcome is not None:

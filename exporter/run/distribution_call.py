@@ -1,8 +1,10 @@
 """Hands a task to an engine, and takes its answer, whatever that is."""
 
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
+import anyio
 from anyio import CapacityLimiter, move_on_after, to_thread
 
 from exporter.engine import Engine
@@ -12,6 +14,8 @@ from exporter.run.distribution_outcomes import as_said, check_outcome
 from exporter.run.share import MOST_BYTES, Outcome, Share, decode_outcome, encode
 from exporter.store.base import Store
 
+#: So many workers are woken at most: the others begin while these read.
+_MOST_WOKEN: Final = 16
 #: How many slots there are is no reason to wait for a cluster that does not say it.
 _SLOTS_SECONDS: Final = 10.0
 
@@ -27,6 +31,22 @@ async def answer_to(engine: Engine, threads: CapacityLimiter, store: Store, shar
     check_outcome(share, outcome)
     await check_staged(store, outcome)
     return outcome
+
+
+async def wake(engine: Engine) -> None:
+    """Lets an engine start its workers, and returns when one of them is there, or it is known that none comes: then a
+    task says why."""
+    threads = CapacityLimiter(_MOST_WOKEN)
+
+    async def ask() -> None:
+        with suppress(ExporterError):
+            await to_thread.run_sync(partial(call, engine, b""), abandon_on_cancel=True, limiter=threads)
+        waking.cancel_scope.cancel()
+
+    slots = await slots_of(engine, threads, known=1)
+    async with anyio.create_task_group() as waking:
+        for _ in range(min(slots, _MOST_WOKEN)):
+            waking.start_soon(ask)
 
 
 async def slots_of(engine: Engine, threads: CapacityLimiter, known: int) -> int:

@@ -7,6 +7,7 @@ from exporter.errors import (
     AccessError,
     ContradictionError,
     DestinationError,
+    EngineClosedError,
     EngineError,
     ExporterError,
     ProtectionError,
@@ -142,5 +143,6 @@ def _class_named(name: str) -> type:
 
 
 def is_fatal(error: ExporterError) -> bool:
-    """Returns whether an error ends the run: trying the task again, here or elsewhere, would not help."""
-    return isinstance(error, _FATAL)
+    """Returns whether an error ends the run: trying the task again, here or elsewhere, would not help. That its engine
+    is closed, no task can tell."""
+    return isinstance(error, (*_FATAL, EngineClosedError))

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from exporter.bearer import TokenPlace
 from exporter.contract import END_OF_TIME, SECOND, Instant
 from exporter.errors import UsageError
-from exporter.layout import beacon_path
 from exporter.model import CONVERSATIONS
 from exporter.pipeline.role import sees
 from exporter.pipeline.scan import Scan
+from exporter.run.distribution_beacon import Beacon
 from exporter.run.experience import learned_of, teach
 from exporter.run.share import Facts, KeyPlaces, Outcome, ReadSettings, Share
 from exporter.run.sighted import find_sighted
@@ -37,15 +37,14 @@ def token_place(credentials: Credentials) -> TokenPlace:
 
 
 class TaskMaker:
-    """Makes the tasks of `session`, which read pieces of `scan`. The data begins at about `oldest`. As long as the file
-    at the path `beacon` holds the `nonce`, tasks go on.
+    """Makes the tasks of `session`, which read pieces of `scan`. The data begins at about `oldest`. As long as the
+    `beacon` is there, tasks go on.
 
     Raises `UsageError` as `token_place`.
     """
 
     def __init__(self, session: "Session", scan: Scan, settings: RunSettings, oldest: Instant) -> None:
-        self.beacon: Final = beacon_path(session.run)
-        self.nonce: Final = secrets.token_hex(16)
+        self.beacon: Final = Beacon(session.stage.store, session.run, session.context.observer)
         self._session = session
         self._scan = scan
         self._settings = settings
@@ -89,8 +88,8 @@ class TaskMaker:
             token=self._place,
             keys=KeyPlaces.of(session.context.keys),
             budget_seconds=piece.budget_seconds,
-            beacon=self.beacon,
-            nonce=self.nonce,
+            beacon=self.beacon.path,
+            nonce=self.beacon.nonce,
         )
 
     async def look_for_sighted(self) -> None:

@@ -2,24 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
-
-import anyio
 
 from exporter.contract import BEGINNING, Instant
-from exporter.coverage import Interval
-from exporter.engine import Engine
+from exporter.coverage import Coverage, Interval
+from exporter.log.state import State
 from exporter.pipeline.inquiry import Inquiry
-from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.probe import Opening, find_beginning, look_closely
 from exporter.pipeline.reader import Reader
 from exporter.pipeline.scan import Scan
 from exporter.schedule.homes import Place
 from exporter.schedule.scheduler import Scheduler
-from exporter.tasks import alongside, for_each
-
-#: What looks too little for tasks is read here for this long. Only the end of it was seen: there may be much below.
-_ALONE_SECONDS: Final = 15.0
+from exporter.tasks import for_each
 
 
 async def schedule(
@@ -54,13 +47,12 @@ async def survey(
     oldest: Instant | None = None,
     density: float | None = None,
     opening: Opening | None = None,
-    found: Callable[[Instant], None] | None = None,
 ) -> tuple[Instant, float | None]:
     """Returns roughly where `scan` begins, for which the API is asked if `oldest` is None, and the number of rows a
     microsecond where it ends, if that is known.
 
-    `density` is the same where the range ends. Meanwhile, what was put off in the `opening` is asked. `found` is also
-    told where the scan begins. Raises `SourceError`.
+    `density` is the same where the range ends. Meanwhile, what was put off in the `opening` is asked. Raises
+    `SourceError`.
     """
     windows = scan.windows
     density = _density_at_end(scan, density)
@@ -77,38 +69,41 @@ async def survey(
 
     if windows:
         await for_each((look, find), lambda ask: ask(), at_once=2)
-    if found is not None:
-        found(start)
     return start, density
 
 
-def put_off(
+async def prepare(
     scan: Scan,
     reader: Reader,
     page_size: int,
     oldest: Instant | None,
     density: float | None,
     opening: Opening,
-    found: Callable[[Instant], None] | None,
+    *,
+    asks_beside: bool,
 ) -> tuple[Inquiry, Instant | None, float | None]:
-    """Returns what asks beside the first pages what `survey` asks before them, and what that returns, as far as it is
-    known until then: None if nothing is known of where `scan` begins. `found` is told whatever is known of it."""
-    windows, density = scan.windows, _density_at_end(scan, density)
-    whole = Interval(windows[0].start, windows[-1].end) if windows else scan.range
+    """Returns what `survey` returns, after what is left to ask beside the first pages.
+
+    With `asks_beside`, that is all that `survey` would ask. Where `scan` begins is None if nothing is known of it until
+    then. Raises `SourceError`.
+    """
+    windows = scan.windows
+    if not (asks_beside and windows):
+        return Inquiry(), *await survey(scan, reader, page_size, oldest, density, opening)
+    density = _density_at_end(scan, density)
+    if oldest is not None:
+        return Inquiry(opening), oldest, density
+    whole = Interval(windows[0].start, windows[-1].end)
     # A range with a beginning hardly ever begins long before its data.
-    start = oldest if oldest is not None else None if whole.open_below else whole.start
-    if found is not None and start is not None:
-        found(start)
-    if oldest is not None or not windows:
-        return Inquiry(opening if windows else None), start, density
+    start = None if whole.open_below else whole.start
+    return Inquiry(opening, partial(find_beginning, reader, whole, density, page_size)), start, density
 
-    async def find() -> Instant:
-        beginning = await find_beginning(reader, whole, density, page_size)
-        if found is not None:
-            found(beginning)
-        return beginning
 
-    return Inquiry(opening, find), start, density
+def covered_by(state: State, range_: Interval, oldest: Instant | None) -> int:
+    """Returns how much of the range was read before, in microseconds, from where its data roughly begins, if known."""
+    bottom = min(range_.end if oldest is None else oldest, state.oldest_row or range_.end)
+    start = max(range_.start, min(bottom, range_.end - 1))
+    return (state.coverage & Coverage([Interval(start, range_.end)])).length
 
 
 def _density_at_end(scan: Scan, density: float | None) -> float | None:
@@ -123,17 +118,3 @@ def partition_starts(place: Place) -> Callable[[Instant], Instant]:
         return BEGINNING if interval is None else interval.start
 
     return start
-
-
-async def read_alone(pipeline: Pipeline, engine: Engine | None) -> None:
-    """Runs the pipeline to its end or, if there is an engine that may go on, for a while. Raises as it does."""
-    if engine is None:
-        await pipeline.run()
-        return
-    async with alongside(partial(_finish_soon, pipeline)):
-        await pipeline.run()
-
-
-async def _finish_soon(pipeline: Pipeline) -> None:
-    await anyio.sleep(_ALONE_SECONDS)
-    pipeline.finish()

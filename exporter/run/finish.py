@@ -1,6 +1,6 @@
 """Finishes a run: sweeps what no commit names, and writes a manifest that says what the export holds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +14,10 @@ from exporter.lake.follow import are_written, write_tables
 from exporter.log.commits import CommitLog
 from exporter.log.journal import has_ended
 from exporter.log.manifest import check_not_behind, is_sealed
+from exporter.log.publish import SURVEYED
 from exporter.log.state import State
 from exporter.model import TableFormat
-from exporter.parts.integrity import missized
+from exporter.parts.integrity import have_sizes, missized
 from exporter.pipeline.committer import Committer
 from exporter.pipeline.compaction import merge_small_parts
 from exporter.pipeline.part_stage import PartStage
@@ -40,27 +41,32 @@ def least_part_bytes(target_bytes: int) -> int:
     return min(_LEAST_PART_BYTES, target_bytes // 2)
 
 
-async def check_whole(store: Store, state: State) -> None:
+async def check_whole(store: Store, state: State, there: Mapping[str, int] | None = None) -> None:
     """Checks that what a run builds on exists: the commits that the manifest rests on, and every file at its size.
+    `there` is as in `check_files`.
 
     Raises `DamagedLogError` and `DamagedPartError`.
     """
     await check_not_behind(store, state)
-    await check_files(store, state)
+    await check_files(store, state, there)
 
 
-async def check_files(store: Store, state: State) -> None:
-    """Checks that every file that a run builds on exists at its size. Raises `DamagedPartError`."""
-    for path, damage in (await missized(store, dict(state.by_path.sizes()))).items():
+async def check_files(store: Store, state: State, there: Mapping[str, int] | None = None) -> None:
+    """Checks that every file that a run builds on exists at its size, by a survey of what is `there` if there is one.
+    Raises `DamagedPartError`."""
+    if await have_sizes(store, state.by_path.sizes()):
+        return
+    for path, damage in (await missized(store, dict(state.by_path.sizes()), there)).items():
         raise DamagedPartError(store.location / path, damage.detail, shell_word(store.location), damage.kind)
 
 
-async def is_in_order(store: Store, state: State) -> bool:
-    """Returns whether `put_in_order` has nothing to do except merging. Raises `StoreError`."""
+async def is_in_order(store: Store, state: State, there: Collection[str] | None = None) -> bool:
+    """Returns whether `put_in_order` has nothing to do except merging. `there` is as in `is_sealed`. Raises
+    `StoreError`."""
     schemas = Tables.of(state.request or Request()).schemas
     if await may_remain(store, state):
         return False
-    if not await is_sealed(store, state, schemas=schemas) or not await are_written(store, state):
+    if not await is_sealed(store, state, schemas=schemas, there=there) or not await are_written(store, state):
         return False
     # A run that was killed may have left recordings that no row names.
     return not state.has_recordings or await has_ended(store, state.runs[-1])
@@ -119,7 +125,8 @@ async def put_in_order(
     store, log = claim.store, claim.log
     stored_export(log.state, store.location)
     tables = stored_tables(log.state, keys)
-    await check_whole(store, log.state)
+    there = await store.survey(SURVEYED)
+    await check_whole(store, log.state, there)
     fresh = table_format if log.state.table_format is None else None
     file_mode = await claim.set_file_mode(file_mode)
     await log.append(
@@ -131,7 +138,7 @@ async def put_in_order(
     )
     committer = Committer(store, log, tables.schemas, observer, clock)
     claim.publish = committer.write_manifest
-    await committer.sweep(may_wait=True)
+    await committer.sweep(may_wait=True, there=there)
     stage = claim.stage(tables, settings, clock)
     await join_recordings(log, stage, committer)
     await seal(log, stage, committer, observer, least_bytes=least_bytes)

@@ -93,7 +93,7 @@ async def call_url(
         async with (
             asyncio.timeout(timeout_seconds),
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver(), ssl=authorities or True),
+                connector=aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver(), ssl=authorities),
                 headers={"User-Agent": f"exporter/{__version__}"},
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,

@@ -2,10 +2,10 @@
 run on. Whatever does not agree is refused before anything is asked or touched."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from exporter.contract import FILTERS_BY_NAME
 from exporter.errors import DestinationError, ProtectionError, UsageError

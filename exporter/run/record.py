@@ -7,10 +7,10 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
+import msgspec
 from anyio import CancelScope
 
 from exporter.clock import wall_clock
@@ -65,12 +65,11 @@ class CommandResult(Protocol):
 OutcomeT = TypeVar("OutcomeT", bound=CommandResult)
 
 
-@dataclass(slots=True)
-class Run:
+class Run(msgspec.Struct):
     """Represents a run under way; no other run has its name. `spent` returns its requests to the API up to now."""
 
     command: Command
-    name: str = field(default_factory=new_run)
+    name: str = msgspec.field(default_factory=new_run)
     spent: Callable[[], Counters] = Counters
     before: State | None = None
     after: State | None = None

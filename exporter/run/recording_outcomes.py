@@ -1,7 +1,8 @@
 """Keeps what became of the recordings of a run: a row each, unless a row would say less than is known."""
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+
+import msgspec
 
 from exporter.clock import wall_clock
 from exporter.contract import SECOND, Instant
@@ -17,8 +18,7 @@ from exporter.run.recordings_left import Batch
 from exporter.settings import RecordingSettings
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(msgspec.Struct):
     """Counts what a run has done: recordings by status, in `by_status`, with the `bytes` of those that are stored, and
     the `reasons` of the others, by status.
 
@@ -28,8 +28,8 @@ class Tally:
     run has given up hosts of recordings; it is empty if it has not.
     """
 
-    by_status: Counter[str] = field(default_factory=Counter)
-    reasons: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    by_status: Counter[str] = msgspec.field(default_factory=Counter)
+    reasons: dict[str, Counter[str]] = msgspec.field(default_factory=lambda: defaultdict(Counter))
     bytes: int = 0
     waiting: int = 0
     unreached: int = 0

@@ -1,7 +1,6 @@
 """Gathers the recordings that are left, some at a time, from what is stored: before anything is asked."""
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -28,8 +27,7 @@ from exporter.store.base import Store
 _AT_ONCE = 5_000
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(msgspec.Struct):
     """Holds conversations, by id with their `created_at`, that are looked for together.
 
     `listed` are known to have a recording that has no final row; `late` are over, and may have one by now. `marks` are
@@ -38,12 +36,12 @@ class Batch:
     was so.
     """
 
-    listed: dict[str, Instant] = field(default_factory=dict)
-    late: dict[str, Instant] = field(default_factory=dict)
-    marks: dict[str, Mark] = field(default_factory=dict)
-    changed: set[str] = field(default_factory=set)
-    looked: list[tuple[Partition, int]] = field(default_factory=list)
-    densities: list[tuple[Instant, float]] = field(default_factory=list)
+    listed: dict[str, Instant] = msgspec.field(default_factory=dict)
+    late: dict[str, Instant] = msgspec.field(default_factory=dict)
+    marks: dict[str, Mark] = msgspec.field(default_factory=dict)
+    changed: set[str] = msgspec.field(default_factory=set)
+    looked: list[tuple[Partition, int]] = msgspec.field(default_factory=list)
+    densities: list[tuple[Instant, float]] = msgspec.field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.listed) + len(self.late)
@@ -74,8 +72,7 @@ def identify(details: str) -> Mark:
     return (None, None) if link is None else (url_hash(link.path), link.duration)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Search:
+class Search(msgspec.Struct, frozen=True, kw_only=True):
     """Says what is looked for: between `bounds`, with rows of these statuses `again`, and `late` ones for so long."""
 
     bounds: Coverage

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from itertools import count
 from typing import Final
 
-from exporter.errors import EngineError
+from exporter.errors import EngineClosedError, EngineError
 from exporter.run.engine_frames import Frame, FrameDecoder, encode_frame
 
 #: The connection to the process that holds the engine, if there is one.
@@ -45,17 +45,19 @@ class RemoteEngine:
 
     def call(self, task: bytes) -> bytes:
         """Returns the answer to a task, as `Engine.call` does."""
+        if not task:
+            return task  # others have woken it, and it is awake for all
         future = Future[bytes]()
         with self._sending:
             number = next(self._numbers)
             self._calls[number] = future
             # After the end, nobody looks for new calls.
             if self._is_over:
-                raise EngineError(_OVER)
+                raise EngineClosedError(_OVER)
             try:
                 self._connection.sendall(encode_frame(Frame("task", number, task)))
             except OSError as error:
-                raise EngineError(_OVER) from error
+                raise EngineClosedError(_OVER) from error
         return future.result()
 
     def close(self) -> None:
@@ -76,7 +78,7 @@ class RemoteEngine:
         with self._sending:
             calls = list(self._calls.values())
         for call in calls:
-            call.set_exception(EngineError(_OVER))
+            call.set_exception(EngineClosedError(_OVER))
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == "slots":

@@ -7,7 +7,6 @@ source shows it.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import msgspec
 from anyio import to_thread
@@ -23,8 +22,7 @@ from exporter.schedule.homes import Homes
 from exporter.schedule.rereads import breaks, density_of, seams, windows_around
 
 
-@dataclass(frozen=True, slots=True)
-class Doubts:
+class Doubts(msgspec.Struct, frozen=True):
     """Names what must be read again: the places of `repeated` rows, and `windows` around these and the seams."""
 
     repeated: Repeated

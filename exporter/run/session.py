@@ -1,8 +1,7 @@
 """Runs a session: begins under its claim, and reads window after window into the parts that its commits add."""
 
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 
@@ -12,6 +11,7 @@ from exporter.lake.follow import settle_table_format
 from exporter.log.commits import CommitLog
 from exporter.log.expiry import field_floors
 from exporter.log.privacy import PrivacyChange
+from exporter.log.publish import SURVEYED
 from exporter.log.state import State
 from exporter.model import Change, Counters, TableFormat
 from exporter.pipeline.admission import Admission
@@ -32,18 +32,21 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.declaration import declare
-from exporter.run.division import put_off, read_alone, scheduler_of, survey
+from exporter.run.division import covered_by, prepare, scheduler_of
 from exporter.run.expiry import check_retention, let_expire
 from exporter.run.finish import check_whole
+from exporter.run.handover import read_alone
 from exporter.run.protection import settle_privacy, tables_of
 from exporter.run.reconcile import has_sensitive_fields, settle_range
 from exporter.run.sighted import find_sighted
 from exporter.schedule.homes import Homes
 from exporter.settings import FileMode, RunSettings, Selection
 
+#: What a run adds to an export that was complete is read again after a kill, as long as this is all that it has taken.
+_TOGETHER_SECONDS: Final = 10.0
 
-@dataclass(slots=True)
-class Session:
+
+class Session(msgspec.Struct):
     """Represents a run that holds its destination, and has said so in the log.
 
     `run` is its name, `found` the state until then, `before` the same without what has expired by then, and `windows`
@@ -67,9 +70,9 @@ class Session:
     began: float
     hydrator: Hydrator | None = None
     tap: Tap | None = None
-    windows: int = field(default=0)
-    expired_rows: int = field(default=0)
-    empty: Coverage = field(default_factory=Coverage)
+    windows: int = msgspec.field(default=0)
+    expired_rows: int = msgspec.field(default=0)
+    empty: Coverage = msgspec.field(default_factory=Coverage)
 
     @classmethod
     async def start(
@@ -100,13 +103,14 @@ class Session:
         request, reader, context = connection.request, connection.reader, connection.context
         policy = (privacy and privacy.policy) or before.privacy.policy
         tables = tables_of(request, policy, context.keys)
-        await check_whole(store, before)
+        there = await store.survey(SURVEYED)
+        await check_whole(store, before, there)
         empty = await declare(
             claim, connection, range_, keep_generations, table_format, file_mode, keeps_recordings, privacy
         )
         committer = Committer(store, log, tables.schemas, context.observer, context.clock)
         claim.publish = committer.write_manifest
-        await committer.sweep(may_wait=True)
+        await committer.sweep(may_wait=True, there=there)
         if expires:
             stage = claim.stage(tables, context.settings, context.clock)
             now = connection.opening.now.instant
@@ -199,42 +203,44 @@ class Session:
         density: float | None = None,
         settings: RunSettings | None = None,
         prefers_hidden: bool = False,
+        is_much: bool = False,
     ) -> None:
         """Reads all that was created in `what`. Without `into`, the rows go into parts of the export, completed.
 
         `updated_since` and `prefers_hidden` are as in `Scan`. `oldest` is roughly where `what` begins, and `density` is
         rows a microsecond at the end of the export's range, if known. `settings` say how to read, if not as the run.
+        Where it was seen that it `is_much`, it is worth tasks.
 
         Raises the `ExporterError` that ended the reading early, after the manifest was brought up to date with the log.
         """
-        settings, place = settings or self.context.settings, self.stage.tables.place
+        settings = settings or self.context.settings
+        place, page_size = self.stage.tables.place, settings.page_size
         engine = self.context.engine if into is None else None
         scan = msgspec.structs.replace(
             self.scan, windows=what.intervals, updated_since=updated_since, prefers_hidden=prefers_hidden
         )
         if into is None and oldest is None and self.log.state.coverage:
             oldest = self.log.state.data_start
-        page_size = settings.page_size
-        found = self.committer.note_beginning if into is None and scan.begins_range else None
-        inquiry, covered = None, 0
-        if engine is None:
-            inquiry, oldest, density = put_off(scan, self.reader, page_size, oldest, density, self.opening, found)
-        else:
-            oldest, density = await survey(scan, self.reader, page_size, oldest, density, self.opening, found)
-        if into is None:
-            covered = self._covered(oldest)
-            if engine is not None and oldest is not None:
-                from exporter.run.distribution import distribute
+        asks_beside = engine is None and reader is None
+        inquiry, oldest, density = await prepare(
+            scan, self.reader, page_size, oldest, density, self.opening, asks_beside=asks_beside
+        )
+        if into is None and scan.begins_range:
+            inquiry.tells(self.committer.note_beginning, oldest)
+        covered = covered_by(self.log.state, scan.range, oldest) if into is None else 0
+        if engine is not None and oldest is not None:
+            from exporter.run.distribution import distribute
 
-                if await distribute(self, scan, engine, settings, oldest, density, covered=covered):
-                    return
+            if await distribute(self, scan, engine, settings, oldest, density, covered=covered, is_much=is_much):
+                return
         completes = into is None
         if into is None:
             into = PartSink(self.stage, self.guard, arrives=True)
             into = into if self.tap is None else TappedSink(into, self.tap)
+        scheduler = scheduler_of(scan, place, page_size, oldest, density)
         pipeline = Pipeline(
             scan,
-            scheduler_of(scan, place, page_size, oldest, density),
+            scheduler,
             reader or self.reader,
             into,
             self.committer,
@@ -244,21 +250,14 @@ class Session:
             completes=completes,
             admission=self.admission,
             inquiry=inquiry,
+            together_seconds=_TOGETHER_SECONDS if self.found.coverage and not self.found.left else 0.0,
         )
         try:
-            await read_alone(pipeline, engine)
+            await read_alone(pipeline, scheduler, engine)
         finally:
             self.windows += pipeline.windows
         if engine is not None and (left := what - self.log.state.coverage):
-            # By what was read, it is judged again whether this is worth tasks.
-            await self.read(left, density=density, settings=settings)
-
-    def _covered(self, oldest: Instant | None) -> int:
-        """Returns how much of the range was read before, in microseconds, from where its data roughly begins."""
-        state, range_ = self.log.state, self.scan.range
-        bottom = min(oldest or range_.end, state.oldest_row or range_.end)
-        start = max(range_.start, min(bottom, range_.end - 1))
-        return (state.coverage & Coverage([Interval(start, range_.end)])).length
+            await self.read(left, density=density, settings=settings, is_much=True)
 
 
 async def begin(

@@ -130,8 +130,9 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     has got anywhere.
 
     `task` begins with the name of the `run`, and no two tasks have the same. The worker reads the file at the path
-    `beacon` of the destination first: if it does not hold `nonce`, this is not the destination that the driver sees.
-    Whenever it is gone later, the driver wants no more, and the task ends at the page that it is at.
+    `beacon` of the destination first: if it does not begin with `nonce`, this is not the destination that the driver
+    sees. Whenever it is gone later, the driver wants no more, and the task ends at the page that it is at; so it does
+    when it is named there, because others are to read the rest.
     """
 
     version: str = __version__

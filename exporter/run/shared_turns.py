@@ -4,7 +4,6 @@ import socket
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Final
 
 import anyio
@@ -63,8 +62,7 @@ def origin_of(base_url: str) -> str:
     return f"{url.scheme}://{(url.raw_host or '').rstrip('.')}:{url.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class NumberedTicket(Ticket):
+class NumberedTicket(Ticket, frozen=True):
     """Represents a turn by the number by which it was asked for."""
 
     number: int

@@ -7,9 +7,10 @@ at the same task has: one that comes late, or twice, changes nothing that anybod
 import secrets
 import socket
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from time import monotonic
 from typing import Final
 
@@ -35,6 +36,7 @@ from exporter.privacy import Encryption
 from exporter.progress import Quiet
 from exporter.run.connect import open_reader
 from exporter.run.context import RunContext
+from exporter.run.distribution_beacon import is_recalled, is_wanted
 from exporter.run.division import scheduler_of
 from exporter.run.erasure_subject import stored_form
 from exporter.run.experience import learned_of, teach
@@ -48,8 +50,9 @@ from exporter.store.location import parse_location
 from exporter.store.open import open_store
 from exporter.tasks import alongside
 
-#: How often it is looked whether the driver still wants what is read.
-_LOOK_SECONDS: Final = 5.0
+#: How often it is looked whether the driver still wants what is read. At an object store, each look is a request.
+_LOOK_SECONDS: Final = 0.5
+_LOOK_AT_BUCKET_SECONDS: Final = 5.0
 #: Once it does not, pages that were asked for may take this long to come.
 _GRACE_SECONDS: Final = 5.0
 
@@ -79,26 +82,36 @@ class Beacon:
 
     def __init__(self, store: Store, share: Share) -> None:
         self._store = store
-        self._path = share.beacon
-        self._nonce = share.nonce.encode()
+        self._share = share
+        self._seconds = _LOOK_SECONDS if isinstance(store.location, Path) else _LOOK_AT_BUCKET_SECONDS
         self._is_gone = False
+        self._is_recalled = False
 
     async def check(self) -> None:
         """Raises `DestinationError` if it is not there, and `StoreError`."""
-        if await self._store.read(self._path) != self._nonce:
+        if not is_wanted(await self._store.read(self._share.beacon), self._share.nonce):
             raise DestinationError(
                 f"{self._store.location}: not the destination that the driver writes to, or the run has ended. Give "
                 "one that all workers share, by a path that is the same on each of them, or in an object store"
             )
 
+    async def recalled(self) -> None:
+        """Returns once the task is recalled, or the beacon is gone."""
+        while not (self._is_recalled or self._is_gone):
+            await self._look()
+
     async def gone(self) -> None:
         """Returns once it is gone, or there is that of another run."""
         while not self._is_gone:
-            await anyio.sleep(_LOOK_SECONDS)
-            try:
-                self._is_gone = await self._store.read(self._path) != self._nonce
-            except StoreError:
-                continue  # whatever cannot be read now says nothing
+            await self._look()
+
+    async def _look(self) -> None:
+        await anyio.sleep(self._seconds)
+        # Whatever cannot be read now says nothing.
+        with suppress(StoreError):
+            content = await self._store.read(self._share.beacon)
+            self._is_gone = not is_wanted(content, self._share.nonce)
+            self._is_recalled = is_recalled(content, self._share.task)
 
 
 async def read_share(share: Share, credentials: Credentials, environment: Mapping[str, str]) -> Outcome:
@@ -199,9 +212,9 @@ async def _ownership(reader: Reader, share: Share, credentials: Credentials) -> 
 
 
 async def _end_in_time(pipeline: Pipeline, beacon: Beacon, budget_seconds: float) -> None:
-    """Ends the pipeline when its budget is spent, or nobody wants what it reads."""
+    """Ends the pipeline when its budget is spent, it is recalled, or nobody wants what it reads."""
     with anyio.move_on_after(budget_seconds):
-        await beacon.gone()
+        await beacon.recalled()
     pipeline.finish()
     await beacon.gone()
     await anyio.sleep(_GRACE_SECONDS)

@@ -77,6 +77,10 @@ class MadeUpRow(Row):
             self._facts = self._call(self._rng()).fields
         return self._facts
 
+    def brief(self, created_at: str, updated_at: str) -> dict[str, object]:
+        fields = self._facts or self._call(self._rng()).fields
+        return {**fields, "created_at": created_at, "updated_at": updated_at}
+
     def document(self, created_at: str, updated_at: str) -> dict[str, object]:
         rng = self._rng()
         call = self._call(rng)

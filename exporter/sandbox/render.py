@@ -84,7 +84,8 @@ def render(row: Row, view: View) -> bytes:
 
 
 def _document(row: Row, view: View) -> dict[str, object]:
-    document = row.document(served_text(row.created_at, view), served_text(row.updated_at, view))
+    make = row.document if view.shows("conversation") else row.brief
+    document = make(served_text(row.created_at, view), served_text(row.updated_at, view))
     if view.extra:
         document["queue_seconds"] = row.created_at % 977 / 10
         document["sentiment"] = {"label": "neutral", "scores": [row.created_at % 7, None]}

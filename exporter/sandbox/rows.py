@@ -49,6 +49,10 @@ class Row:
         """Returns every field, with the times as they are served."""
         return {"created_at": created_at, "updated_at": updated_at, **self.fields}
 
+    def brief(self, created_at: str, updated_at: str) -> dict[str, object]:
+        """Returns what `document` does, perhaps without the transcript."""
+        return self.document(created_at, updated_at)
+
     def content(self) -> dict[str, object]:
         """Returns every field except the two times, as a row keeps them that only differs in some."""
         document = self.document("", "")

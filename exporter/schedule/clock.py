@@ -5,10 +5,11 @@ too late hides rows forever. So wherever two clocks differ, the earlier one coun
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
 from typing import Final
+
+import msgspec
 
 from exporter.contract import DAY, HOUR, MINUTE, SECOND, Instant
 from exporter.settings import TrustedClock
@@ -26,8 +27,7 @@ _OPINIONS: Final = 3
 _LEAST_ROWS: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class ClockSample:
+class ClockSample(msgspec.Struct, frozen=True):
     """Holds what one answer tells of the time when its question was sent, `at` in monotonic seconds.
 
     `local` is this machine's clock then. `served` is the `Date` of the answer, plus its `Age`, in whole seconds, or
@@ -54,8 +54,7 @@ class ClockSample:
         return max(least, min(most, 0))
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(msgspec.Struct, frozen=True):
     """Holds the time that is believed, `at` in monotonic seconds. The newest rows suggest that it is no later than
     `rows`, which is None if they do not object."""
 

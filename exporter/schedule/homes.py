@@ -6,9 +6,10 @@ read. A row that shows up there later cannot go into that part: it has a home of
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
+
+import msgspec
 
 from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval
@@ -18,8 +19,7 @@ from exporter.model import DataFile
 Place: TypeAlias = Callable[[Instant], tuple[dict[str, str], Interval | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(msgspec.Struct, frozen=True):
     """Pairs an interval inside one partition with the part whose rows it has; `file` is None in a gap.
 
     Homes that differ share no instant.

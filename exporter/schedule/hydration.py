@@ -5,8 +5,9 @@ served by id alone (source.md, 13). A few rows that are asked for by their ids t
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+import msgspec
 
 from exporter.contract import ALWAYS_FIELDS, FIELDS, OPEN_STATUSES, Instant
 
@@ -16,8 +17,7 @@ _SENSITIVE: Final = frozenset(field.name for field in FIELDS if field.sensitive)
 Served: TypeAlias = Mapping[str, bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """Holds what a row was served with `by_id`; `is_over` says that its conversation has ended."""
 
     by_id: Served

@@ -15,8 +15,9 @@ is cut* depends on how the guesses have turned out: where there is little to rea
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from exporter.contract import BEGINNING, END_OF_TIME, MAX_PAGE_SIZE, SECOND, Instant
 from exporter.coverage import Interval
@@ -45,8 +46,7 @@ class Divisible(Protocol):
     def give_away_below(self, instant: Instant) -> Interval: ...
 
 
-@dataclass(slots=True)
-class _Density:
+class _Density(msgspec.Struct):
     """Holds the pages a microsecond in a window: at its end, on its latest page, and on the whole; None until a guess.
 
     `is_guess` says that it was given away with what was expected there, `is_measured` that what is there has been seen.
@@ -63,8 +63,7 @@ class _Density:
         return cls(density, density, density, is_guess=True)
 
 
-@dataclass(slots=True)
-class _Reading:
+class _Reading(msgspec.Struct):
     """Holds how far a walk had come, and its latest page, if that was short: its rows, its span, and its oldest time.
 
     Rows below such a page show that the server serves no longer ones. Until then, it may be all there is.
@@ -126,6 +125,12 @@ class Scheduler:
             return before
         span = sum(self._length(window.start, window.end) for window in self._windows)
         return 1 - min(1.0, self.left / max(1, covered + span))
+
+    @property
+    def pages_left(self) -> float:
+        """Returns how many pages are expected in what the walks under way have left, as far as anything is known of
+        it."""
+        return sum(stretch.pages for walk in self._active if (stretch := self._stretch_of(walk)) is not None)
 
     @property
     def reading(self) -> tuple[Instant, Instant] | None:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
-from exporter.contract import SECOND, Instant
+from exporter.contract import Instant
 from exporter.coverage import Coverage, Interval
+from exporter.schedule.edges import SPARSE, Edges
 from exporter.schedule.stretch import Stretch
 
 #: How long a task should take at most and at least, and how long the first ones: until they end, nothing is known of
@@ -25,9 +26,9 @@ _MOST_SECONDS: Final = 60.0
 _LEAST_SECONDS: Final = 5.0
 _FIRST_SECONDS: Final = 15.0
 #: It must end after this many times as long, if its piece holds more than expected; twice as many for each try.
-_HEADROOM: Final = 1.5
+_HEADROOM: Final = 2.0
 #: Each slot should take this many more pieces of what is left.
-_ROUNDS: Final = 1.5
+_ROUNDS: Final = 1.0
 #: Where nothing was read yet, a piece is at most this part of what a slot has to read.
 _PIECES_A_SLOT: Final = 4
 #: Nothing is cut into more pieces than this, however dense it seems: many rows of one instant say little of the rest.
@@ -38,10 +39,10 @@ _MOST_WINDOWS: Final = 64
 _MOST_TRIES: Final = 3
 #: A piece has no fewer pages than this, because each task makes some requests that bring none.
 _LEAST_PIECE_PAGES: Final = 16
+#: So few, if otherwise a slot would have nothing to do.
+_LEAST_SHARED_PAGES: Final = 8
 #: A task reads this many pages a second, until one has shown how many it does.
 _FIRST_SPEED: Final = 10.0
-#: Densities are measured on this many pages, if there are as many.
-_PAGES_TO_MEASURE: Final = 2
 #: What is expected of the rest of the range is what was met on the latest share of it.
 _MEMORY: Final = 1 / 64
 #: A piece may be this many times as long, or as short, if that puts its end at the start of a partition or of
@@ -50,8 +51,8 @@ _ALIGNMENT: Final = 1.2
 #: What fewer pages than this hold is read sooner than a task has started. There may be many more than the end of the
 #: range lets expect, and to read these alone is the dearer mistake.
 _LEAST_PAGES: Final = 32
-#: The least number of pages a microsecond: less than one in a thousand years.
-_SPARSE: Final = 1e-17
+#: What must be expected to hand over in the middle of a reading, in times of that.
+_PRICE_OF_A_HANDOVER: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,12 @@ def is_worth_it(left: Coverage, *, oldest: Instant, density: float | None, page_
     """
     rows = (density or 0.0) * sum(_length(window, oldest) for window in left)
     return rows >= _LEAST_PAGES * page_size
+
+
+def is_worth_handing_over(pages: float) -> bool:
+    """Returns whether what is left is worth tasks that must wait for what is being read to end, if it has this many
+    pages."""
+    return pages >= _PRICE_OF_A_HANDOVER * _LEAST_PAGES
 
 
 class Shares:
@@ -121,6 +128,11 @@ class Shares:
         return not self._waiting and not self._running
 
     @property
+    def waits(self) -> bool:
+        """Returns whether something waits for a slot."""
+        return bool(self._waiting)
+
+    @property
     def left_microseconds(self) -> int:
         """Returns how much is still to be read, from the guessed beginning of the data; what runs counts in full."""
         windows = chain((rest.window for rest in self._waiting), *(piece.windows for piece in self._running))
@@ -139,7 +151,11 @@ class Shares:
         if not self._waiting:
             return None
         budget = self._budget_seconds()
+        idle = self.slots - len(self._running)
         pages = max(_LEAST_PIECE_PAGES, self._speed * budget)
+        if idle > 1:
+            # The others would have nothing to do.
+            pages = min(pages, max(_LEAST_SHARED_PAGES, self._pages_waiting / idle))
         unseen = self._span / (self.slots * _PIECES_A_SLOT)
         if is_known := bool(self._met_microseconds or self._first_density):
             small = self._speed * _FIRST_SECONDS / self._expected
@@ -159,8 +175,8 @@ class Shares:
         windows = Coverage(rest.window for rest in taken).intervals
         top = self._expected if newest.top is None and is_known else newest.top
         density = None if top is None else top * self._page_size
-        # Until one has shown how fast tasks read, the rest of a first one would keep the other slots waiting.
-        slack = _HEADROOM if self._seconds or budget <= self._least_seconds else _HEADROOM**2
+        # Until one has shown how fast tasks read, a piece may hold much more or much less.
+        slack = _HEADROOM if self._seconds else _HEADROOM**2
         piece = Piece(windows, budget * slack * 2**newest.tries, newest.tries, density)
         self._running[piece] = taken
         return piece
@@ -194,15 +210,15 @@ class Shares:
             kept = max(0.0, 1 - length / (self._span * _MEMORY)) if self._span else 0.0
             self._met_pages = self._met_pages * kept + pages
             self._met_microseconds = self._met_microseconds * kept + length
-        met = _Met(read, parts, self._page_size)
+        edges = Edges(read, parts, self._page_size)
         tries = piece.tries + 1 if has_failed else 0
         left = [
-            replace(met.beside(replace(rest, window=window)), tries=tries)
+            replace(_beside(edges, replace(rest, window=window)), tries=tries)
             for rest in taken
             for window in Coverage([rest.window]) - read
         ]
         # What a task has left may turn out to be the beginning of a desert.
-        self._waiting = [rest if rest.top is None else met.beside(rest) for rest in self._waiting]
+        self._waiting = [rest if rest.top is None else _beside(edges, rest) for rest in self._waiting]
         self._put_back(left)
         return tries < _MOST_TRIES or not left
 
@@ -220,8 +236,8 @@ class Shares:
     def _expected(self) -> float:
         """Returns the pages a microsecond that are expected where nothing was read yet."""
         if self._met_microseconds:
-            return max(_SPARSE, self._met_pages / self._met_microseconds)
-        return self._first_density or _SPARSE
+            return max(SPARSE, self._met_pages / self._met_microseconds)
+        return self._first_density or SPARSE
 
     @property
     def _speed(self) -> float:
@@ -232,6 +248,10 @@ class Shares:
     def _least_seconds(self) -> float:
         return max(_LEAST_SECONDS, _LEAST_PIECE_PAGES / self._speed)
 
+    @property
+    def _pages_waiting(self) -> float:
+        return sum(self._stretch(rest).pages for rest in self._waiting)
+
     def _stretch(self, rest: _Rest) -> Stretch:
         expected = self._expected
         top, bottom = (expected if density is None else density for density in (rest.top, rest.bottom))
@@ -239,8 +259,7 @@ class Shares:
 
     def _budget_seconds(self) -> float:
         """Returns how long the next task should take."""
-        pages = sum(self._stretch(rest).pages for rest in self._waiting)
-        seconds = pages / self._speed
+        seconds = self._pages_waiting / self._speed
         if not self._seconds:
             # Of what is small, each slot takes one part.
             return min(_FIRST_SECONDS, max(seconds / max(1, self.slots - len(self._running)), self._least_seconds))
@@ -261,39 +280,11 @@ class Shares:
         return replace(rest, window=Interval(cut, window.end), bottom=between)
 
 
-class _Met:
-    """Measures the density at the edges of what a task has read."""
-
-    def __init__(self, read: Coverage, parts: Sequence[tuple[Interval, int]], page_size: int) -> None:
-        self._starts = {interval.start: interval for interval in read}
-        self._ends = {interval.end: interval for interval in read}
-        self._parts = sorted(parts)
-        self._page_size = page_size
-
-    def beside(self, rest: _Rest) -> _Rest:
-        """Returns what is known of a window that waits, if it touches what was read."""
-        above, below = self._starts.get(rest.window.end), self._ends.get(rest.window.start)
-        if above is None and below is None:
-            return rest
-        top = rest.top if above is None else self._density(above, from_start=True)
-        bottom = rest.bottom if below is None else self._density(below, from_start=False)
-        return replace(rest, top=bottom if top is None else top, bottom=top if bottom is None else bottom)
-
-    def _density(self, read: Interval, *, from_start: bool) -> float:
-        """Returns the pages a microsecond near one edge of an interval that was read."""
-        rows, reached = 0, read.start if from_start else read.end
-        for window, number in self._parts if from_start else reversed(self._parts):
-            if window.end <= read.start or window.start >= read.end:
-                continue
-            rows += number
-            reached = min(window.end, read.end) if from_start else max(window.start, read.start)
-            if rows >= _PAGES_TO_MEASURE * self._page_size:
-                break
-        else:
-            reached = read.end if from_start else read.start
-        length = reached - read.start if from_start else read.end - reached
-        return max(_SPARSE, rows / self._page_size / max(SECOND, length))
-
-
 def _length(window: Interval, oldest: Instant) -> int:
     return max(0, window.end - max(window.start, oldest))
+
+
+def _beside(edges: Edges, rest: _Rest) -> _Rest:
+    """Returns what is known of a window that waits, if it touches what was read."""
+    top, bottom = edges.beside(rest.window, rest.top, rest.bottom)
+    return replace(rest, top=top, bottom=bottom)

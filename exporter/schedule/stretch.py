@@ -1,13 +1,13 @@
 """Estimates how many pages lie in a stretch of time that nobody has read yet, from what was seen at its two ends."""
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from exporter.contract import Instant
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(msgspec.Struct, frozen=True):
     """Spans `length` microseconds with `top` pages a microsecond at its upper end and `bottom` at its lower, both above
     0.
 

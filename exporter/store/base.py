@@ -1,9 +1,9 @@
 """States what a place for an export can do, wherever it is: `local` on a disk, `objects` in an object store."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -13,6 +13,9 @@ from exporter.contract import SECOND, Instant, format_instant
 from exporter.errors import ExporterError, StoreError
 from exporter.settings import FileMode
 from exporter.store.location import Location
+
+#: What a file is to hold: all of it, or pieces of it.
+Content: TypeAlias = bytes | Iterator[bytes | memoryview]
 
 
 class LockHolder(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,8 +120,9 @@ class Store(Protocol):
         That may be this very file, if a store has kept what it said it could not: a caller that must know reads it.
         """
 
-    async def replace(self, path: str, data: bytes) -> None:
-        """Writes a file, in place of any that exists: a reader sees the old or the new file, whole."""
+    async def replace(self, path: str, data: Content) -> None:
+        """Writes a file, in place of any that exists: a reader sees the old or the new file, whole. `data` may come in
+        pieces; what they raise is raised, and nothing is replaced."""
 
     async def append(self, path: str, line: bytes) -> None:
         """Adds a line to a file, durably, on a line of its own whatever a killed writer has left there.
@@ -133,6 +137,12 @@ class Store(Protocol):
         """Gives a file another path, durably and in place of any file there; a file that is missing is fine.
 
         A killed process may leave the file at both paths, but never at neither.
+        """
+
+    async def survey(self, directories: Collection[str]) -> Mapping[str, int] | None:
+        """Returns the size of each file in several directories and below, where a list tells sizes; otherwise None.
+
+        What it returns may be as old as `check`, unless something was created, replaced or deleted here since.
         """
 
     async def list_all(self, prefixes: Collection[str]) -> list[str]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 from stat import S_IMODE, S_ISDIR, S_ISREG
 from typing import Any, Final, TypeVar
@@ -85,11 +85,13 @@ class PatientFile(FileIO):
         return patiently(partial(read_once, self, buffer))
 
     def readall(self) -> bytes:
-        return b"".join(iter(partial(self._read_some, 1 << 20), b""))
-
-    def _read_some(self, size: int) -> bytes:
-        buffer = bytearray(size)
-        return bytes(memoryview(buffer)[: self.readinto(buffer) or 0])
+        # It reads straight into the bytes that it returns.
+        reader = BufferedReader(self)
+        try:
+            size = max(0, os.fstat(self.fileno()).st_size - self.tell())
+            return b"".join([reader.read(size), *iter(partial(reader.read, 1 << 20), b"")])
+        finally:
+            reader.detach()
 
 
 #: Reads from a file once, without patience.

@@ -1,6 +1,6 @@
 """Makes snapshots of runs, as observers get them."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from exporter.progress import Snapshot
 

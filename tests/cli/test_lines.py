@@ -1,6 +1,6 @@
 """Lines come every so often, and tell of trouble that lasts."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from exporter.cli.lines import LineProgress, ObjectProgress
 from exporter.pipeline.report import Report

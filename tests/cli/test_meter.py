@@ -1,10 +1,9 @@
 """Rates are those of the last seconds, and an estimate is shown only if it can be one."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from exporter.cli.meter import Meter, Rates
 from exporter.progress import Snapshot, Trouble
@@ -70,7 +69,7 @@ def test_a_run_that_goes_on_counts_what_there_was() -> None:
 def test_no_time_is_told_before_it_can_be_known(changes: dict[str, float]) -> None:
     whole = at(12.0, 0.4, rows=4000, files=4)
     assert last_of(START, whole).seconds_left is not None
-    assert last_of(START, replace(whole, **changes)).seconds_left is None  # type: ignore[arg-type]
+    assert last_of(START, replace(whole, **changes)).seconds_left is None
 
 
 def test_no_time_is_told_while_nothing_comes() -> None:

@@ -2,12 +2,12 @@
 
 import errno
 import io
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from exporter.cli.canvas import cells, cut
 from exporter.cli.meter import Rates

@@ -18,6 +18,7 @@ from exporter.errors import (
     AccessError,
     ContradictionError,
     DestinationError,
+    EngineClosedError,
     EngineError,
     ExporterError,
     RequestRefusedError,
@@ -201,6 +202,19 @@ def test_an_interrupt_ends_tasks_and_a_second_one_waits_for_none(
     assert len(found.records()) <= sum(outcome.rows for outcome in engine.outcomes)
     assert times > 1 or len(found.records()) > 60
     assert command("export", tmp_path, *RANGE, *SIZES, server=server).status == 0
+    ExportDirectory(tmp_path).check(records(ROWS))
+
+
+def closed(_engine: ThreadEngine, _task: bytes) -> bytes:
+    raise EngineClosedError("the engine was closed while there were tasks to run")
+
+
+def test_an_engine_that_is_closed_is_tried_no_more(serving: Serving, tmp_path: Path) -> None:
+    server, engine = serving(ROWS), ThreadEngine(1, faults=dict.fromkeys(range(1, 9), closed))
+    with pytest.raises(EngineClosedError, match="the engine was closed while there were tasks to run"):
+        blocking.export(spec_for(server, tmp_path), engine=engine)
+    assert len(engine.tasks) == 2
+    assert blocking.export(spec_for(server, tmp_path)).state == "complete"
     ExportDirectory(tmp_path).check(records(ROWS))
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from exporter import ExportSpec, blocking
 from exporter.contract import DAY, format_instant
+from exporter.coverage import Coverage
 from exporter.errors import (
     AccessError,
     UsageError,
@@ -23,10 +24,10 @@ from exporter.keys import DATA_VARIABLE, PRIVACY_VARIABLE
 from exporter.layout import STAGING
 from exporter.log.commits import load_state
 from exporter.progress import Quiet, Snapshot
-from exporter.run import division
+from exporter.run import handover, worker
 from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations
 from exporter.sandbox.clock import system_clock
-from exporter.schedule import shares
+from exporter.schedule import recall, shares
 from exporter.store.local.store import LocalStore
 from tests.end_to_end.conftest import Command, CommandResult, Serving
 from tests.end_to_end.export_directory import ExportDirectory
@@ -269,14 +270,31 @@ def test_what_only_looks_like_few_is_handed_over_in_the_middle(
 ) -> None:
     """Where a list ends, it says nothing of a burst further down."""
     monkeypatch.setattr(shares, "_LEAST_PAGES", 16)
-    monkeypatch.setattr(division, "_ALONE_SECONDS", 0.0)
+    for name in ("_ALONE_SECONDS", "_LOOK_SECONDS"):
+        monkeypatch.setattr(handover, name, 0.01)
     burst = make_conversations(1500, SINCE + 20 * DAY, SINCE + 21 * DAY, seed=22)
     few = make_conversations(100, SINCE + 22 * DAY, UNTIL, seed=23)
     rows = [*few, *burst]
-    server, engine = serving(rows), ThreadEngine()
+    server, engine = serving(rows, Behaviour(latency=0.01)), ThreadEngine()
     assert blocking.export(spec_for(server, tmp_path), engine=engine).state == "complete"
-    assert engine.tasks
+    # A worker is there before anything is handed over to it.
+    assert engine.tasks[0] == b""
+    assert any(engine.tasks)
     ExportDirectory(tmp_path).check(records(rows))
+
+
+def test_a_slot_with_nothing_to_do_gets_a_part_of_what_another_one_reads(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recall, "_LEAST_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "_LOOK_SECONDS", 0.01)
+    burst = make_conversations(1500, SINCE + 20 * DAY, SINCE + 21 * DAY, seed=22)
+    server, engine = serving(burst, Behaviour(latency=0.02)), ThreadEngine()
+    with small_pieces(pages=1000):
+        assert blocking.export(spec_for(server, tmp_path), engine=engine).state == "complete"
+    read = {outcome.task: outcome.change for outcome in engine.outcomes if outcome.change is not None}
+    assert any(Coverage(share.scan.windows) - Coverage(read[share.task].covers) for share in engine.shares)
+    ExportDirectory(tmp_path).check(records(burst))
 
 
 def test_what_no_task_can_do_is_refused_before_anything_is_asked(serving: Serving, tmp_path: Path) -> None:

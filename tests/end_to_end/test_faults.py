@@ -1,10 +1,10 @@
 """Tests faults on the wire, over real HTTP: a run survives them while they are rare, and otherwise names them."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from exporter.cli.lines import LineProgress
 from exporter.cli.log import open_log

@@ -73,7 +73,7 @@ def test_a_huge_transcript_of_many_items(serving: Serving, tmp_path: Path, items
 
 
 def test_a_row_that_is_too_large_is_named_by_its_window(serving: Serving, tmp_path: Path) -> None:
-    rows = [row(minute, "x" * 2 * HUGE_BYTES if minute == 700 else "hello") for minute in range(0, 1440, 20)]
+    rows = [row(minute, "x" * 40_000_000 if minute == 700 else "hello") for minute in range(0, 1440, 20)]
     done = export(tmp_path / "out", serving(rows), "--memory", f"{MEMORY_MIB}MiB")
     assert done.status == 1
     assert "one conversation takes more than 36.9 MB" in done.err

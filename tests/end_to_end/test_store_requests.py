@@ -28,4 +28,4 @@ def test_what_finds_nothing_asks_little(
             for one in s3.gate.asked
         )
 
-    assert {name: asked(name) for name in ("export", "sync", "status")} == {"export": 10, "sync": 22, "status": 4}
+    assert {name: asked(name) for name in ("export", "sync", "status")} == {"export": 6, "sync": 14, "status": 3}

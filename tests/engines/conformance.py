@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -34,7 +35,9 @@ def in_threads(calls: Iterable[Callable[[], bytes]]) -> list[bytes]:
 
 
 class EngineConformance:
-    """Tests an engine."""
+    """Tests an engine. `closed` is what it raises once it is closed."""
+
+    closed: ClassVar[type[EngineError]] = EngineError
 
     def test_it_has_a_name_and_slots(self, engine: Engine) -> None:
         assert engine.name
@@ -83,8 +86,8 @@ class EngineConformance:
             waiting: Future[bytes] = pool.submit(engine.call, task("wait", mark=str(mark)))
             until(mark.exists)
             engine.close()
-            assert isinstance(waiting.exception(PATIENCE_SECONDS / 2), EngineError)
-        with pytest.raises(EngineError):
+            assert isinstance(waiting.exception(PATIENCE_SECONDS / 2), self.closed)
+        with pytest.raises(self.closed):
             engine.call(task("reverse", content="on"))
         engine.close()
 

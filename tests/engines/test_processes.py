@@ -17,7 +17,7 @@ from exporter.engines.chosen import engine_of
 from exporter.engines.named import open_engine
 from exporter.engines.process_frames import receive_answer, receive_task, send_answer, send_beat, send_task
 from exporter.engines.processes import Processes, processes, usable_cores
-from exporter.errors import EngineError, UsageError
+from exporter.errors import EngineClosedError, EngineError, UsageError
 from exporter.run.shared_turns import GIVEN
 from tests.engines.conformance import EngineConformance, until
 from tests.engines.tasks import PATIENCE_SECONDS, task
@@ -50,6 +50,8 @@ def engine() -> Iterator[Engine]:
 
 
 class TestProcesses(EngineConformance):
+    closed = EngineClosedError
+
     @pytest.fixture
     def engine(self, engine: Engine) -> Engine:
         return engine

@@ -3,12 +3,12 @@
 import asyncio
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from exporter.contract import ALWAYS_FIELDS, DAY, HOUR, MINUTE
 from exporter.errors import AccessError

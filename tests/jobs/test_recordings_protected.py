@@ -34,7 +34,7 @@ def hasty_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def context(source: World) -> RunContext:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     return replace(source.context(), keys=KEYS)
 

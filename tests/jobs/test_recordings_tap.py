@@ -1,13 +1,14 @@
 """Recordings are fetched while the rows of their conversations are read, and neither waits for the other."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import anyio
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from exporter.clock import wall_clock
 from exporter.contract import DAY, HOUR

@@ -81,6 +81,18 @@ async def test_a_night_without_news_makes_two_commits_and_takes_nothing_away(tmp
     assert read_since <= commits[0].change.read_since
 
 
+async def test_a_night_with_news_on_two_days_commits_them_at_once(tmp_path: Path) -> None:
+    rows = make_conversations(400, T0, T0 + 2 * DAY, seed=1)
+    async with serve(rows) as sandbox:
+        context = RunContext(RunSettings(base_url=sandbox.url), Credentials(TOKEN), Quiet())
+        first = await export(tmp_path, Selection(until=T0 + DAY // 2), context)
+        night = await sync(tmp_path, Selection(), context)
+    commits = await load_commits(LocalStore(tmp_path), first.generation)
+    assert [one.kind for one in commits if one.kind != "compact"] == ["widen", "export", "sync"]
+    assert len({file.partition["created_date"] for file in commits[1].change.adds}) == 2
+    assert night.summary.rows == 400
+
+
 @pytest.mark.parametrize(
     ("reading", "named"),
     combinations(

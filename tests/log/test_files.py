@@ -77,6 +77,7 @@ def test_files_are_those_that_a_dict_would_hold(
     assert [*files] == [*expected]
     assert len(files) == len(expected)
     assert [*files.values()] == [*expected.values()]
+    assert {f"{at}/{name}".removeprefix("/") for at, names in files.names().items() for name in names} == {*expected}
     assert dict(files.sizes()) == {path: file.size_bytes for path, file in expected.items()}
     for path, file in expected.items():
         assert files[path] == file

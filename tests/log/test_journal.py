@@ -12,7 +12,7 @@ import pytest
 
 from exporter.errors import StoreError
 from exporter.layout import RUNS
-from exporter.log.journal import RunRecord, append_run, has_ended_well, read_last_run
+from exporter.log.journal import RunRecord, append_run, has_ended_well, read_end
 from exporter.store.local.store import LocalStore
 
 pytestmark = pytest.mark.anyio
@@ -50,14 +50,14 @@ async def store(tmp_path: Path) -> LocalStore:
 
 
 async def test_a_line_a_run_for_its_user_alone(store: LocalStore) -> None:
-    assert await read_last_run(store) is None
+    assert (await read_end(store, "")).last_run is None
     for name in ("a", "b"):
         await append_run(store, record(name))
     lines = (store.root / RUNS).read_text().splitlines()
     assert [json.loads(line)["run"] for line in lines] == ["a", "b"]
     times = [json.loads(lines[0])[name] for name in ("started_at", "ended_at")]
     assert times == ["2026-02-10T00:00:00Z", "2026-02-10T00:00:01.120Z"]
-    assert await read_last_run(store) == record("b")
+    assert (await read_end(store, "")).last_run == record("b")
     assert stat.S_IMODE((store.root / RUNS).stat().st_mode) == 0o600
 
 
@@ -66,12 +66,12 @@ async def test_half_a_line_does_not_spoil_the_next(torn: bytes, store: LocalStor
     await append_run(store, record("a"))
     with (store.root / RUNS).open("ab") as file:
         file.write(torn)
-    assert await read_last_run(store) == record("a")
+    assert (await read_end(store, "")).last_run == record("a")
     await append_run(store, record("b"))
     await append_run(store, record("c"))
     lines = (store.root / RUNS).read_bytes().splitlines()
     assert [json.loads(line)["run"] for line in (lines[0], *lines[-2:])] == ["a", "b", "c"]
-    assert await read_last_run(store) == record("c")
+    assert (await read_end(store, "")).last_run == record("c")
 
 
 async def test_it_is_durable_before_the_run_ends(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ async def test_a_full_disk_is_told(store: LocalStore, monkeypatch: pytest.Monkey
         await append_run(store, record("a"))
     monkeypatch.undo()
     await append_run(store, record("b"))
-    assert await read_last_run(store) == record("b")
+    assert (await read_end(store, "")).last_run == record("b")
 
 
 async def test_where_no_export_is_nothing_is_written(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ async def test_alone_it_does_not_keep_an_export_from_beginning(store: LocalStore
 
 async def test_a_long_message_is_cut(store: LocalStore) -> None:
     await append_run(store, record("a", "x" * 5000))
-    found = await read_last_run(store)
+    found = (await read_end(store, "")).last_run
     assert found is not None
     assert found.message == "x" * 1000
 

@@ -2,18 +2,20 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import anyio
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.contract import BEGINNING, DAY, FIELDS
 from exporter.coverage import Interval
 from exporter.errors import DamagedLogError
-from exporter.layout import MANIFEST, RECORDINGS, SUCCESS, part_path
+from exporter.layout import MANIFEST, RECORDINGS, STAGING, SUCCESS, part_path
 from exporter.log.checkpoint import decode_checkpoint, encode_checkpoint
 from exporter.log.fold import apply, fold
 from exporter.log.head import Head
@@ -25,6 +27,7 @@ from exporter.partitions import partition_of
 from exporter.settings import Request
 from exporter.store.local.store import LocalStore
 from tests.toolkit.commit_logs import random_log
+from tests.toolkit.sizes import size_of
 
 DAY_0 = 1_770_681_600_000_000
 SCHEMAS = {
@@ -324,6 +327,53 @@ def test_parts_are_listed_again_as_if_for_the_first_time(
     assert listed == {path for path, file in told.files.items() if told.has_recordings or file.table != RECORDINGS}
     spoiled = manifest.replace(b"sha256", b"sha257", 1)
     assert spoiled == manifest or render_again(spoiled, told, state, schemas=schemas) is None
+
+
+@pytest.mark.anyio
+async def test_a_manifest_with_the_same_parts_is_written_again_without_being_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore(tmp_path)
+    await store.prepare()
+    told = state_of(whole())
+    state = apply(told, commit(3, kind="resume"))
+    await write_manifest(store, told, schemas=SCHEMAS)
+    with monkeypatch.context() as patch:
+        patch.setattr("exporter.log.manifest.render_manifest", None)
+        patch.setattr("exporter.log.manifest.render_again", None)
+        await write_manifest(store, state, schemas=SCHEMAS, told=told)
+    assert await store.read(MANIFEST) == render_manifest(state, schemas=SCHEMAS)
+
+
+@settings(max_examples=size_of(40, 400), deadline=None)
+@given(st.integers(0, 10**9), st.integers(1, 20), st.floats(0, 1), st.data())
+def test_whatever_lies_there_the_manifest_becomes_what_the_state_says(
+    seed: int, count: int, share: float, data: st.DataObject
+) -> None:
+    commits = random_log(seed, count)
+    told = fold(commits[: max(1, round(share * count))])
+    state = apply(told, commit_after(told)) if data.draw(st.booleans()) else fold(commits)
+    schemas = dict.fromkeys(ALL_TABLES, SCHEMAS["conversations"])
+    there, right = bytearray(render_manifest(told, schemas=schemas)), render_manifest(state, schemas=schemas)
+    match data.draw(st.sampled_from(["as written", "changed", "cut short", "longer", "empty"])):
+        case "changed":
+            there[data.draw(st.integers(0, len(there) - 1))] ^= 1
+        case "cut short":
+            del there[data.draw(st.integers(0, len(there) - 1)) :]
+        case "longer":
+            there += b" "
+        case "empty":
+            there.clear()
+
+    async def write(root: Path) -> tuple[bytes | None, list[str]]:
+        store = LocalStore(root)
+        await store.prepare()
+        await store.replace(MANIFEST, bytes(there))
+        await write_manifest(store, state, schemas=schemas, told=told)
+        return await store.read(MANIFEST), await store.list(STAGING)
+
+    with TemporaryDirectory() as root:
+        assert anyio.run(write, Path(root)) == (right, [])
 
 
 def commit_after(state: State) -> Commit:

@@ -15,6 +15,7 @@ from exporter.log.publish import find_garbage, publish, sweep
 from exporter.log.state import Author
 from exporter.model import Change, DataFile, QuarantineFile
 from exporter.settings import Request
+from exporter.store.base import Content
 from exporter.store.local.store import LocalStore
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +29,7 @@ class SharedStore(LocalStore):
 
     other: CommitLog | None = None
 
-    async def replace(self, path: str, data: bytes) -> None:
+    async def replace(self, path: str, data: Content) -> None:
         other, self.other = self.other, None
         if other is not None:
             await other.load()

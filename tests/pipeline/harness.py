@@ -150,6 +150,7 @@ class Destination:
     shares: Shares = field(default_factory=lambda: Shares.of(1 << 29, 8))
     max_rps: float | None = None
     report_seconds: float = 1.0
+    together_seconds: float = 0.0
     observer: Observer = field(default_factory=Quiet)
     make_store: Callable[[Path], LocalStore] = LocalStore
     clock: Callable[[], float] = field(default_factory=lambda: Clock(0.001))
@@ -200,6 +201,7 @@ class Destination:
             PartSink(stage, Guard()),
             Committer(store, log, tables.schemas, observer),
             RunSettings(concurrency=self.concurrency, page_size=self.page_size),
+            together_seconds=self.together_seconds,
         )
         started(pipeline)
         async with alongside(partial(reader.report.repeat, self.report_seconds)):

@@ -21,6 +21,7 @@ from exporter.model import Change, Counters, Unproven
 from exporter.pipeline.committer import Committer, pause_after_manifest
 from exporter.progress import Quiet
 from exporter.settings import Request
+from exporter.store.base import Content
 from exporter.store.local.store import LocalStore
 from tests.pipeline.harness import SERVED_AT, Clock
 
@@ -183,7 +184,7 @@ def test_manifests_take_a_fiftieth_of_the_time_however_long_they_are(took: list[
 
 async def test_a_long_manifest_is_written_seldom_and_at_the_end(tmp_path: Path) -> None:
     class SlowManifests(SlowStore):
-        async def replace(self, path: str, data: bytes) -> None:
+        async def replace(self, path: str, data: Content) -> None:
             clock.now += 3.0
             await super().replace(path, data)
 

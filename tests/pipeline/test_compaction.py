@@ -17,6 +17,7 @@ from exporter.pipeline.compaction import merge_small_parts
 from exporter.pipeline.part_stage import PartStage
 from exporter.progress import Quiet
 from exporter.settings import Request
+from exporter.store.base import Content
 from exporter.store.local.store import LocalStore
 from tests.fetch.walk.server_model import Behaviour, ServerModel, StoredRow
 from tests.pipeline.harness import Destination, ModelSource, check_exact
@@ -95,7 +96,7 @@ class StoppingStore(LocalStore):
         self._step()
         return await super().create(path, data)
 
-    async def replace(self, path: str, data: bytes) -> None:
+    async def replace(self, path: str, data: Content) -> None:
         self._step()
         await super().replace(path, data)
 

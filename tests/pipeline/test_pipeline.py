@@ -8,7 +8,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, HIDDEN_STATUS, HOUR, SECOND, parse_timestamp
 from exporter.coverage import Interval
@@ -41,6 +42,7 @@ from exporter.pipeline import attempts
 from exporter.pipeline.memory import Shares
 from exporter.pipeline.pipeline import Pipeline
 from exporter.progress import Quiet, Snapshot
+from exporter.store.base import Content
 from exporter.store.disk import reporting
 from exporter.store.local.store import LocalStore
 from tests.fetch.walk.server_model import Behaviour, ServerModel, StoredRow
@@ -132,6 +134,7 @@ def destinations(draw: st.DrawFn) -> dict[str, Any]:
         "page_size": draw(st.sampled_from([2, 5, 1000])),
         "concurrency": draw(st.sampled_from([1, 3, 8])),
         "target_part_bytes": draw(st.sampled_from([1, 4_000, 1 << 30])),
+        "together_seconds": draw(st.sampled_from([0.0, 0.05, inf])),
         # A dozen rows a page, or as many as there are. With fewer, nothing is proven without thousands of requests.
         "shares": draw(st.sampled_from([shares_for(4_000, 6_000), Shares.of(1 << 29, 8)])),
     }
@@ -251,7 +254,7 @@ class FullStore(LocalStore):
             return await super().create(path, data)
         raise AssertionError
 
-    async def replace(self, path: str, data: bytes) -> None:
+    async def replace(self, path: str, data: Content) -> None:
         with reporting(self.root / path), self.disk.writing():
             await super().replace(path, data)
 

@@ -1,6 +1,5 @@
 """Tests the questions before the work is split, and what becomes of a source that fails at them."""
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable
 
@@ -130,7 +129,7 @@ class OddSource(ModelSource):
 
     async def get_page(self, request: PageRequest, fits: Callable[[int], bool]) -> Answer:
         answer = await super().get_page(request, fits)
-        return dataclasses.replace(answer, body=b"[17]") if answer.body == b"[]" else answer
+        return replace(answer, body=b"[17]") if answer.body == b"[]" else answer
 
 
 async def test_an_element_that_is_no_conversation_ends_no_question_about_the_beginning() -> None:

@@ -18,6 +18,7 @@ from exporter.log.publish import find_garbage
 from exporter.model import RECORDINGS
 from exporter.pipeline.media_sweep import find_media_garbage
 from exporter.pipeline.recording_parts import choose_joins, join_recordings
+from exporter.store.base import Content
 from exporter.store.local.store import LocalStore
 from tests.pipeline.recorded import (
     T0,
@@ -228,7 +229,7 @@ class StoppingStore(LocalStore):
         self._step()
         return await super().create(path, data)
 
-    async def replace(self, path: str, data: bytes) -> None:
+    async def replace(self, path: str, data: Content) -> None:
         self._step()
         await super().replace(path, data)
 

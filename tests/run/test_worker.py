@@ -28,6 +28,7 @@ from exporter.pipeline import reader as reader_module
 from exporter.pipeline.scan import Scan
 from exporter.privacy import Encryption, Erasure, KeyReference
 from exporter.run import worker
+from exporter.run.distribution_beacon import beacon_of
 from exporter.run.share import Learned, Outcome, Share, decode_share, encode
 from exporter.run.worker import Warnings
 from exporter.sandbox import ORGANIZATION, TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, make_conversations, serve
@@ -174,6 +175,29 @@ async def test_it_ends_at_its_pages_when_nobody_wants_them_any_more(
     assert staged_ids(tmp_path, outcome) == ids_of(ROWS, *change.covers)
 
 
+async def test_it_ends_at_its_pages_when_it_is_recalled_and_not_when_another_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_LOOK_SECONDS", 0.01)
+    await prepare(tmp_path)
+    async with serve(ROWS, Behaviour(latency=0.02)) as sandbox:
+        share = share_of(sandbox.url, tmp_path, ALL, now=UNTIL, settings=SLOW)
+        recalled = share.task[:-1], f"{share.task}0"
+
+        def recall(_request: object) -> None:
+            if len(sandbox.requests) == 8:
+                (tmp_path / BEACON).write_bytes(beacon_of(NONCE, recalled))
+
+        sandbox.on_request = recall
+        assert Coverage(brought(await outcome_of(share)).covers) == Coverage([ALL])
+        sandbox.requests.clear()
+        recalled = "another", share.task
+        outcome = await outcome_of(share)
+    change = brought(outcome)
+    assert Coverage(change.covers) != Coverage([ALL])
+    assert staged_ids(tmp_path, outcome) == ids_of(ROWS, *change.covers)
+
+
 async def test_a_request_that_stalls_is_given_up_when_nobody_wants_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +225,8 @@ async def test_another_version_on_a_worker_is_named(tmp_path: Path) -> None:
     # Shares of other versions may have other fields.
     strange = msgspec.json.encode({"version": "99.0", "task": "run-t1-abcdef", "planets": 9})
     assert b"and the driver 99.0" in work(strange)
-    for nothing in (b"", b"{}", b"[1]", msgspec.json.encode({"version": share.version[:0], "task": 7})):
+    assert work(b"") == b""
+    for nothing in (b"{}", b"[1]", msgspec.json.encode({"version": share.version[:0], "task": 7})):
         with pytest.raises(EngineError, match="no task of this exporter"):
             work(nothing)
 

@@ -9,13 +9,14 @@ import heapq
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, count, pairwise
 from math import exp
 from typing import Final
 
 from exporter.contract import DAY, HOUR, SECOND, Instant
 from exporter.coverage import Coverage, Interval
+from exporter.schedule.recall import Recalls
 from exporter.schedule.shares import Piece, Shares
 
 PAGE_ROWS: Final = 1000
@@ -64,6 +65,7 @@ class Cost:
     opening: float = 0.3
     closing: float = 0.3
     round_trip: float = 0.3
+    look: float = 2.5
     in_flight: int = 8
     pages_a_second: float = 16.7
 
@@ -162,6 +164,40 @@ def _parts(cover: Interval, rows: Rows) -> Iterable[tuple[Interval, int]]:
             yield Interval(start, end), inside
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class _Task:
+    """Holds a task under way, and when it ends."""
+
+    ends: float
+    number: int
+    slot: int = field(compare=False)
+    piece: Piece = field(compare=False)
+    brought: Read = field(compare=False)
+    began: float = field(compare=False)
+    speed: float = field(compare=False)
+    is_recalled: bool = field(compare=False, default=False)
+
+    @classmethod
+    def begun(cls, now: float, number: int, slot: int, piece: Piece, rows: Rows, cost: Cost, speed: float) -> "_Task":
+        brought = read(piece, rows, cost, speed)
+        ends = now + cost.call + cost.opening + brought.seconds + cost.closing
+        return cls(ends, number, slot, piece, brought, now, speed)
+
+    def cut(self, now: float, rows: Rows, cost: Cost) -> "_Task":
+        """Returns the same task, which is told now that it must end."""
+        seconds = now + cost.look - self.began - cost.call - cost.opening
+        brought = read(
+            replace(self.piece, budget_seconds=min(seconds, self.piece.budget_seconds)), rows, cost, self.speed
+        )
+        ends = self.began + cost.call + cost.opening + brought.seconds + cost.closing
+        return replace(
+            self,
+            ends=min(self.ends, max(now, ends)),
+            brought=brought if ends < self.ends else self.brought,
+            is_recalled=True,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Holds what it took: `makespan` beside `ideal`, in seconds, the tasks, the requests beside the pages, the parts
@@ -208,7 +244,8 @@ def simulate(
         page_size=PAGE_ROWS,
     )
     order = count()
-    running: list[tuple[float, int, int, Piece, Read]] = []
+    running: list[_Task] = []
+    recalls = Recalls()
     idle = list(range(slots))
     now = committed = busy = requests = 0.0
     tasks = uncommitted = 0
@@ -216,15 +253,29 @@ def simulate(
     while True:
         while idle and (piece := shares.take()) is not None:
             slot = idle.pop()
-            brought = read(piece, rows, cost, speeds[slot] * (0.95 + 0.1 * chance.random()))
-            watch(now, piece, brought)
-            lasts = cost.call + cost.opening + brought.seconds + cost.closing
-            heapq.heappush(running, (now + lasts, next(order), slot, piece, brought))
-            busy += lasts
+            speed = speeds[slot] * (0.95 + 0.1 * chance.random())
+            task = _Task.begun(now, next(order), slot, piece, rows, cost, speed)
+            recalls.began(str(task.number), now, piece.budget_seconds)
+            heapq.heappush(running, task)
             tasks += 1
         if not running:
             break
-        now, _, slot, piece, brought = heapq.heappop(running)
+        names, waits = recalls.due(len(idle) if not shares.waits else 0, now)
+        if names:
+            running = [
+                task.cut(now, rows, cost) if str(task.number) in names and not task.is_recalled else task
+                for task in running
+            ]
+            heapq.heapify(running)
+            continue
+        if now + waits < running[0].ends:
+            now += waits
+            continue
+        task = heapq.heappop(running)
+        recalls.ended(str(task.number))
+        now, slot, piece, brought = task.ends, task.slot, task.piece, task.brought
+        busy += task.ends - task.began
+        watch(task.began, piece, brought)
         assert shares.ended(piece, brought.covered, brought.parts, brought.seconds)
         # What has come while the driver commits is committed together.
         if now >= committed:

@@ -98,7 +98,7 @@ def test_what_was_covered_and_what_waits_is_the_range_and_each_time_is_read_by_o
         piece = shares.take()
         if piece is None:
             return False
-        assert 5 <= piece.budget_seconds <= 90 * 2**piece.tries
+        assert 5 <= piece.budget_seconds <= 120 * 2**piece.tries
         assert are_disjoint(piece.windows) and piece.windows
         assert not Coverage(piece.windows) & covered
         assert all(not Coverage(piece.windows) & Coverage(other.windows) for other in running)

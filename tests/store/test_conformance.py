@@ -16,9 +16,20 @@ from obstore.store import MemoryStore
 
 from exporter.coverage import Interval
 from exporter.errors import DestinationError, DestinationLockedError, OvertakenError, StoreError, UnreadableFileError
-from exporter.layout import COMMITS, DROPPED, MEDIA, RUNS, STAGING, beacon_path, dropped_path, media_path, part_path
-from exporter.log.commits import CommitLog
-from exporter.log.publish import find_garbage, withdraw
+from exporter.layout import (
+    CHANGES,
+    COMMITS,
+    DROPPED,
+    MEDIA,
+    RUNS,
+    STAGING,
+    beacon_path,
+    dropped_path,
+    media_path,
+    part_path,
+)
+from exporter.log.commits import CommitLog, load_state
+from exporter.log.publish import SURVEYED, find_garbage, withdraw
 from exporter.log.state import Author
 from exporter.settings import Request
 from exporter.store.base import Store
@@ -204,6 +215,42 @@ async def test_what_cannot_be_read_is_told_of_the_file_too(store: Store) -> None
         async with store.fetched(PART) as part:
             raise UnreadableFileError(part, "is odd")
     assert str(raised.value).startswith(f"{store.location / PART}: cannot be read here and now: is odd\n")
+
+
+@pytest.mark.parametrize("at_once", [2, 1000])
+async def test_a_survey_tells_what_lists_and_sizes_tell(
+    at_once: int, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.store.objects.bucket._LISTED_AT_ONCE", at_once)
+    first = await opening()
+    await first.prepare()
+    log = await begun(first)
+    for number in range(3):
+        await log.append(committed_at=2 + number, kind="resume")
+        paths = f"{CHANGES}/{number}.changes", f"{STAGING}/r-{number}.partial", part_path("turns", {}, f"r-{number}")
+        for size, path in enumerate(paths, start=1):
+            await first.replace(path, bytes(size))
+    for asked in (SURVEYED, [STAGING], ["turns", "missing"]):
+        second = await opening()
+        await second.check()
+        await load_state(second)
+        found = await second.survey(asked)
+        assert found is None or found == await second.sizes(await second.list_all(asked)) != {}
+
+
+async def test_the_log_is_read_as_it_is_once_the_lock_is_taken(opening: Opening) -> None:
+    first, second, third = await opening(), await opening(), await opening()
+    await first.prepare()
+    log = await begun(first)
+    for store in (second, third):
+        await store.check()
+    assert (await load_state(second)).number == 1
+    await log.append(committed_at=2, kind="resume")
+    for number, store in enumerate((second, third), start=3):
+        await store.prepare()
+        await store.acquire_lock(f"r{number}")
+        assert (await load_state(store)).number == 2
+        await store.release_lock()
 
 
 async def test_what_is_staged_is_swept(store: Store) -> None:

@@ -5,18 +5,21 @@ server that the page needs is another process, or has a thread of its own.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from tests.toolkit.programs import do_without, find_program
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 #: Addresses that are not asked of a host.
 _WITHIN = {"about", "blob", "data", "file"}
+#: The contexts that each browser has opened, with their options.
+_CONTEXTS: "WeakKeyDictionary[Browser, list[tuple[BrowserContext, dict[str, Any]]]]" = WeakKeyDictionary()
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -41,10 +44,10 @@ def chromium() -> Iterator["Browser"]:
 
 @contextmanager
 def watched_page(browser: "Browser", **options: Any) -> Iterator["Page"]:
-    """Opens a page in a context of its own, made with `options` (viewport, colour scheme, ...).
+    """Opens a page in a context that was made with `options` (viewport, colour scheme, ...).
 
-    At the end it fails if the page has logged an error or a warning, raised one, or asked for anything beyond loopback
-    and the disk, even if that was refused.
+    At the end it fails if the page has logged an error or a warning, raised one, stored anything, or asked for anything
+    beyond loopback and the disk, even if that was refused. Contexts are kept for pages with the same options.
     """
     complaints: list[str] = []
 
@@ -56,19 +59,45 @@ def watched_page(browser: "Browser", **options: Any) -> Iterator["Page"]:
         if not stays_here(url):
             complaints.append(f"request to {url}")
 
-    context = browser.new_context(**options)
+    context = _context(browser, options)
+    page = context.new_page()
+    listeners: dict[Any, Callable[[Any], None]] = {
+        "console": hear,
+        "weberror": lambda error: complaints.append(f"error: {error.error}"),
+        "request": lambda request: look(request.url),
+    }
+    for event, listener in listeners.items():
+        context.on(event, listener)
+    page.on("websocket", lambda socket: look(socket.url))
     try:
-        page = context.new_page()
-        context.on("console", hear)
-        context.on("weberror", lambda error: complaints.append(f"error: {error.error}"))
-        context.on("request", lambda request: look(request.url))
-        page.on("websocket", lambda socket: look(socket.url))
         yield page
         # What the page did before this answer has been heard by then.
         page.evaluate("0")
+        state = context.storage_state()
+        complaints.extend(f"stored {kind}: {stored}" for kind, stored in state.items() if stored)
         assert not complaints, "\n".join(complaints)
-    finally:
+    except BaseException:
         context.close()
+        raise
+    finally:
+        for event, listener in listeners.items():
+            context.remove_listener(event, listener)
+    # One page stays, empty: without any, the next one would take twice the time.
+    if len(context.pages) > 1:
+        page.close()
+    else:
+        page.goto("about:blank")
+
+
+def _context(browser: "Browser", options: dict[str, Any]) -> "BrowserContext":
+    """Returns the open context that was made with these options, or a new one."""
+    kept = _CONTEXTS.setdefault(browser, [])
+    for context, of in kept:
+        if of == options and context in browser.contexts:
+            return context
+    context = browser.new_context(**options)
+    kept.append((context, options))
+    return context
 
 
 def stays_here(url: str) -> bool:

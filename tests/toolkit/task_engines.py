@@ -1,7 +1,6 @@
 """Runs the tasks of a distributed export in threads of this process, rightly or in every way in which an engine may
 fail."""
 
-import dataclasses
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -170,7 +169,7 @@ def distributed(engine: Engine | None = None, *, pages: float = 5.0, budget_seco
     plain, chosen = Resolved.context, engine or ThreadEngine()
 
     def context(resolved: Resolved, observer: Observer, _engine: Engine | None = None) -> RunContext:
-        return dataclasses.replace(plain(resolved, observer), engine=chosen)
+        return msgspec.structs.replace(plain(resolved, observer), engine=chosen)
 
     with small_pieces(pages, budget_seconds), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Resolved, "context", context)

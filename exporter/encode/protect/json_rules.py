@@ -1,7 +1,6 @@
 """Applies the rules of one JSON column: gathers the values of a whole batch, changes them at once, splices them in."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -42,8 +41,7 @@ class _Plain(NamedTuple):
     texts: Sequence[str]
 
 
-@dataclass(slots=True)
-class _Gathered:
+class _Gathered(msgspec.Struct):
     """Holds the texts of a batch by the path of their target, and what was found by row: plain values, or leaves.
 
     `rows` has the row of each text. `inside` has the texts of JSON that lies in strings, by string; None if it cannot
@@ -52,10 +50,10 @@ class _Gathered:
 
     texts: dict[str, list[str]]
     rows: dict[str, list[int]]
-    plain: dict[int, list[_Plain]] = field(default_factory=dict)
-    scanned: dict[int, Found] = field(default_factory=dict)
-    unreadable: list[int] = field(default_factory=list)
-    inside: dict[str, list[str] | None] = field(default_factory=dict)
+    plain: dict[int, list[_Plain]] = msgspec.field(default_factory=dict)
+    scanned: dict[int, Found] = msgspec.field(default_factory=dict)
+    unreadable: list[int] = msgspec.field(default_factory=list)
+    inside: dict[str, list[str] | None] = msgspec.field(default_factory=dict)
 
     def add(self, row: int, target: Target, texts: Sequence[str]) -> None:
         """Adds the texts of a row, or those of the JSON in them."""

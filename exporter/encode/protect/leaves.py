@@ -6,8 +6,9 @@ ever so deep. What a rule cannot read is cut out.
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+import msgspec
 
 from exporter.encode.exact import read_name, read_string
 from exporter.encode.protect.paths import NOWHERE, Routes, States, Target
@@ -38,8 +39,7 @@ class Edit(NamedTuple):
     text: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(msgspec.Struct, frozen=True):
     """Holds a string, number or key that the rule of `target` is for, and its span."""
 
     target: Target
@@ -48,19 +48,17 @@ class Leaf:
     text: str
 
 
-@dataclass(slots=True)
-class Found:
+class Found(msgspec.Struct):
     """Holds what a text has for the rules. `edits` cut out what is dropped; `whole` says that nothing is left."""
 
-    leaves: list[Leaf] = field(default_factory=list)
-    edits: list[Edit] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
-    odd: Counter[str] = field(default_factory=Counter)
+    leaves: list[Leaf] = msgspec.field(default_factory=list)
+    edits: list[Edit] = msgspec.field(default_factory=list)
+    dropped: Counter[str] = msgspec.field(default_factory=Counter)
+    odd: Counter[str] = msgspec.field(default_factory=Counter)
     whole: bool = False
 
 
-@dataclass(slots=True)
-class _Frame:
+class _Frame(msgspec.Struct):
     """Holds an open array or object: where the paths are in it, and the spans of its members so far."""
 
     start: int
@@ -70,8 +68,8 @@ class _Frame:
     expected: str
     inside: States = NOWHERE
     key_start: int = 0
-    members: list[tuple[int, int]] = field(default_factory=list)
-    gone: set[int] = field(default_factory=set)
+    members: list[tuple[int, int]] = msgspec.field(default_factory=list)
+    gone: set[int] = msgspec.field(default_factory=set)
 
 
 def find_leaves(text: bytes, routes: Routes) -> Found:

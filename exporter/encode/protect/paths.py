@@ -3,7 +3,6 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -51,8 +50,7 @@ def parse_path(text: str) -> tuple[str, tuple[Segment, ...]]:
     return text[: len(str(segments[0]))], tuple(segments[1:])
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """Says which `rule` the steps lead to. `path` names both."""
 
     path: str

@@ -6,7 +6,6 @@ no strict JSON, has another form, or may have a key on the paths that decoding d
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter
@@ -29,13 +28,12 @@ _ESCAPED_NAME: Final = r"\\u00(?:[4-7]|3[0-9])"
 Value = Raw | memoryview
 
 
-@dataclass
-class _Node:
+class _Node(msgspec.Struct, dict=True):
     """Represents a place on the paths: a value that `target` is for, an array, or an object."""
 
     target: Target | None = None
     element: "_Node | None" = None
-    members: dict[str, "_Node"] = field(default_factory=dict)
+    members: dict[str, "_Node"] = msgspec.field(default_factory=dict)
 
     @cached_property
     def readers(self) -> "list[tuple[Callable[[Any], Any], _Node]]":

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from exporter.engine import Engine
 from exporter.engines.spark.attempt import attempted, reason_of
-from exporter.errors import EngineError, ExporterError, UsageError
+from exporter.errors import EngineClosedError, EngineError, ExporterError, UsageError
 from exporter.words import install_command
 
 _WORK: Final = "exporter.engines.work:work"
-_CLOSED: Final = "the engine of Spark was closed"
+_CLOSED: Final = "the engine of Spark was closed while there were tasks to run"
 #: A job that has just been started may be cancelled in vain.
 _CANCEL_AGAIN_SECONDS: Final = 0.5
 _CANCEL_AT_MOST: Final = 60
@@ -82,14 +82,16 @@ class SparkEngine:
         """Returns the answer to a task, as `Engine.call` does."""
         with self._changed:
             if self._is_closed:
-                raise EngineError(_CLOSED)
+                raise EngineClosedError(_CLOSED)
             self._running += 1
         try:
             is_answer, content = self._jobs.run(task, self._tag)
         except ExporterError:
             raise
         except Exception as error:
-            raise EngineError(_CLOSED if self._is_closed else f"Spark gave a task up: {reason_of(error)}") from error
+            if self._is_closed:
+                raise EngineClosedError(_CLOSED) from error
+            raise EngineError(f"Spark gave a task up: {reason_of(error)}") from error
         finally:
             with self._changed:
                 self._running -= 1

@@ -26,6 +26,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, urljoin
 
+import msgspec
+
 from exporter.errors import RefusedAddressError, UsageError
 from exporter.fetch.media.public import is_public
 from exporter.route import Proxy, choose_proxy
@@ -67,8 +69,7 @@ class Target:
     is_home: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AddressRule:
+class AddressRule(msgspec.Struct, frozen=True):
     """Says which targets are allowed.
 
     `hosts` are names in lower case; if there are any, a target's name must be one of them or end with one, after a dot.

@@ -60,7 +60,7 @@ class MediaClient:
         self._bandwidth = bandwidth or Bandwidth(None)
         self._environment = environment or {}
         self._hosts = Hosts()
-        self._ssl = trust(ca_file) or True
+        self._ssl = trust(ca_file)
         self._limits = limits
         self._timeout = aiohttp.ClientTimeout(
             total=limits.total_seconds, connect=limits.connect_seconds, sock_read=limits.stall_seconds

@@ -6,9 +6,10 @@ What is kept of a broken attempt is continued only where the host promises, by a
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal, TypeAlias
+
+import msgspec
 
 from exporter.errors import SourceError, ThrottledError, TransientError, UnreachableError
 from exporter.fetch.media.media_type import BEGINNING_BYTES, page_type, type_of_page
@@ -30,45 +31,39 @@ _LENGTH: Final = re.compile(r"\d{1,18}", re.ASCII)
 _MOST_KEPT_CHARACTERS: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Take:
+class Take(msgspec.Struct, frozen=True):
     """Lets the body be written from `offset` on, where what is there ends; or from 0, in place of what is there."""
 
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(msgspec.Struct, frozen=True):
     """Asks for another attempt after a pause. `is_throttled` means that the host wants fewer requests of all kinds."""
 
     pause_seconds: float
     is_throttled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(msgspec.Struct, frozen=True):
     """Sends the same request to another place, which may be relative to this one."""
 
     location: str
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """Ends the download without a recording. `reason` never holds a part of a URL."""
 
     status: Status
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Dead:
+class Dead(msgspec.Struct, frozen=True):
     """Says that the link may have died: a fresh one is worth asking for. Without one, this is the `end`."""
 
     end: End
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(msgspec.Struct, frozen=True):
     """Says that every byte of the recording has come."""
 
 

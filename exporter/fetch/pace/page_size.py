@@ -5,8 +5,9 @@ rows come in clusters: so the last page alone counts, a page that was given up c
 rows at most doubles from page to page.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from exporter.contract import MAX_PAGE_SIZE
 from exporter.model import Page, PageRequest
@@ -19,8 +20,7 @@ _MARGIN: Final = 1.25
 _FEWER: Final = 4
 
 
-@dataclass(slots=True)
-class _RecentPages:
+class _RecentPages(msgspec.Struct):
     """Bytes per row on recent pages of one kind, whole rows or ids, and how many rows may be asked for."""
 
     row_bytes: float

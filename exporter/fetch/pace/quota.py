@@ -10,8 +10,9 @@ Limits and policies are not read: how fast to ask is learned from what the serve
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 #: A reset above the first is a time since 1970 in seconds, and above the second, in milliseconds.
 _EPOCH_SECONDS: Final = 1e8
@@ -22,8 +23,7 @@ _PAIR: Final = re.compile(r"\b(r|t|remaining|reset)\s*=\s*(\d{1,15})(?![\w.])", 
 _SEPARATE: Final = (("RateLimit-Remaining", "RateLimit-Reset"), ("X-RateLimit-Remaining", "X-RateLimit-Reset"))
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(msgspec.Struct, frozen=True):
     """Says that `remaining` requests may follow in the next `reset_seconds`; then there will be more."""
 
     remaining: int

@@ -20,9 +20,10 @@ nothing.
 """
 
 from collections import deque
-from dataclasses import dataclass
 from math import inf
 from typing import Final
+
+import msgspec
 
 #: The size that a limiter's bucket is taken to have, in requests; the next refusal shows if it holds more.
 _BUCKET: Final = 5
@@ -69,8 +70,7 @@ _NEGLIGIBLE_SECONDS: Final = 1e-6
 ROUNDED_SECONDS: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
+class _Mark(msgspec.Struct, frozen=True):
     """Holds counts at a moment: requests passed, refusals learned from, and seconds in which the bucket overflowed."""
 
     at: float

@@ -1,8 +1,10 @@
 """Decides whether to ask again, and when, by what has happened so far. Pure. All times are in seconds."""
 
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from exporter.errors import (
     NoConnectionError,
@@ -30,8 +32,7 @@ class Contact(Enum):
     READING = "reading"
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(msgspec.Struct, frozen=True):
     """Tells how long one request is pursued: for at least this many `attempts`, and at least this many `seconds`.
 
     Both must be used up, so that neither a short outage, whose failures come fast, nor a few stalls in a row end it.
@@ -47,8 +48,7 @@ class Patience:
         return attempt >= self.attempts and elapsed_seconds >= seconds
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """Decides about the retries of one request."""
 
     known: Patience = Patience(attempts=10, seconds=300.0, throttled_seconds=900.0)

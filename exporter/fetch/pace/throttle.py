@@ -8,9 +8,10 @@ Each of three parts may hold a request back, and each refusal is attributed to o
 - `pace` waits until the next slot has come. It takes every other refusal.
 """
 
-from dataclasses import dataclass
 from math import ceil, inf
 from typing import Final
+
+import msgspec
 
 from exporter.errors import ThrottledError
 from exporter.fetch.pace.allowance import Allowance
@@ -32,8 +33,7 @@ _MORE_FOR_AN_ANSWER: Final = 2
 _HTTP_SERVICE_UNAVAILABLE: Final = 503
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True):
     """Represents a request under way: it was sent at `at`, and then `in_flight` were under way, itself included."""
 
     at: float

@@ -9,10 +9,10 @@ nothing new comes, and then the whole once more.
 """
 
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
 from math import gcd
 from typing import Final, Generic, TypeAlias
 
+import msgspec
 from msgspec.structs import replace
 
 from exporter.contract import BEGINNING, DAY, HOUR, MAX_PAGE_SIZE, MILLISECOND, MINUTE, SECOND, STATUSES, Instant
@@ -43,8 +43,7 @@ _FILTERS_LATE: Final = "more rows than a page holds, and the API leaves rows out
 _CUT: Final = "there is no longer list to show that nothing was cut from theirs"
 
 
-@dataclass(slots=True)
-class _Slice:
+class _Slice(msgspec.Struct):
     """Bounds of `updated_at`, both inclusive; None is open."""
 
     after: Instant | None = None

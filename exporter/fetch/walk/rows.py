@@ -1,9 +1,9 @@
 """Checks the rows of a page, and takes them one by one with their times, by id, or without their texts."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import msgspec
 from msgspec.structs import replace
 
 from exporter.contract import Instant, format_instant
@@ -24,8 +24,7 @@ def rows_of(rows: Iterable[TimedRow[RowT]]) -> Rows[RowT]:
     return Rows(*map(list, columns)) if columns else Rows()
 
 
-@dataclass(frozen=True, slots=True)
-class Outline:
+class Outline(msgspec.Struct, frozen=True, gc=False):
     """Holds the remainder of a row that has been looked at."""
 
     id: str

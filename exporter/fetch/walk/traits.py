@@ -1,7 +1,9 @@
 """Keeps what a run has learned of its server, for all its walks."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Generator
+from operator import neg
 from typing import Any, Final, Self, TypeAlias
 
 from exporter.contract import (
@@ -190,10 +192,13 @@ class Traits:
         self._ended.append(below)
 
     def assumed_empty(self, page: Page[Any]) -> Interval | None:
-        """Returns where a row of `page` lies though none was assumed to lie there, once for each place."""
+        """Returns where a row of `page`, which is in order, lies though none was assumed to lie there, once for each
+        place."""
+        times = page.rows.created_at
         for gaps in (self._assumed, self._ended):
             for gap in gaps:
-                if any(gap.start < time < gap.end for time in page.rows.created_at):
+                below = bisect_right(times, -gap.end, key=neg)
+                if below < len(times) and times[below] > gap.start:
                     gaps.remove(gap)
                     return gap
         return None

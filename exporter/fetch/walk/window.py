@@ -1,15 +1,15 @@
 """Defines windows that are read from their end towards their start, whatever reads them."""
 
-from dataclasses import dataclass
 from typing import Generic
+
+import msgspec
 
 from exporter.contract import Instant
 from exporter.coverage import Interval
 from exporter.model import PageRequest, Rows, RowT, Unproven
 
 
-@dataclass(frozen=True, slots=True)
-class Settled(Generic[RowT]):
+class Settled(msgspec.Struct, Generic[RowT], frozen=True):
     """Holds the rows that one page has finished, from new to old, and the doubts about them."""
 
     rows: Rows[RowT]

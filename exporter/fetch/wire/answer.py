@@ -1,13 +1,12 @@
 """Holds what comes of one attempt that the API has answered. Plain data."""
 
-from dataclasses import dataclass
+import msgspec
 
 from exporter.contract import Instant
 from exporter.fetch.pace.quota import Quota
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """Represents a body that begins like a JSON array, or like an object for one conversation.
 
     `served_at` is the server's clock, None when it sent no usable `Date`. `quota` is how many more requests are
@@ -22,8 +21,7 @@ class Answer:
     wire_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Presence:
+class Presence(msgspec.Struct, frozen=True):
     """Tells whether the API knows a conversation by its id: False for 404. `quota` is as in an `Answer`."""
 
     is_known: bool

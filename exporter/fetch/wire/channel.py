@@ -12,13 +12,13 @@ import time
 import zlib
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias, TypeVar
 
 import aiohttp
 from anyio import CapacityLimiter, to_thread
+from msgspec.structs import replace
 from yarl import URL
 
 from exporter.bearer import Use
@@ -92,7 +92,8 @@ class Channel:
         self._limits = limits or Limits()
         self._silence = Silence(wait_seconds)
         self._line = Line(self._origin.host or "", self._host, self._bearer, self._limits, proxy)
-        self._ssl = trust(ca_file)
+        # aiohttp's own context trusts nobody where it is loaded without authorities (`interpreter`), and is never used.
+        self._ssl = trust(ca_file) if ca_file or self._origin.scheme == "https" else True
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -100,7 +101,7 @@ class Channel:
             limit=self._concurrency,
             resolver=aiohttp.ThreadedResolver(),  # the system's own, so that /etc/hosts and VPNs work
             use_dns_cache=False,  # connections are kept alive; a new one should see a changed record at once
-            ssl=self._ssl or True,
+            ssl=self._ssl,
         )
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_create_end.append(self._silence.end)

@@ -7,10 +7,11 @@ import errno
 import os
 import socket
 import ssl
-from dataclasses import dataclass, replace
 from typing import Final
 
 import aiohttp
+import msgspec
+from msgspec.structs import replace
 
 from exporter.bearer import Bearer
 from exporter.contract import BASE_URL_VARIABLE
@@ -22,8 +23,7 @@ _LEAST_SECONDS: Final = 0.1
 _CHECK: Final = f"Check {BASE_URL_VARIABLE} and the network"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Limits how long one attempt may take. `stall_seconds` is how long it may go without a byte."""
 
     connect_seconds: float = 8.0
@@ -57,8 +57,7 @@ class Silence:
         return replace(limits, connect_seconds=min(limits.connect_seconds, left))
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """Holds the way to the API. `host` is its bare name, and `named` is how messages name it."""
 
     host: str

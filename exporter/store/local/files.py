@@ -1,7 +1,7 @@
 """Reads, lists, appends to and deletes the files of a local store. All functions block, and raise `StoreError`."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -69,3 +69,27 @@ def _paths_below(directory: str, prefix: str) -> Iterator[str]:
             yield f"{prefix}/{entry.name}"
         elif not entry.is_symlink():
             yield from _paths_below(entry.path, f"{prefix}/{entry.name}")
+
+
+def strays_below(root: Path, directories: Iterable[str], known: Mapping[str, Collection[str]]) -> list[str]:
+    """Returns the paths below `root` of all files in these directories and below, except those whose names are `known`,
+    by directory. A directory that holds nothing else costs a look at its names. Raises `StoreError`."""
+    found, waiting = list[str](), [*directories]
+    while waiting:
+        directory = waiting.pop()
+        names = known.get(directory, ())
+        try:
+            strange = {*os.listdir(f"{root}/{directory}")}  # noqa: PTH208 - names alone cost less
+            strange.difference_update(names)
+            entries = list(os.scandir(f"{root}/{directory}")) if strange else ()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            with reporting(root / directory):
+                raise
+        for entry in entries:
+            if not entry.is_dir():
+                found += [] if entry.name in names else [f"{directory}/{entry.name}"]
+            elif not entry.is_symlink():
+                waiting.append(f"{directory}/{entry.name}")
+    return found

@@ -21,7 +21,7 @@ from exporter.layout import (
     staging_path,
 )
 from exporter.settings import FileMode
-from exporter.store.base import LockHolder, Trial, missing
+from exporter.store.base import Content, LockHolder, Trial, missing
 from exporter.store.disk import (
     file_size,
     finish,
@@ -84,7 +84,7 @@ class LocalStore:
     async def create(self, path: str, data: bytes) -> bool:
         return await self._write(path, data, self._place_new)
 
-    async def replace(self, path: str, data: bytes) -> None:
+    async def replace(self, path: str, data: Content) -> None:
         await self._write(path, data, self._replace)
 
     async def append(self, path: str, line: bytes) -> None:
@@ -96,6 +96,9 @@ class LocalStore:
 
     async def move(self, path: str, to: str) -> None:
         await to_thread.run_sync(self._move, self.locate(path), self.locate(to))
+
+    async def survey(self, directories: Collection[str]) -> None:
+        """Returns nothing: to list files on a disk tells no sizes."""
 
     async def list_all(self, prefixes: Collection[str]) -> list[str]:
         return [path for prefix in prefixes for path in await self.list(prefix)]
@@ -179,13 +182,13 @@ class LocalStore:
     async def lock_holder(self) -> LockHolder | None:
         return await to_thread.run_sync(lock.current_holder, self.locate(LOCK))
 
-    async def _write(self, path: str, data: bytes, install: Callable[[Path, Path], T]) -> T:
+    async def _write(self, path: str, data: Content, install: Callable[[Path, Path], T]) -> T:
         final = self.locate(path)
         temporary = self.staging_file(secrets.token_hex(8))
         with CancelScope(shield=True), reporting(final):
             try:
                 async with aiofiles.open(temporary, "xb", opener=open_private) as file:
-                    await file.write(data)
+                    await file.writelines([data] if isinstance(data, bytes) else data)
                     await file.flush()
                     await to_thread.run_sync(finish, file.fileno(), self.file_mode)
                 installed = await to_thread.run_sync(install, temporary, final)

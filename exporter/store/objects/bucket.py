@@ -26,6 +26,7 @@ from exporter.errors import StoreError, UnreadableFileError
 from exporter.store.disk import open_private, reporting
 from exporter.store.location import Url, parts_inside
 from exporter.store.objects.errors import asking, failed, fault_of, is_absence
+from exporter.store.objects.listing import END, Page
 
 if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
@@ -41,6 +42,8 @@ _RECEIVED_BYTES: Final = 16 * 1024 * 1024
 #: A chunk that came short is requested this many times, besides what obstore does about a connection that is cut.
 _TRIES: Final = 3
 _PAUSES_SECONDS: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+#: A store lists this many objects in an answer; some stores list more.
+_LISTED_AT_ONCE: Final = 1000
 #: This many small objects are read at a time.
 _READ_AT_ONCE: Final = 16
 
@@ -123,6 +126,27 @@ class Bucket:
             return {path: one["size"] for some in listed for one in some if (path := self._path(one["path"])) > after}
 
         return self._asking(self.url / prefix if prefix else self.url, work)
+
+    def page(self, after: str, until: str) -> Page:
+        """Lists everything behind the path `after` up to `until`, and whatever the last answer holds beyond it."""
+
+        def work() -> Page:
+            offset = self._key(after) if after else None
+            listed = obstore.list(self.store, self.url.prefix or None, offset=offset, chunk_size=_LISTED_AT_ONCE)
+            sizes: dict[str, int] = {}
+            last, is_ordered = "", True
+            for some in listed:
+                here = [(self._path(one["path"]), one["size"]) for one in some]
+                sizes.update((path, size) for path, size in here if path > after)
+                paths = [last, *(path for path, _ in here)]
+                is_ordered = is_ordered and paths == sorted(paths)
+                last = paths[-1]
+                # Without an order, only the end of all shows that nothing is left; and a short answer is the last one.
+                if is_ordered and last > after and last >= until and len(some) == _LISTED_AT_ONCE:
+                    return Page(after, last, sizes)
+            return Page(after, END, sizes)
+
+        return self._asking(self.url, work)
 
     def has_any(self, prefix: str) -> bool:
         """Returns whether any object is in the directory `prefix` or below."""

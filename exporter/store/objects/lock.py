@@ -5,17 +5,19 @@ empties it; only a run that has begun nothing deletes it.
 """
 
 import time
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from exporter.clock import wall_clock
-from exporter.errors import DestinationLockedError
+from exporter.errors import DestinationLockedError, StoreError
 from exporter.layout import LOCK, PROBE
 from exporter.store.local.lock import host_name
-from exporter.store.objects.bucket import Bucket
+from exporter.store.objects.bucket import Bucket, StoredObject
 from exporter.store.objects.lease import Lease, decode_lease, encode_lease, has_run_out, looks_abandoned, new_lease
+from exporter.store.objects.probe import check_conditions, refuses_both
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
@@ -32,13 +34,28 @@ class RemoteLock:
         self.is_lost = False
         self._bucket: Final = bucket
         self._held: tuple[Lease, UpdateVersion] | None = None
+        self._free: StoredObject | None = None
         self._turn: Final = Lock()
+
+    def prove(self) -> None:
+        """Raises `DestinationError` for a store that does not heed the conditions on which the lock and the log rest.
+
+        Where the lock lies and is free, it is what the store is tried with: then `acquire` takes it only if it is still
+        as it was before.
+        """
+        found = self._bucket.get(LOCK)
+        if found is not None and decode_lease(found.data) is None:
+            with suppress(StoreError):  # the whole check says what is wrong
+                if refuses_both(self._bucket, LOCK):
+                    self._free = found
+                    return
+        check_conditions(self._bucket, PROBE)
 
     def acquire(self, run: str) -> None:
         """Takes the lock. Raises `DestinationLockedError` if another run has it."""
         lease = new_lease(run, host_name(), wall_clock(), self.lease_seconds)
         for _ in range(_TRIES):
-            found = self._bucket.get(LOCK)
+            found, self._free = self._free or self._bucket.get(LOCK), None
             other = None if found is None else decode_lease(found.data)
             if found is not None and other is not None:
                 age_seconds = self.now() - found.written_at

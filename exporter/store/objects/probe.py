@@ -61,22 +61,17 @@ def check_conditions(bucket: Bucket, path: str) -> None:
     raise DestinationError(f"{bucket.url}: this store ignores If-None-Match or If-Match, {_WHY_CONDITIONS}")
 
 
-def _heeds_conditions(bucket: Bucket, path: str) -> bool:
-    return _refuses_both(bucket, path) or _refuses_each(bucket, path)
+def refuses_both(bucket: Bucket, path: str) -> bool:
+    """Returns whether the store refuses two writes to an object that is there, as it must; False says nothing, because
+    an answer may have been lost, or there may be none. A caller must see that the object has not changed.
 
-
-def _refuses_both(bucket: Bucket, path: str) -> bool:
-    """Returns whether an object that was there before is still there after two writes that must be refused; False says
-    nothing, because an answer may have been lost, or there may have been none."""
-    tried = (secrets.token_bytes(8), secrets.token_bytes(8))
+    No exporter takes what is written for a lease. Raises `StoreError`.
+    """
     modes: tuple[PutMode, ...] = ("create", _OTHER_VERSION)
-    if any(bucket.put(path, data, mode) is not None for data, mode in zip(tried, modes, strict=True)):
-        return False
-    found = bucket.get(path)
-    return found is not None and found.data not in tried
+    return all(bucket.put(path, secrets.token_bytes(8), mode) is None for mode in modes)
 
 
-def _refuses_each(bucket: Bucket, path: str) -> bool:
+def _heeds_conditions(bucket: Bucket, path: str) -> bool:
     heeds_absence = bucket.swap(path, b"1", "create") is None or bucket.swap(path, b"2", "create") is None
     return heeds_absence and bucket.swap(path, b"3", _OTHER_VERSION) is None
 

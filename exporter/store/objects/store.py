@@ -16,15 +16,16 @@ from exporter.errors import (
     OvertakenError,
     StoreError,
 )
-from exporter.layout import CHECKS, COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
+from exporter.layout import CHECKPOINTS, CHECKS, COMMITS, LOCK, MANIFEST, PRIVATE, PROBE, RUNS, STAGING, staging_path
 from exporter.settings import FileMode
-from exporter.store.base import LockHolder, Trial, try_each
+from exporter.store.base import Content, LockHolder, Trial, try_each
 from exporter.store.disk import free_bytes
 from exporter.store.local.scratch import Scratch
 from exporter.store.location import Url
 from exporter.store.objects.bucket import Bucket
 from exporter.store.objects.errors import is_passing
 from exporter.store.objects.lease import LEASE_SECONDS
+from exporter.store.objects.listing import END, Listing
 from exporter.store.objects.lock import RemoteLock
 from exporter.store.objects.probe import (
     abandoned_trials,
@@ -43,6 +44,7 @@ _TRIES: Final = 20
 #: A destination may hold these before any export has begun there. What is staged is of a task that has lived longer
 #: than an export that was deleted.
 _BEFORE_THE_LOG: Final = frozenset({LOCK, PROBE, RUNS, STAGING})
+_LOG: Final = frozenset({CHECKPOINTS, COMMITS})
 
 
 class ObjectStore:
@@ -53,8 +55,10 @@ class ObjectStore:
         self.bucket: Final = bucket
         self.lock: Final = RemoteLock(bucket, lease_seconds)
         self._scratch: Final = Scratch()
-        #: What lay in the private directory of an export that had begun: commits stay, and so does what they prove.
-        self._begun: Collection[str] = ()
+        #: What was listed since `check`, until something is written.
+        self._seen: Listing | None = None
+        #: Nobody has asked for commits since `check` saw some.
+        self._has_fresh_commits = False
         self._transfers: Final = Transfers(bucket, self._scratch)
 
     @property
@@ -73,7 +77,7 @@ class ObjectStore:
 
     async def prepare(self) -> None:
         await finished(self._prepare)
-        await finished(check_conditions, self.bucket, PROBE)
+        await finished(self.lock.prove)
 
     async def read(self, path: str) -> bytes | None:
         found = await finished(self.bucket.get, path)
@@ -85,15 +89,19 @@ class ObjectStore:
     async def create(self, path: str, data: bytes) -> bool:
         if self.lock.is_lost:
             raise OvertakenError(LOCK)
+        self._seen = None
         return await finished(self.bucket.swap, path, data, "create") is not None
 
-    async def replace(self, path: str, data: bytes) -> None:
-        await finished(self.bucket.put, path, data, "overwrite")
+    async def replace(self, path: str, data: Content) -> None:
+        self._seen = None
+        whole = data if isinstance(data, bytes) else b"".join(data)
+        await finished(self.bucket.put, path, whole, "overwrite")
 
     async def append(self, path: str, line: bytes) -> None:
         await finished(self._append, path, line)
 
     async def delete(self, *paths: str) -> None:
+        self._seen = None
         await finished(self._delete, paths)
 
     async def move(self, path: str, to: str) -> None:
@@ -104,8 +112,12 @@ class ObjectStore:
         listed = [await self.list(prefix) if prefix in there else self._staged_here(prefix) for prefix in prefixes]
         return [path for paths in listed for path in paths]
 
+    async def survey(self, directories: Collection[str]) -> Mapping[str, int]:
+        found = await finished(self._survey, directories)
+        return found | dict.fromkeys(self._staged_here(STAGING) if STAGING in directories else (), 0)
+
     async def list(self, prefix: str, after: str = "") -> list[str]:
-        there = await finished(self.bucket.sizes, prefix, after)
+        there = await finished(self._list, prefix, after)
         # A directory that a console made is an object of its name.
         paths = {path for path in (*there, *self._staged_here(prefix)) if path > after and path != prefix}
         return sorted(paths)
@@ -136,6 +148,8 @@ class ObjectStore:
 
     async def acquire_lock(self, holder: str) -> None:
         await finished(self.lock.acquire, holder)
+        # Another run may have come and gone since `check`.
+        self._has_fresh_commits = False
 
     async def keep_lock(self) -> None:
         while not self.lock.is_lost:
@@ -169,12 +183,13 @@ class ObjectStore:
         return trials
 
     def _prepare(self) -> None:
-        if abandoned := abandoned_trials(self._begun or self._check(), wall_clock()):
+        seen = self._seen or self._check()
+        if abandoned := abandoned_trials(seen.sizes([PRIVATE]), wall_clock()):
             with suppress(StoreError):  # they stand in nobody's way
                 self.bucket.delete(abandoned)
 
-    def _check(self) -> Collection[str]:
-        """Returns what lies in the private directory itself. Raises `DestinationError` and `StoreError`."""
+    def _check(self) -> Listing:
+        """Returns what was seen. Raises `DestinationError` and `StoreError`."""
         try:
             return self._check_what_is_there()
         except StoreError as error:
@@ -182,18 +197,44 @@ class ObjectStore:
                 raise
             raise DestinationError(str(error)) from error
 
-    def _check_what_is_there(self) -> Collection[str]:
-        private = self.bucket.top(PRIVATE)
-        if COMMITS in private and self.bucket.has_any(COMMITS):
-            self._begun = private
-            return private
-        found = self.bucket.top()
+    def _check_what_is_there(self) -> Listing:
+        seen = Listing()
+        # What lies before the commits is little, except for files of changes.
+        for after in ("", CHECKS):
+            seen.add(page := self.bucket.page(after, ""))
+            if seen.sizes([COMMITS]):
+                self._seen, self._has_fresh_commits = seen, True
+                return seen
+            if page.until == END:
+                break
+        private, found = self.bucket.top(PRIVATE), self.bucket.top()
         if found <= {PRIVATE} and all(path in _BEFORE_THE_LOG or path.startswith(CHECKS) for path in private):
-            return private
+            return seen
         if MANIFEST in found:
             log = self.location / COMMITS
             raise DestinationError(f"{log}: missing, although its manifest exists. Restore it, or give a new prefix")
         raise DestinationError(f"{self.location}: not empty, and not an export. Give a new prefix, or an export's")
+
+    def _survey(self, directories: Collection[str]) -> dict[str, int]:
+        seen = self._seen or Listing()
+        for directory in sorted(directories):
+            self._see(seen, directory)
+        return seen.sizes(directories)
+
+    def _see(self, seen: Listing, directory: str, after: str = "") -> None:
+        while (at := seen.unseen(directory, after)) is not None:
+            seen.add(self.bucket.page(at, f"{directory}0"))
+
+    def _list(self, directory: str, after: str) -> Collection[str]:
+        seen = self._seen
+        if seen is None or directory not in _LOG:
+            return self.bucket.sizes(directory, after)
+        # Checkpoints only spare readings, but whether the log goes on must be asked again.
+        if directory == COMMITS and not self._has_fresh_commits:
+            seen.forget(max(directory, after))
+        self._has_fresh_commits = self._has_fresh_commits and directory != COMMITS
+        self._see(seen, directory, after)
+        return seen.sizes([directory])
 
     def _clear(self) -> None:
         if self.bucket.has_any(COMMITS):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.errors import StoreError
 from exporter.store.disk import file_size
-from exporter.store.local.sizes import sizes_of
+from exporter.store.local.sizes import have_sizes, sizes_of
 from exporter.store.location import parts_inside
 
 NAMES = st.sampled_from(
@@ -55,6 +55,21 @@ def all_at_once(root: Path, path: str) -> int | str | None:
 @given(path=st.lists(NAMES, max_size=4).map("/".join))
 def test_each_has_the_size_that_it_has_alone(root: Path, path: str) -> None:
     assert all_at_once(root, path) == one(root, path)
+
+
+@example(path="../part", size=7)
+@example(path="dir/link", size=5)
+@given(path=st.lists(NAMES, max_size=4).map("/".join), size=st.sampled_from([1, 2, 5, 7]))
+def test_a_size_that_is_surely_so_is_so(root: Path, path: str, size: int) -> None:
+    assert not have_sizes(root, [("part", 5), (path, size)]) or one(root, path) == size
+
+
+def test_a_file_that_is_missing_or_longer_or_shorter_or_no_file_is_seen(root: Path) -> None:
+    there = [("part", 5), ("dir/part", 5), ("dir/link", 5), (".hidden", 1)]
+    assert have_sizes(root, there)
+    for wrong in (("gone", 5), ("part", 4), ("part", 6), ("dir", (root / "dir").stat().st_size)):
+        assert not have_sizes(root, [*there, wrong])
+    assert not have_sizes(root / "gone", there)
 
 
 def test_many(root: Path) -> None:

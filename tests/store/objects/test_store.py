@@ -357,6 +357,13 @@ async def test_a_directory_that_a_console_has_made_is_empty(cloud: S3, bucket: B
     await opening(bucket).prepare()
 
 
+async def take(store: ObjectStore) -> None:
+    """Takes the lock as a run does, and gives it back."""
+    await store.prepare()
+    await store.acquire_lock("earlier")
+    await store.release_lock()
+
+
 class TestConditions:
     @pytest.mark.parametrize("used", [False, True])
     async def test_a_store_that_ignores_them_is_refused(
@@ -364,16 +371,44 @@ class TestConditions:
     ) -> None:
         store = opening(bucket)
         if used:
-            await store.prepare()
+            await take(store)
         cloud.gate.ignores_conditions = True
         with pytest.raises(DestinationError, match="ignores If-None-Match or If-Match"):
             await store.prepare()
         cloud.gate.ignores_conditions = False
-        await store.prepare()
+        await take(store)
 
-    async def test_one_that_heeds_absence_alone_is_refused(
-        self, memory: Bucket, opening: Opening, monkeypatch: pytest.MonkeyPatch
+    async def test_the_claim_itself_is_the_trial(self, cloud: S3, bucket: Bucket, opening: Opening) -> None:
+        store = opening(bucket)
+        await take(store)
+        cloud.gate.asked.clear()
+        await take(store)
+        assert [one.method for one in cloud.gate.asked if one.path.endswith("/lock")] == [
+            "GET",
+            "PUT",
+            "PUT",
+            "PUT",
+            "PUT",
+        ]
+
+    async def test_a_lock_that_is_taken_during_the_trial_stays_its_taker_s(
+        self, bucket: Bucket, opening: Opening
     ) -> None:
+        first, second = opening(bucket), opening(bucket)
+        await take(first)
+        await first.prepare()
+        await second.prepare()
+        await second.acquire_lock("second")
+        with pytest.raises(DestinationLockedError, match="second"):
+            await first.acquire_lock("first")
+        await second.release_lock()
+
+    @pytest.mark.parametrize("used", [False, True])
+    async def test_one_that_heeds_absence_alone_is_refused(
+        self, used: bool, memory: Bucket, opening: Opening, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if used:
+            await take(opening(memory))
         put = memory.put
         monkeypatch.setattr(
             memory, "put", lambda path, data, mode: put(path, data, mode if mode == "create" else "overwrite")
@@ -392,7 +427,7 @@ class TestConditions:
     ) -> None:
         store = opening(hasty(bucket.url))
         if used:
-            await store.prepare()
+            await take(store)
         cloud.gate.answers = always(answer, lambda asked: asked.has_condition)
         said = f"{answer.status} {answer.code}".strip()
         with pytest.raises(DestinationError, match=rf"refuses writes with If-None-Match or If-Match \({said}\)"):

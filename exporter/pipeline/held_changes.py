@@ -1,0 +1,33 @@
+"""Lets the changes of a short reading wait for one another, so that a nightly run makes one commit of what is new."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from exporter.model import Change, Counters
+from exporter.pipeline.collector import Collector
+from exporter.pipeline.committer import Committer, merged
+
+
+@dataclass(slots=True)
+class HeldChanges:
+    """Holds changes until the time `due` by the `clock`; from then on, each is committed as it comes, with those that
+    were held. A killed run has published the files of held changes in vain, and what they bring is read again.
+    Without a `committer`, nothing is committed."""
+
+    committer: Committer | Collector | None
+    clock: Callable[[], float]
+    due: float
+    _held: list[Change] = field(default_factory=list)
+
+    async def take(self, change: Change | None, spent: Counters) -> None:
+        """Takes a change to commit, if there is one, now or later. Raises as `commit`."""
+        self._held += [] if change is None else [change]
+        if self.clock() >= self.due:
+            await self.commit(spent)
+
+    async def commit(self, spent: Counters) -> None:
+        """Commits what is held, if anything is. Raises `StoreError`; whether it is then committed is open, and nothing
+        repeats it."""
+        held, self._held = self._held, []
+        if held and self.committer is not None:
+            await self.committer.commit(merged(held), spent)
