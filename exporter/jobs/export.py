@@ -3,7 +3,7 @@
 What asks the first question comes first: whatever reads or writes rows is loaded when the API has answered.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from exporter.lake.follow import check_place, settle_table_format
 from exporter.log.state import State
@@ -22,6 +22,10 @@ from exporter.store.open import open_store
 
 if TYPE_CHECKING:
     from exporter.jobs.summary import Summary
+
+
+#: What reads and writes rows.
+_STEPS: Final = "exporter.jobs.export_steps"
 
 
 async def export(destination: Location, asked: Selection, context: RunContext) -> "Summary":
@@ -60,7 +64,9 @@ async def _export(store: Store, run: Run, asked: Selection, context: RunContext)
 
             return await put_right(claim, run, asked, context)
         until = known_end(before, asked)
-        async with connected(request, before, until, context, run, looks_closely=False) as connection:
+        async with connected(
+            request, before, until, context, run, looks_closely=False, then_loads=_STEPS
+        ) as connection:
             await mention_withheld(claim, connection)
 
             from exporter.jobs.export_steps import read

@@ -39,7 +39,7 @@ class Committer:
     """Appends changes to the log. `files` counts the files that this run has added, less those that it has removed.
 
     Each commit is charged with what the run has cost since the previous one. `reserved_bytes` of the disk stay free.
-    `data_start`, once it is known, is as in `Commit`, and goes into the next one, as do the fields that are `hydrated`.
+    The fields that are `hydrated` go into the next commit.
     While the run `is_fetching` recordings, a sweep leaves what it has of them.
     """
 
@@ -54,7 +54,7 @@ class Committer:
         reserved_bytes: int = RESERVED_BYTES,
     ) -> None:
         self.files = 0
-        self.data_start: Instant | None = None
+        self._data_start: Instant | None = None
         self.hydrated: Collection[str] = ()
         self.is_fetching = False
         self._store = store
@@ -75,6 +75,10 @@ class Committer:
         #: The state that the manifest is likely to tell.
         self._told = log.found
         self._manifest_due = clock() + _MANIFEST_SECONDS
+
+    def note_beginning(self, oldest: Instant) -> None:
+        """Notes where the data of the range begins: `data_start` of the next commit."""
+        self._data_start = oldest
 
     async def commit(self, change: Change, spent: Counters | None = None, *, kind: CommitKind = "export") -> None:
         """Returns when `change` is in the log. `spent` is the total cost of the run until now, if that has grown.
@@ -165,7 +169,7 @@ class Committer:
     async def _append(self, kind: CommitKind, change: Change, spent: Counters) -> None:
         await check_free_space(self._store, self._reserved_bytes)
         before = self._log.state
-        counters = spent - self._charged
+        counters, data_start = spent - self._charged, self._data_start
         # A commit that fails may have taken `_SUCCESS` away.
         self._published = None
         after = await self._log.append(
@@ -173,10 +177,12 @@ class Committer:
             kind=kind,
             change=change,
             counters=counters,
-            data_start=self.data_start,
+            data_start=data_start,
             hydrated=tuple(sorted({*self.hydrated} - {*before.hydrated_fields})),
         )
-        self._charged, self.data_start = spent, None
+        self._charged = spent
+        # It may have been found in the meantime, and then goes into the next one.
+        self._data_start = None if self._data_start == data_start else self._data_start
         if kind not in ("recordings", "compact"):
             left = [before.files[path].partition for path in change.removes if path.startswith(f"{RECORDINGS}/")]
             self._left_by_recordings |= {partition_text(partition): partition for partition in left}

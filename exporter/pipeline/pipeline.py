@@ -16,7 +16,7 @@ import anyio
 from anyio import CancelScope
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from exporter.contract import END_OF_TIME, Instant, format_instant
+from exporter.contract import Instant, format_instant
 from exporter.encode.rows import EncodeRow
 from exporter.errors import ExporterError, InterruptedExportError, StoreError, TooLargeError
 from exporter.fetch.walk.several_lists import JoinedWalk, walk_of_lists
@@ -30,6 +30,7 @@ from exporter.pipeline.committer import Committer
 from exporter.pipeline.halt import Halt
 from exporter.pipeline.held_changes import HeldChanges
 from exporter.pipeline.hydration import Hydrator, Piece
+from exporter.pipeline.inquiry import Inquiry
 from exporter.pipeline.memory import Room, release
 from exporter.pipeline.pages import Delivery, WalkPages
 from exporter.pipeline.reader import Reader
@@ -38,6 +39,7 @@ from exporter.pipeline.sink import Sink, WindowSink, placed
 from exporter.schedule.scheduler import Scheduler
 from exporter.settings import RunSettings
 from exporter.signals import listening_in_loop
+from exporter.tasks import alongside
 from exporter.trace import count, span
 
 _WindowWalk: TypeAlias = Walk[EncodeRow] | DoubleWalk[EncodeRow] | JoinedWalk[EncodeRow]
@@ -47,7 +49,7 @@ class Pipeline:
     """Reads all windows of `scan`, which `scheduler` splits, and commits their rows; a `committer` of None commits
     nothing. `covered` are microseconds of the range that were read before. The `hydrator` learns from the rows and, if
     it `completes`, brings the fields that the list leaves out before they are handed to the sink. Rows that `admission`
-    keeps out reach neither. What is read in the first `together_seconds` is committed together.
+    keeps out reach neither. It makes the `inquiry`, and commits together what the first `together_seconds` bring.
 
     `run` raises the `ExporterError` that ended it early, after committing everything that it could.
     """
@@ -65,8 +67,10 @@ class Pipeline:
         hydrator: Hydrator | None = None,
         completes: bool = True,
         admission: Admission | None = None,
+        inquiry: Inquiry | None = None,
         together_seconds: float = 0.0,
     ) -> None:
+        self._inquiry = inquiry or Inquiry()
         self._scan = scan
         self._hydrator = hydrator
         self._completes = completes
@@ -76,7 +80,7 @@ class Pipeline:
         self._sink = sink
         self._committer = committer
         self._settings = settings
-        self._whole = max(1, covered + scheduler.span)
+        self._covered = covered
         self._clock = reader.clock
         self._began = reader.clock()
         self._walk_of = partial(
@@ -88,8 +92,7 @@ class Pipeline:
         )
         #: The number of windows that have been begun.
         self.windows = 0
-        # The number of walks that are being read.
-        self._open = 0
+        self._open = 0  # walks that are being read
         self._halt = Halt()
         self._moved = anyio.Event()
         self._changes = HeldChanges(committer, self._clock, self._began + together_seconds)
@@ -99,18 +102,15 @@ class Pipeline:
         """Returns what the run has cost so far."""
         return self._reader.counters + Counters(windows=self.windows, seconds=self._clock() - self._began)
 
-    @property
-    def _share(self) -> float:
-        return 1 - min(1.0, self._scheduler.left / self._whole)
-
     async def run(self) -> None:
         for traits in self._reader.lists.values():
             traits.begin_list(self._scan.updated_since)
         # What was covered before counts from the start: rates are measured from the first share that is shown.
-        self._reader.report.share = self._share
+        self._reader.report.share = self._scheduler.share_of(self._covered, self._reader.report.share)
         heeds = self._settings.heeds_signals
         with CancelScope() as everything, listening_in_loop(partial(self._interrupt, everything), heeds=heeds):
-            async with anyio.create_task_group() as working:
+            inquire = partial(self._inquiry.make, self._reader, self._scheduler, self._halt, self._wake)
+            async with alongside(inquire), anyio.create_task_group() as working:
                 for _ in range(self._settings.concurrency):
                     working.start_soon(self._work)
             try:
@@ -121,8 +121,7 @@ class Pipeline:
             raise self._halt.failure
 
     def finish(self) -> None:
-        """Ends the run, without a failure, as soon as each walk has the page that it has asked for, and one of them has
-        got anywhere."""
+        """Ends the run, without a failure, once each walk has the page that it has asked for, and one has got on."""
         self._halt.soon()
         self._wake()
 
@@ -176,11 +175,11 @@ class Pipeline:
                         reading = await pages.read(request, waits=not carried, foreseen=foreseen)
                     if scope.cancelled_caught:
                         return
+                    await self._inquiry.has_looked()
                     settled = walk.receive(reading.page)
                     self._halt.has_advanced |= walk.settled_from < walk.end
                     self._scheduler.advanced(walk, reading.page.rows.created_at, ids_only=request.ids_only)
-                    if (oldest := min(traits.oldest_row for traits in self._reader.lists.values())) < END_OF_TIME:
-                        self._scheduler.found_oldest(oldest)
+                    self._scheduler.shown_oldest(min(traits.oldest_row for traits in self._reader.lists.values()))
                     self._report(len(settled.rows), reading.page.size_bytes)
                     self._wake()
                     carried = (*carried, reading.room)
@@ -293,7 +292,7 @@ class Pipeline:
         report.rows += rows
         count(rows=rows)
         report.bytes += size_bytes
-        report.share = self._share
+        report.share = self._scheduler.share_of(self._covered, report.share)
         report.reading = self._scheduler.reading
         if self._committer is not None:
             report.files = self._committer.files

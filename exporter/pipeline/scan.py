@@ -22,6 +22,11 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     updated_since: Instant | None = None
     prefers_hidden: bool = False
 
+    @property
+    def begins_range(self) -> bool:
+        """Returns whether it reads the beginning of the range."""
+        return len(self.windows) > 0 and self.windows[0].start == self.range.start
+
     def narrowed(self, request: PageRequest) -> PageRequest:
         """Returns `request`, bounded by `updated_since` if the export's filters apply to it."""
         if self.updated_since is None or not request.filtered:

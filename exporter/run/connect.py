@@ -32,7 +32,7 @@ from exporter.schedule.clock import TOLERATED, Now
 from exporter.settings import Request, Selection
 from exporter.store.base import Store
 from exporter.store.location import shell_word
-from exporter.tasks import alongside
+from exporter.tasks import alongside, loading
 from exporter.words import count_of
 
 if TYPE_CHECKING:
@@ -135,16 +135,18 @@ async def connected(
     now: Now | None = None,
     beside: Reader | None = None,
     looks_closely: bool = True,
+    then_loads: str = __name__,
 ) -> AsyncIterator[Connection]:
     """Asks the first questions, and yields a connection whose reader has the time to go by.
 
     `until` is the end of the range, if it is known; `run` is charged with what is read; `now` is the time to go by, if
     it is settled; `beside` is as in `open_reader`, and `looks_closely` as in `open_list`: a session that needs what was
-    put off asks for it. From the first question until the block ends, the observer is told
-    every second how far the run is. Raises `SourceError`, also if another organization is served than is stored or
-    asked for, to this token or a later one; `UsageError` if the clocks differ by too much, or the API rejects a
-    question with filters; and `ProtectionError` before it is asked anything if somebody was erased from the
-    destination, and their key is not here.
+    put off asks for it. The module that `then_loads` names is loaded while the first questions are under way. From the
+    first one until the block ends, the observer is told every second how far the run is.
+
+    Raises `SourceError`, also if another organization is served than is stored or asked for, to this token or a later
+    one; `UsageError` if the clocks differ by too much, or the API rejects a question with filters; and
+    `ProtectionError` before it is asked anything if somebody was erased from the destination whose key is not here.
     """
     privacy = known.privacy
     admission = _admission(known, context) if privacy.erasure_key or privacy.policy else None
@@ -158,7 +160,8 @@ async def connected(
         if known.totals.rows > 1:
             reader.traits.shown.expect_several()
         ownership = Ownership(reader, context.credentials, known.organization, known.totals.rows)
-        opening = await ask_first(reader, known, request, until, looks_closely=looks_closely)
+        with loading(then_loads):
+            opening = await ask_first(reader, known, request, until, looks_closely=looks_closely)
         if reader.now is None:
             reader.now = settle_time(reader, opening, until, context)
         opening.now = reader.now

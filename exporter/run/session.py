@@ -32,7 +32,7 @@ from exporter.run.clocks import take_back
 from exporter.run.connect import Connection, knows_hidden
 from exporter.run.context import RunContext
 from exporter.run.declaration import declare
-from exporter.run.division import scheduler_of, survey
+from exporter.run.division import covered_by, prepare, scheduler_of
 from exporter.run.expiry import check_retention, let_expire
 from exporter.run.finish import check_whole
 from exporter.run.handover import read_alone
@@ -213,25 +213,26 @@ class Session(msgspec.Struct):
 
         Raises the `ExporterError` that ended the reading early, after the manifest was brought up to date with the log.
         """
-        settings, place = settings or self.context.settings, self.stage.tables.place
+        settings = settings or self.context.settings
+        place, page_size = self.stage.tables.place, settings.page_size
         engine = self.context.engine if into is None else None
         scan = msgspec.structs.replace(
             self.scan, windows=what.intervals, updated_since=updated_since, prefers_hidden=prefers_hidden
         )
         if into is None and oldest is None and self.log.state.coverage:
             oldest = self.log.state.data_start
-        page_size = settings.page_size
-        oldest, density = await survey(scan, self.reader, page_size, oldest, density, self.opening)
-        covered = 0
-        if into is None:
-            covered = self._covered(oldest)
-            if what and what.intervals[0].start == scan.range.start:
-                self.committer.data_start = oldest
-            if engine is not None:
-                from exporter.run.distribution import distribute
+        asks_beside = engine is None and reader is None
+        inquiry, oldest, density = await prepare(
+            scan, self.reader, page_size, oldest, density, self.opening, asks_beside=asks_beside
+        )
+        if into is None and scan.begins_range:
+            inquiry.tells(self.committer.note_beginning, oldest)
+        covered = covered_by(self.log.state, scan.range, oldest) if into is None else 0
+        if engine is not None and oldest is not None:
+            from exporter.run.distribution import distribute
 
-                if await distribute(self, scan, engine, settings, oldest, density, covered=covered, is_much=is_much):
-                    return
+            if await distribute(self, scan, engine, settings, oldest, density, covered=covered, is_much=is_much):
+                return
         completes = into is None
         if into is None:
             into = PartSink(self.stage, self.guard, arrives=True)
@@ -248,6 +249,7 @@ class Session(msgspec.Struct):
             hydrator=self.hydrator if reader is None else None,
             completes=completes,
             admission=self.admission,
+            inquiry=inquiry,
             together_seconds=_TOGETHER_SECONDS if self.found.coverage and not self.found.left else 0.0,
         )
         try:
@@ -256,13 +258,6 @@ class Session(msgspec.Struct):
             self.windows += pipeline.windows
         if engine is not None and (left := what - self.log.state.coverage):
             await self.read(left, density=density, settings=settings, is_much=True)
-
-    def _covered(self, oldest: Instant) -> int:
-        """Returns how much of the range was read before, in microseconds, from where its data roughly begins."""
-        state, range_ = self.log.state, self.scan.range
-        bottom = min(oldest, state.oldest_row or range_.end)
-        start = max(range_.start, min(bottom, range_.end - 1))
-        return (state.coverage & Coverage([Interval(start, range_.end)])).length
 
 
 async def begin(

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from exporter.contract import MAX_PAGE_SIZE, SECOND, Instant
+from exporter.contract import BEGINNING, END_OF_TIME, MAX_PAGE_SIZE, SECOND, Instant
 from exporter.coverage import Interval
 from exporter.schedule.stretch import Stretch
 
@@ -74,7 +74,8 @@ class _Reading(msgspec.Struct):
 
 
 class Scheduler:
-    """Hands out windows, newest first. `oldest` is a guess at where the data begins; it only guides the splits.
+    """Hands out windows, newest first. `oldest` is a guess at where the data begins; it only guides the splits. As
+    long as it is None, nothing is split.
 
     `density` is the rows a microsecond at the end of the newest window, if that is known beforehand. `align` returns
     the start of the partition that an instant falls into: cuts there leave no small files behind.
@@ -83,12 +84,13 @@ class Scheduler:
     def __init__(
         self,
         windows: Iterable[Interval],
-        oldest: Instant,
+        oldest: Instant | None,
         align: Callable[[Instant], Instant],
         page_size: int = MAX_PAGE_SIZE,
         density: float | None = None,
     ) -> None:
-        self._waiting = sorted(windows)
+        self._windows: Final = tuple(sorted(windows))
+        self._waiting = [*self._windows]
         self.oldest = oldest
         self._align = align
         self._page_size = page_size
@@ -102,8 +104,6 @@ class Scheduler:
         self._misses = 0
         #: The rows of the latest whole page; before there is one, as many as it should have.
         self.page_rows = page_size
-        #: Microseconds to be read in all, from the guessed beginning of the data.
-        self.span: Final = self.left
 
     @property
     def is_done(self) -> bool:
@@ -116,6 +116,16 @@ class Scheduler:
         waiting = sum(self._length(window.start, window.end) for window in self._waiting)
         return waiting + sum(self._length(walk.start, walk.settled_from) for walk in self._active)
 
+    def share_of(self, covered: int, before: float) -> float:
+        """Returns the share that has been read of the range, of which `covered` microseconds were read before.
+
+        It stays as it was `before` as long as it is not known where the data begins.
+        """
+        if self.oldest is None:
+            return before
+        span = sum(self._length(window.start, window.end) for window in self._windows)
+        return 1 - min(1.0, self.left / max(1, covered + span))
+
     @property
     def pages_left(self) -> float:
         """Returns how many pages are expected in what the walks under way have left, as far as anything is known of
@@ -127,7 +137,8 @@ class Scheduler:
         """Returns where the walks under way are, from the start of the oldest to the position of the newest."""
         if not self._active:
             return None
-        start = max(self.oldest, min(walk.start for walk in self._active))
+        start = min(walk.start for walk in self._active)
+        start = start if self.oldest is None else max(start, self.oldest)
         return start, max(start, *(walk.settled_from for walk in self._active))
 
     def take(self) -> Interval | None:
@@ -190,8 +201,14 @@ class Scheduler:
             seen.mean = walk.rows_settled / self.page_rows / span
 
     def found_oldest(self, oldest: Instant) -> None:
-        """Notes that the oldest row has been found: what is left below is not split, however dense it was guessed."""
-        self.oldest = max(self.oldest, oldest)
+        """Notes where the data begins: what is left below is not split, however dense it was guessed."""
+        self.oldest = oldest if self.oldest is None else max(self.oldest, oldest)
+        self._has_changed = True
+
+    def shown_oldest(self, oldest: Instant) -> None:
+        """Notes where the oldest row is, as `Traits.oldest_row` tells it."""
+        if BEGINNING < oldest < END_OF_TIME:
+            self.found_oldest(oldest)
 
     def ended(self, walk: Divisible) -> None:
         """Notes that the walk has read its window, or will read no further."""
@@ -220,7 +237,7 @@ class Scheduler:
         kept = min((stretch.pages + _PAGES_UNDER_WAY) / 2, 0.9 * stretch.pages)
         cut = walk.settled_from - stretch.depth_of(kept)
         edge = self._align(cut)
-        if edge > max(walk.start, self.oldest):
+        if self.oldest is not None and edge > max(walk.start, self.oldest):
             more = stretch.pages_above(walk.settled_from - edge) - kept
             if more <= _PAGES_FOR_ALIGNMENT * stretch.pages:
                 cut = edge
@@ -230,4 +247,4 @@ class Scheduler:
         return walk.give_away_below(cut)
 
     def _length(self, start: Instant, end: Instant) -> Instant:
-        return max(0, end - max(start, self.oldest))
+        return 0 if self.oldest is None else max(0, end - max(start, self.oldest))

@@ -485,7 +485,9 @@ async def test_every_page_is_reported_and_the_last_report_is_all(tmp_path: Path)
 
     server = ServerModel(rows_over_three_days(100), Behaviour())
     observer = Watcher()
-    destination = Destination(tmp_path / "export", RANGE, page_size=5, observer=observer)
+    destination = Destination(
+        tmp_path / "export", RANGE, page_size=5, observer=observer, report_seconds=PATIENCE_SECONDS
+    )
     pipeline = await destination.run(ModelSource(server))
     state = await destination.load()
     shares = [snapshot.share for snapshot in observer.snapshots]

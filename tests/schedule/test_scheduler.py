@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.contract import DAY, HOUR, SECOND, Instant
+from exporter.contract import BEGINNING, DAY, HOUR, SECOND, Instant
 from exporter.coverage import Coverage, Interval
 from exporter.schedule.scheduler import Scheduler
 from tests.schedule.simulator import DENSITIES, EVERYTHING, T0, SimulatedServer, density, jitter, simulate
@@ -268,8 +268,21 @@ def test_an_open_window_is_cut_in_the_middle_of_the_data() -> None:
     scheduler.started(walk)
     scheduler.advanced(walk, walk.read(10 * DAY, 50_000))
     assert scheduler.take() == Interval(EVERYTHING.start, T0 - 56 * DAY)
-    assert scheduler.span == 100 * DAY
     assert scheduler.left == 46 * DAY
+    assert scheduler.share_of(0, 0) == pytest.approx(0.54)
+    assert scheduler.share_of(100 * DAY, 0) == pytest.approx(0.77)
+
+
+def test_nothing_is_split_before_it_is_known_where_the_data_begins() -> None:
+    scheduler = Scheduler([EVERYTHING], None, to_day)
+    walk = FakeWalk.over(EVERYTHING)
+    assert scheduler.take() == EVERYTHING
+    scheduler.started(walk)
+    scheduler.advanced(walk, walk.read(10 * DAY, 50_000))
+    scheduler.shown_oldest(BEGINNING)
+    assert (scheduler.take(), scheduler.share_of(0, 0.25)) == (None, 0.25)
+    scheduler.found_oldest(T0 - 100 * DAY)
+    assert scheduler.take() == Interval(EVERYTHING.start, T0 - 56 * DAY)
 
 
 def test_a_walk_that_is_past_the_guessed_beginning_is_left_alone() -> None:

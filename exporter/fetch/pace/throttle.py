@@ -26,9 +26,10 @@ _LEAST_SECONDS: Final = 0.001
 #: The workers for each one that is needed on average, by rate and by room, because some come late.
 _RATE_HEADROOM: Final = 1.5
 _ROOM_HEADROOM: Final = 1.25
-#: How many requests may be under way at first. Each answer allows one more, so that they double with each round trip: a
-#: limit shows to a few requests, at the cost of four round trips where there is none.
+#: How many requests may be under way at first, and how many more each answer allows, so that they triple with each
+#: round trip: a limit shows to a few requests, at the cost of three round trips where there is none.
 _FIRST_IN_FLIGHT: Final = 2
+_MORE_FOR_AN_ANSWER: Final = 2
 _HTTP_SERVICE_UNAVAILABLE: Final = 503
 
 
@@ -80,7 +81,7 @@ class Throttle:
     @property
     def _ramp(self) -> int:
         """Returns how many requests may be under way, by how many have been let through so far."""
-        return _FIRST_IN_FLIGHT + self._answers
+        return _FIRST_IN_FLIGHT + _MORE_FOR_AN_ANSWER * self._answers
 
     def sent(self, now: float) -> Ticket:
         """Notes that a request is sent."""

@@ -43,6 +43,8 @@ class Traits:
     - `shows_order` means that a page had two times, in order.
     - `reads_closely` means that a row within a second of a bound came back that the bound, cut or rounded to minutes,
       would have left out; `reads_exactly`, the same for seconds and milliseconds.
+    - `expects_close_bounds` means that the question which shows that is under way: until it is answered, windows are
+      begun as if they were.
     - `is_filtered` means that rows are left out of the list, `filter_order` when.
     - `cuts_at_random` means that the server has cut a page, and then delivered a longer one.
     - `shown` tells whether the rows of all lists are more than one.
@@ -58,6 +60,7 @@ class Traits:
         self.most_whole_rows = 0
         self.shows_order = False
         self.reads_closely = False
+        self.expects_close_bounds = False
         self.is_filtered = False
         self.filter_order = FilterOrder()
         self.unshifted = Unshifted()
@@ -237,7 +240,7 @@ class Traits:
     def approach_from_above(self, end: Instant, status: str | None) -> Approach:
         """Returns how to ask for a window that ends at `end`, so that a row above it is likely to come as well."""
         above = max(2 * SECOND, min(_FARTHEST_ABOVE, round(_ROWS_ABOVE * self._gap)))
-        if self.reads_closely:
+        if self.reads_closely or self.expects_close_bounds:
             is_unshifted = above < LEAST_ZONE_SHIFT or self.unshifted.covers(end)
             above = 2 * SECOND if is_unshifted else MOST_ZONE_SHIFT
         newest = self.newest.get(status)
