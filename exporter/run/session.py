@@ -219,8 +219,7 @@ class Session:
         )
         if into is None and oldest is None and self.log.state.coverage:
             oldest = self.log.state.data_start
-        page_size = settings.page_size
-        oldest, density = await survey(scan, self.reader, page_size, oldest, density, self.opening)
+        oldest, density = await survey(scan, self.reader, settings.page_size, oldest, density, self.opening)
         covered = 0
         if into is None:
             covered = self._covered(oldest)
@@ -235,7 +234,7 @@ class Session:
         if into is None:
             into = PartSink(self.stage, self.guard, arrives=True)
             into = into if self.tap is None else TappedSink(into, self.tap)
-        scheduler = scheduler_of(scan, place, page_size, oldest, density)
+        scheduler = scheduler_of(scan, place, settings.page_size, oldest, density)
         pipeline = Pipeline(
             scan,
             scheduler,
