@@ -34,6 +34,7 @@ one or two lines: what happened, where, and what to do. It never holds the token
     │   ├── ForeignTableError      6   a Delta or Iceberg table was changed by others, or belongs to another export
     │   └── OvertakenError         1   another run has committed in our place
     ├── EngineError                1   tasks are lost, or cannot run where an engine runs them
+    │   └── EngineClosedError          an engine was closed, and runs none any more
     ├── RefusedAddressError        1   a recording's link leads where none may be asked for; an OSError also
     ├── DoubtfulStreamError        3   a stream has ended, but not all of its rows were delivered or proven
     └── InterruptedExportError   130   Ctrl-C, SIGTERM or SIGHUP
@@ -90,8 +91,7 @@ class DestinationLockedError(ExporterError):
 
 
 class SourceError(ExporterError):
-    """The API, or whatever answers in its place, failed, or (`is_on_the_way`) a connection, a proxy or TLS before it.
-    `brief` says so in a few words, without advice."""
+    """The API, or what answers in its place, failed; if `is_on_the_way`, what lies before it. `brief` has no advice."""
 
     is_on_the_way = False
     _words = ""
@@ -116,8 +116,7 @@ class RefusedError(SourceError):
 
 
 class AccessError(RefusedError):
-    """The token is missing, wrong, expired, revoked, or lacks a scope: 401 or 403 (source.md, Response). Or what it may
-    read is not what the export needs: another organization, or rows without sensitive fields."""
+    """The token is refused (401 or 403: source.md, Response), or what it may read is not what the export needs."""
 
     exit_status = 4
 
@@ -158,8 +157,7 @@ class ThrottledError(TransientError):
         self.retry_after_seconds, self.status = retry_after_seconds, status
 
     @property
-    def may_be_outage(self) -> bool:
-        """Returns whether the server may be down, and not only ask for patience."""
+    def may_be_outage(self) -> bool:  # the server may be down, and not only ask for patience
         return self.status == 503
 
 
@@ -217,10 +215,8 @@ class DamagedPartError(StoreError):
 
     def __init__(self, path: object, what: str, destination: str, kind: DamageKind = "sha256") -> None:
         self.path, self.what, self.kind = path, what, kind
-        super().__init__(
-            f"{path}: {what}\n"
-            f"exporter verify {destination} --repair takes it out of the export; then run the same command again"
-        )
+        repair = f"exporter verify {destination} --repair takes it out of the export; then run the same command again"
+        super().__init__(f"{path}: {what}\n{repair}")
 
 
 class UnreadableFileError(StoreError):
