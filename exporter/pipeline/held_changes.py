@@ -2,10 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from exporter.model import Change, Counters
 from exporter.pipeline.collector import Collector
 from exporter.pipeline.committer import Committer, merged
+
+#: What a run adds to an export that was complete is read again after a kill, as long as this is all that it has taken.
+TOGETHER_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Runs a session: begins under its claim, and reads window after window into the parts that its commits add."""
 
 from functools import partial
-from typing import Final, Self
+from typing import Self
 
 import msgspec
 
@@ -16,6 +16,7 @@ from exporter.log.state import State
 from exporter.model import Change, Counters, TableFormat
 from exporter.pipeline.admission import Admission
 from exporter.pipeline.committer import Committer
+from exporter.pipeline.held_changes import TOGETHER_SECONDS
 from exporter.pipeline.hydration import Hydrator
 from exporter.pipeline.part_sink import PartSink
 from exporter.pipeline.part_stage import PartStage
@@ -41,9 +42,6 @@ from exporter.run.reconcile import has_sensitive_fields, settle_range
 from exporter.run.sighted import find_sighted
 from exporter.schedule.homes import Homes
 from exporter.settings import FileMode, RunSettings, Selection
-
-#: What a run adds to an export that was complete is read again after a kill, as long as this is all that it has taken.
-_TOGETHER_SECONDS: Final = 10.0
 
 
 class Session(msgspec.Struct):
@@ -250,7 +248,7 @@ class Session(msgspec.Struct):
             completes=completes,
             admission=self.admission,
             inquiry=inquiry,
-            together_seconds=_TOGETHER_SECONDS if self.found.coverage and not self.found.left else 0.0,
+            together_seconds=TOGETHER_SECONDS if self.found.coverage and not self.found.left else 0.0,
         )
         try:
             await read_alone(pipeline, scheduler, engine)
