@@ -131,29 +131,29 @@ class TurnsEncoder:
             return self._transcript.decode(text).items
         try:
             texts = _item_texts.decode(text).items
-            self._learn_names(texts)
         except _REFUSALS:
             return read_items(bytes(text))
-        return list(map(self._decode_item, texts))
+        items = list(map(self._decode_item, texts))
+        # An item that could be decoded has no member that is still unknown.
+        self._learn_names([text for text, item in zip(texts, items, strict=True) if item is None])
+        return [item or read_item(bytes(text)) for item, text in zip(items, texts, strict=True)]
 
-    def _decode_item(self, text: Raw) -> Item:
+    def _decode_item(self, text: Raw) -> Item | None:
+        """Returns the item, or None if it has unknown members or does not fit."""
         try:
             return self._item.decode(text)
         except _REFUSALS:
-            return read_item(bytes(text))
+            return None
 
     def _learn_names(self, texts: Sequence[Raw]) -> None:
         """Notes unknown members, so that the next transcripts that have them are decoded whole."""
         names: set[str] = set()
         names_in_metrics: set[str] = set()
         for text in texts:
-            if not bytes(text).startswith(b"{"):
-                continue
-            item = _members.decode(text)
-            names |= item.keys()
-            metrics = bytes(item.get("metrics", b""))
-            if metrics.startswith(b"{"):
-                names_in_metrics |= _members.decode(metrics).keys()
+            with suppress(*_REFUSALS):
+                item = _members.decode(text)
+                names |= item.keys()
+                names_in_metrics |= _members.decode(item.get("metrics", b"{}")).keys()
         unknown = (self._unknown[0] | (names - _ITEM_NAMES), self._unknown[1] | (names_in_metrics - _METRIC_NAMES))
         if unknown != self._unknown and are_learnable(*unknown):
             item_type = item_class(*unknown)
