@@ -13,6 +13,7 @@ better is known how much is left. Budgets shrink with that, because the last tas
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from math import sqrt
 from typing import Final
 
 from exporter.contract import Instant
@@ -250,7 +251,9 @@ class Shares:
 
     @property
     def _pages_waiting(self) -> float:
-        return sum(self._stretch(rest).pages for rest in self._waiting)
+        """Returns how many pages may wait: a burst may end at once, or last to the end of what waits. What is guessed
+        too large is recalled; what is guessed too small takes more tasks than it need."""
+        return sum(sqrt(stretch.pages * stretch.most_pages) for stretch in map(self._stretch, self._waiting))
 
     def _stretch(self, rest: _Rest) -> Stretch:
         expected = self._expected
