@@ -2,9 +2,8 @@ import gc
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache, partial
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -89,17 +88,11 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def s3() -> Iterator[S3]:
     from botocore.loaders import JSONFileLoader
 
-    from exporter.store.objects import models
-
-    def once(load: Callable[[str], Any]) -> Callable[[str], Any]:
-        loaded = cache(load)
-        return lambda path: loaded(path) if _OF_S3.search(path) else load(path)
-
+    load = JSONFileLoader().load_file
     with moto() as cloud, pytest.MonkeyPatch.context() as patch:
-        # Each opening of a bucket would parse the same megabytes of JSON again.
-        load = once(JSONFileLoader().load_file)
-        patch.setattr(JSONFileLoader, "load_file", lambda _, path: load(path))
-        patch.setattr(models, "read_model", once(models.read_model))
+        # Each opening of a bucket would parse the same megabytes of JSON again, for a tenth of a second.
+        loaded = cache(load)
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: loaded(path) if _OF_S3.search(path) else load(path))
         yield cloud
 
 

@@ -24,7 +24,6 @@ import botocore.session
 from exporter.errors import StoreError, UsageError
 from exporter.store.location import Url
 from exporter.store.objects.errors import KeylessError, UnreachedError, first_line
-from exporter.store.objects.models import hasten
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -132,7 +131,6 @@ def find_region(url: Url) -> str:
 
 def _open_session() -> Any:
     session = botocore.session.Session()
-    hasten(session)
     # botocore itself reads only AWS_DEFAULT_REGION; Amazon's other tools read AWS_REGION first.
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or _DEFAULT_REGION
     session.set_config_variable("region", region)
