@@ -21,7 +21,7 @@ _SPARE_BYTES: Final = _PAGE_BYTES // 4
 def join(pieces: Sequence[Raw | bytes | memoryview], sizes: Sequence[int]) -> bytes | memoryview:
     """Returns texts of these `sizes` in bytes, one after another, as `bytes` if they are small.
 
-    Where the system has no huge pages to give, large texts are `bytes` as well.
+    Where the system has no huge pages to give, texts that would fill some are `bytes` as well.
     """
     size = sum(sizes)
     if size < _OWN_MAPPING_BYTES:

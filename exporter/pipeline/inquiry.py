@@ -57,8 +57,10 @@ class Inquiry:
             asking.start_soon(ask, find)
             if opening is not None and opening.close_question is not None:
                 traits.expects_close_bounds = True
-                await ask(partial(look_closely, reader, opening))
-                traits.expects_close_bounds = False
+                try:
+                    await ask(partial(look_closely, reader, opening))
+                finally:
+                    traits.expects_close_bounds = False
             self._has_looked.set()
 
     async def has_looked(self) -> None:

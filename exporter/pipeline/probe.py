@@ -129,7 +129,8 @@ async def look_closely(reader: Reader, opening: Opening) -> None:
     if request is None:
         return
     try:
-        page = await _look(reader, request, believes=True)
+        # Pages that hold all room there is may wait for the answer.
+        page = await _look(reader, request, waits=False, believes=True)
     except RequestRefusedError:
         return  # the API refuses to look that far back
     if page is not None:
@@ -250,10 +251,12 @@ async def _ask(reader: Reader, instants: Sequence[Instant]) -> dict[Instant, boo
     return found
 
 
-async def _look(reader: Reader, request: PageRequest, *, believes: bool = False) -> Page[EncodeRow] | None:
+async def _look(
+    reader: Reader, request: PageRequest, *, waits: bool = True, believes: bool = False
+) -> Page[EncodeRow] | None:
     """Returns the page, or None if nothing places it in time: that would end a walk, but not a question that only
     guides the work."""
     try:
-        return (await reader.look(request, believes=believes)).page
+        return (await reader.look(request, waits=waits, believes=believes)).page
     except UnplacedError:
         return None

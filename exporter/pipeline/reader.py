@@ -111,10 +111,10 @@ class Reader:
         # A page of each list waits for the others.
         return Portions(shares.page // len(self.lists), shares.largest_page, typical)
 
-    async def look(self, request: PageRequest, *, believes: bool = False) -> PageReading:
+    async def look(self, request: PageRequest, *, waits: bool = True, believes: bool = False) -> PageReading:
         """Reads a page as `read` does, before anything is committed, and releases its room at once."""
         with self._attempts.advising():
-            reading = await self.read(request, self.portions(), believes=believes)
+            reading = await self.read(request, self.portions(), waits=waits, believes=believes)
         self.traits.note_shown(request, reading.page)
         reading.room.release()
         return reading

@@ -157,8 +157,10 @@ class Distribution:
             while (next_ := self._next()) is not None:
                 self._running += 1
                 working.start_soon(self._work, *next_)
+            # A task may end while the store is asked.
+            moved = self._moved
             with move_on_after(await self._recall()):
-                await self._moved.wait()
+                await moved.wait()
         if isinstance(self._failure, DestinationError) and await self._beacon.is_taken_away():
             # As the sweep of another run does, if a task has not found it.
             path = self._store.location / self._beacon.path

@@ -68,8 +68,8 @@ class Session(msgspec.Struct):
     began: float
     hydrator: Hydrator | None = None
     tap: Tap | None = None
-    windows: int = msgspec.field(default=0)
-    expired_rows: int = msgspec.field(default=0)
+    windows: int = 0
+    expired_rows: int = 0
     empty: Coverage = msgspec.field(default_factory=Coverage)
 
     @classmethod

@@ -122,7 +122,7 @@ class Store(Protocol):
 
     async def replace(self, path: str, data: Content) -> None:
         """Writes a file, in place of any that exists: a reader sees the old or the new file, whole. `data` may come in
-        pieces; what they raise is raised, and nothing is replaced."""
+        pieces, each valid until the next; what they raise is raised, and nothing is replaced."""
 
     async def append(self, path: str, line: bytes) -> None:
         """Adds a line to a file, durably, on a line of its own whatever a killed writer has left there.

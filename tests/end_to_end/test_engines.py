@@ -5,7 +5,7 @@ Here the engines run tasks in threads of this process, rightly or wrongly. Piece
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from exporter.layout import STAGING
 from exporter.log.commits import load_state
 from exporter.progress import Quiet, Snapshot
 from exporter.run import handover, worker
+from exporter.run.distribution_beacon import Beacon
 from exporter.sandbox import TOKEN, TOKEN_NOSENSITIVE, Behaviour, Row, Sandbox, make_conversations
 from exporter.sandbox.clock import system_clock
 from exporter.schedule import recall, shares
@@ -294,6 +295,34 @@ def test_a_slot_with_nothing_to_do_gets_a_part_of_what_another_one_reads(
         assert blocking.export(spec_for(server, tmp_path), engine=engine).state == "complete"
     read = {outcome.task: outcome.change for outcome in engine.outcomes if outcome.change is not None}
     assert any(Coverage(share.scan.windows) - Coverage(read[share.task].covers) for share in engine.shares)
+    ExportDirectory(tmp_path).check(records(burst))
+
+
+def test_a_task_that_ends_while_it_is_recalled_ends_the_run(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recall, "_LEAST_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "_LOOK_SECONDS", 0.01)
+    engine, recalls, ended = ThreadEngine(), list[Collection[str]](), list[str]()
+    recall_now, end = Beacon.recall, recall.Recalls.ended
+
+    async def recall_late(beacon: Beacon, tasks: Collection[str]) -> None:
+        recalls.append(tasks)
+        await recall_now(beacon, tasks)
+        while not {*tasks} <= {*ended}:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+    def note_end(recalls: recall.Recalls, task: str) -> None:
+        end(recalls, task)
+        ended.append(task)
+
+    monkeypatch.setattr(Beacon, "recall", recall_late)
+    monkeypatch.setattr(recall.Recalls, "ended", note_end)
+    burst = make_conversations(1500, SINCE + 20 * DAY, SINCE + 21 * DAY, seed=22)
+    server = serving(burst, Behaviour(latency=0.02))
+    with small_pieces(pages=1000):
+        assert blocking.export(spec_for(server, tmp_path), engine=engine).state == "complete"
+    assert recalls
     ExportDirectory(tmp_path).check(records(burst))
 
 

@@ -55,13 +55,19 @@ class RemoteLock:
         """Takes the lock. Raises `DestinationLockedError` if another run has it."""
         lease = new_lease(run, host_name(), wall_clock(), self.lease_seconds)
         for _ in range(_TRIES):
-            found, self._free = self._free or self._bucket.get(LOCK), None
+            proven, self._free = self._free, None
+            found = proven or self._bucket.get(LOCK)
             other = None if found is None else decode_lease(found.data)
             if found is not None and other is not None:
                 age_seconds = self.now() - found.written_at
                 if not has_run_out(other, age_seconds):
                     raise DestinationLockedError(_held_by(self._bucket, other, age_seconds))
-            version = self._bucket.swap(LOCK, encode_lease(lease), "create" if found is None else found.version)
+            version = None if proven is None else self._bucket.put(LOCK, encode_lease(lease), proven.version)
+            if version is None:
+                if proven is not None:
+                    # Another run has taken it, or the store does what it says it has refused.
+                    check_conditions(self._bucket, PROBE)
+                version = self._bucket.swap(LOCK, encode_lease(lease), "create" if found is None else found.version)
             if version is not None:
                 self._held, self.is_lost = (lease, version), False
                 return

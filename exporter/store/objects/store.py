@@ -94,7 +94,7 @@ class ObjectStore:
 
     async def replace(self, path: str, data: Content) -> None:
         self._seen = None
-        whole = data if isinstance(data, bytes) else b"".join(data)
+        whole = data if isinstance(data, bytes) else b"".join(map(bytes, data))
         await finished(self.bucket.put, path, whole, "overwrite")
 
     async def append(self, path: str, line: bytes) -> None:
