@@ -16,7 +16,7 @@ _TOGETHER_BYTES: Final = 16 * 1024 * 1024
 
 @dataclass(slots=True)
 class HeldChanges:
-    """Holds changes until the time `due` by the `clock`, or until their files are large; from then on, each is committed
+    """Holds changes until the time `due` by the `clock`, or until their files are large; then each is committed
     as it comes, with those that were held. A killed run has published the files of held changes in vain, and what they
     bring is read again. Without a `committer`, nothing is committed."""
 

@@ -404,6 +404,24 @@ class TestConditions:
         await second.release_lock()
 
     @pytest.mark.parametrize("used", [False, True])
+    async def test_one_that_says_they_are_not_met_and_writes_all_the_same_is_refused(
+        self, used: bool, memory: Bucket, opening: Opening, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if used:
+            await take(opening(memory))
+        put = memory.put
+
+        def put_and_deny(path: str, data: bytes, mode: Any) -> Any:
+            written = put(path, data, "overwrite")
+            return written if mode == "overwrite" else None
+
+        monkeypatch.setattr(memory, "put", put_and_deny)
+        store = opening(memory)
+        with pytest.raises(DestinationError, match="ignores"):
+            await store.prepare()
+            await store.acquire_lock("this")
+
+    @pytest.mark.parametrize("used", [False, True])
     async def test_one_that_heeds_absence_alone_is_refused(
         self, used: bool, memory: Bucket, opening: Opening, monkeypatch: pytest.MonkeyPatch
     ) -> None:
