@@ -40,7 +40,6 @@ class Traits:
     - `newest` is where each list began when it was last seen whole, by the status it is asked for; `oldest` is where it
       was shown to end, and `lowest` the earliest row of the unfiltered list that an answer has shown. Below
       `proven_end`, none was shown with a lower bound either.
-    - `shows_order` means that a page had two times, in order.
     - `reads_closely` means that a row within a second of a bound came back that the bound, cut or rounded to minutes,
       would have left out; `reads_exactly`, the same for seconds and milliseconds.
     - `expects_close_bounds` means that the question which shows that is under way: until it is answered, windows are
@@ -58,7 +57,6 @@ class Traits:
         self.lowest = END_OF_TIME
         self.proven_end = BEGINNING
         self.most_whole_rows = 0
-        self.shows_order = False
         self.reads_closely = False
         self.expects_close_bounds = False
         self.is_filtered = False
@@ -136,7 +134,6 @@ class Traits:
         if any(is_longer(page, cut) for cut in self._surely_cut if cut.is_narrow == page.is_narrow):
             self.cuts_at_random = True
         if len(page) > 1 and times[0] > times[-1]:
-            self.shows_order = True
             self._gap = (times[0] - times[-1]) / (len(page) - 1)
 
     def begin_list(self, updated_since: Instant | None) -> None:
