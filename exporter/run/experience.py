@@ -9,7 +9,6 @@ def learned_of(reader: Reader) -> Learned:
     """Returns what a reader has learned, whichever of its lists has shown it."""
     lists = reader.lists.values()
     return Learned(
-        shows_order=any(traits.shows_order for traits in lists),
         cuts_at_random=any(traits.cuts_at_random for traits in lists),
         ends_late=any(traits.filter_order.ends_late for traits in lists),
     )
@@ -20,7 +19,6 @@ def teach(reader: Reader, learned: Learned, lowest: Instant, *, has_several: boo
     shown of the whole list. There are rows enough to expect more than one if the list `has_several`."""
     reader.traits.lowest = min(reader.traits.lowest, lowest)
     for traits in (reader.traits, *reader.lists.values()):
-        traits.shows_order |= learned.shows_order
         traits.cuts_at_random |= learned.cuts_at_random
         traits.filter_order.ends_late |= learned.ends_late
     if has_several:

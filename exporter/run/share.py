@@ -89,7 +89,6 @@ class ReadSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Learned(msgspec.Struct, frozen=True, kw_only=True):
     """Holds what tasks have learned of the API, as in `Traits` and `FilterOrder`."""
 
-    shows_order: bool = False
     cuts_at_random: bool = False
     ends_late: bool = False
 

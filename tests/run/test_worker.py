@@ -477,19 +477,15 @@ async def test_it_says_which_fields_came_by_id_and_what_it_was_warned_of(
     assert outcome.warnings == ("the token (token) ends tomorrow",)
 
 
-async def test_it_passes_on_what_it_has_learned_and_asks_for_nothing_that_others_know(tmp_path: Path) -> None:
+async def test_it_passes_on_what_it_and_others_have_learned(tmp_path: Path) -> None:
     await prepare(tmp_path)
-    async with serve(ROWS[:1]) as sandbox:
+    async with serve(ROWS[:9]) as sandbox:
         alone = await outcome_of(share_of(sandbox.url, tmp_path, ALL, now=UNTIL))
         told = await outcome_of(
-            share_of(sandbox.url, tmp_path, ALL, now=UNTIL, facts={"learned": Learned(shows_order=True)})
+            share_of(sandbox.url, tmp_path, ALL, now=UNTIL, facts={"learned": Learned(ends_late=True)})
         )
-    assert not alone.learned.shows_order
-    assert told.learned.shows_order
-    assert told.counters.requests < alone.counters.requests
-    async with serve(ROWS[:9]) as sandbox:
-        outcome = await outcome_of(share_of(sandbox.url, tmp_path, ALL, now=UNTIL))
-    assert outcome.learned == Learned(shows_order=True)
+    assert alone.learned == Learned()
+    assert told.learned == Learned(ends_late=True)
     assert Learned(cuts_at_random=True) | Learned(ends_late=True) == Learned(cuts_at_random=True, ends_late=True)
 
 

@@ -55,6 +55,10 @@ def test_a_promise_that_is_broken_is_noticed(tmp_path: Path, monkeypatch: pytest
     check_exact(world.destination, named, source)
     source.behaviour = msgspec.structs.replace(source.behaviour, page_cap=3, page_bytes=2000)
     check_doubts(named, source, 0)
+    below = Unproven(served - 1, 0, "below", served - DAY)
+    check_doubts(replace(state, unproven=(below, *named.unproven)), source, 0)
+    with pytest.raises(AssertionError, match="is in doubt: below"):
+        check_doubts(replace(state, unproven=(Unproven(served - DAY, 0, "below"), *named.unproven)), source, 0)
     source.behaviour = msgspec.structs.replace(source.behaviour, page_cap=None, page_bytes=None)
     with pytest.raises(AssertionError, match="is in doubt: a reason"):
         check_doubts(named, source, 0)

@@ -14,6 +14,7 @@ from exporter.contract import BEGINNING, END_OF_TIME, MAX_PAGE_SIZE, SECOND, Ins
 from exporter.coverage import Interval
 from exporter.errors import ContradictionError
 from exporter.fetch.walk.approach import Approach, Search
+from exporter.fetch.walk.newest import check_newest
 from exporter.fetch.walk.rows import Outline, TimedRow, each_row, ids_of, outline, rows_of
 from exporter.fetch.walk.traits import Traits, rows_by_time
 from exporter.fetch.walk.window import WindowProgress
@@ -118,6 +119,7 @@ class Descent(WindowProgress, Generic[RowT]):
                     below = replace(request, limit=rows, created_after=None, ids_only=True)
                     top = page if page else (yield below)
                     if top and top.rows.created_at[-1] < self.end:
+                        yield from check_newest(top, below if page and not approach.is_unbounded else None)
                         return (yield from self._begin_at(top, page, is_newest=approach.is_unbounded))
                     is_bare = not top
                     if is_bare and approach.is_unbounded:
@@ -128,8 +130,12 @@ class Descent(WindowProgress, Generic[RowT]):
             elif self._is_cut_above(request, page):
                 search.too_high(page.rows.created_at[0] - self._anchor)
             else:
-                if approach != first and self._known & ids_of(page):
+                is_shown_again = len(self._known & ids_of(page)) > 0
+                if approach != first and is_shown_again:
                     self._learn(approach)
+                if not is_shown_again and page.rows.created_at[0] <= self._anchor:
+                    # The whole list is believed to begin below what is known.
+                    yield from check_newest(page)
                 return page
         if search.is_ignored:
             raise self._ignored()

@@ -54,6 +54,26 @@ class ShownRows:
         return not self._several.isdisjoint((None, status))
 
 
+class LoneRows:
+    """Counts the pages of ids, one after another, that were cut after one row."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def note(self, request: PageRequest, page: Page[Any], lowest: Instant) -> None:
+        """Takes the answer to `request`. A row of the list was shown at `lowest`, and none below it."""
+        times, before, cursor = page.rows.created_at, request.created_before, request.before_cursor
+        if page.is_narrow and len(times) > 1:
+            self.count = 0
+        elif request.is_plain and page.is_narrow and request.created_after is None:
+            if times:
+                # The lower row would have been on the page.
+                self.count += page.limit > 1 and times[0] > lowest
+            elif (before is None or before >= lowest) and (cursor is None or cursor > lowest):
+                # The lower row has gone, so a page of one row may be all there is.
+                self.count = 0
+
+
 def outline(page: Page[Any]) -> Page[Outline]:
     """Returns the page without the texts of its rows, so that it can be kept for another look."""
     rows = Rows([Outline(row.id) for row in page.rows.rows], page.rows.created_at, page.rows.updated_at)

@@ -17,7 +17,7 @@ from exporter.contract import (
 from exporter.coverage import Interval
 from exporter.fetch.walk.approach import UNBOUNDED, Approach, nearest, shows_close_bound
 from exporter.fetch.walk.filter_order import FilterOrder
-from exporter.fetch.walk.rows import ShownRows
+from exporter.fetch.walk.rows import LoneRows, ShownRows
 from exporter.fetch.walk.zone import LEAST_ZONE_SHIFT, MOST_ZONE_SHIFT, Unshifted
 from exporter.model import Page, PageRequest, Rows, RowT
 
@@ -40,7 +40,6 @@ class Traits:
     - `newest` is where each list began when it was last seen whole, by the status it is asked for; `oldest` is where it
       was shown to end, and `lowest` the earliest row of the unfiltered list that an answer has shown. Below
       `proven_end`, none was shown with a lower bound either.
-    - `shows_order` means that a page had two times, in order.
     - `reads_closely` means that a row within a second of a bound came back that the bound, cut or rounded to minutes,
       would have left out; `reads_exactly`, the same for seconds and milliseconds.
     - `expects_close_bounds` means that the question which shows that is under way: until it is answered, windows are
@@ -58,7 +57,6 @@ class Traits:
         self.lowest = END_OF_TIME
         self.proven_end = BEGINNING
         self.most_whole_rows = 0
-        self.shows_order = False
         self.reads_closely = False
         self.expects_close_bounds = False
         self.is_filtered = False
@@ -81,8 +79,7 @@ class Traits:
         # A row that was shown may have left the list.
         self._loses_rows = False
         self._gap = 0.0
-        # The pages of ids that were cut after one row, since one had more.
-        self._lone_rows = 0
+        self._lone_rows = LoneRows()
         # The largest pages that the server has delivered, none of which has as many rows and bytes as another.
         self._largest: list[Page[Any]] = []
         # The least of the pages that the server has cut, or whose lower bound it has misread; and of those that had no
@@ -116,7 +113,6 @@ class Traits:
         if before is not None and request.before_cursor is not None and times and times[0] <= before:
             self.unshifted.note(before, times[0])
         self.unit = math.gcd(self.unit, *times)
-        is_plain = request.is_plain
         self.note_shown(request, page)
         self.updated_at_missing = self.updated_at_missing or None in page.rows.updated_at
         alike = [one for one in self._largest if one.bounds == page.bounds]
@@ -124,11 +120,8 @@ class Traits:
             less = [one for one in alike if len(one) <= len(page) and one.size_bytes <= page.size_bytes]
             self._largest = [one for one in self._largest if one not in less]
             self._largest.append(Page(Rows([None] * len(page)), page.size_bytes, bounds=page.bounds))
-        if page.is_narrow and len(page) > 1:
-            self._lone_rows = 0
-        elif is_plain and page.is_narrow and page.limit > 1 and request.created_after is None and not self._loses_rows:
-            # A lower row is known, which would have been on the page.
-            self._lone_rows += len(times) == 1 and times[0] > self.lowest
+        if not self._loses_rows:
+            self._lone_rows.note(request, page, self.lowest)
         if ids_only:
             self.fields_ignored = self.fields_ignored or (len(page) > 0 and not page.is_narrow)
         else:
@@ -136,7 +129,6 @@ class Traits:
         if any(is_longer(page, cut) for cut in self._surely_cut if cut.is_narrow == page.is_narrow):
             self.cuts_at_random = True
         if len(page) > 1 and times[0] > times[-1]:
-            self.shows_order = True
             self._gap = (times[0] - times[-1]) / (len(page) - 1)
 
     def begin_list(self, updated_since: Instant | None) -> None:
@@ -227,7 +219,7 @@ class Traits:
     @property
     def shows_one_row(self) -> bool:
         """Returns whether the server shows one row a page, though ids alone were asked for, and more of them."""
-        return self._lone_rows >= _MOST_LONE_ROWS
+        return self._lone_rows.count >= _MOST_LONE_ROWS
 
     def has_had_longer(self, listing: Page[Any]) -> bool:
         """Returns whether the server has delivered a page so long that no limit of its kind can cut `listing`."""

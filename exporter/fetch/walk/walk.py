@@ -9,7 +9,8 @@ The dangers that the rules defend against are in source.md, "What is unknown, an
   missing between the newest and the oldest row of a page, and what a walk reads is whole when each page shares a row
   with the one before, when the first shows a row above the window or the newest of the whole list, and when the last
   shows a row below the window or is shown to be the end. If a row does not come back, the question was misread, and is
-  put in other ways (`approach`) until it does: nothing is stepped over (1, 2, 5, 14).
+  put in other ways (`approach`) until it does: nothing is stepped over (1, 2, 5, 14). Where none can come back,
+  because the list is believed to begin there, the answer must show its order (`newest`), whatever others have shown.
 - *Served times.* Rows are kept by the time that was served, so a row belongs to one window however the server rounds or
   compares (2).
 - *Holding back.* Rows that share the last served time of a page are finished only when an older row has been seen (3).
@@ -106,14 +107,10 @@ class Walk(ListEnd[RowT]):
 
     def _walk(self) -> _Asking[RowT]:
         page = yield from self._go_on()
-        is_checked = False
         while page is not None or (page := (yield from self._look_further_down())) is not None:
             if not self._brings_older(page):
                 page = yield from self._look_below(rows_by_time(page.rows, self._position))
                 continue
-            if not (is_checked or self._traits.shows_order):
-                yield from self._check_newest()
-                is_checked = True
             self._descend(page)
             if self.settled_from <= self.start:
                 return
@@ -121,8 +118,6 @@ class Walk(ListEnd[RowT]):
             looks_below = is_short or self._is_heavy(page)
             del page  # not held while another is on its way
             page = (yield from self._look_below()) if looks_below else (yield from self._go_on())
-        if not self._traits.shows_order:
-            yield from self._check_newest()
         if self.settled_from > self.start:
             until = min(self._position, self.end - 1)
             is_doubtful = not self._has_had_null and (yield from self._is_end_doubtful())
@@ -237,14 +232,3 @@ class Walk(ListEnd[RowT]):
         is_long = above is not None and len(above) > _FEW_ROWS and above.bounds == request.bounds
         seems_end = self._position <= self._traits.lowest and not self._is_filtered
         return request if is_long and seems_end and self._asks_for_end() else None
-
-    def _check_newest(self) -> _Asking[RowT]:
-        """Checks, where no page had two times, that the list is not answered oldest first."""
-        seen = self._newest
-        if seen is None:
-            return
-        newer = yield PageRequest(MAX_PAGE_SIZE, created_after=seen + 1, ids_only=True)
-        if newer and newer.rows.created_at[0] > seen:
-            newest = yield PageRequest(MAX_PAGE_SIZE, ids_only=True)
-            if not newest or newest.rows.created_at[0] <= seen:
-                raise ContradictionError("the API did not answer newest first")

@@ -89,9 +89,9 @@ class Behaviour:
     of `updated_at` are. `excludes` names exclusive bounds. `compares` says what a bound is compared with. `cap_after`
     is the number of a request, and the page cap from then on. `fickle` means that the cap differs from answer to
     answer. `fills_updated_at` means that a row that was never updated is served with its `created_at` as `updated_at`,
-    by which it is not found. `oldest_first` is the order. `filters_late` means that rows that a filter leaves out count
-    towards the limit of a page. `nulls` are the ids of rows that are answered as null, which are kept apart if others
-    are beside them.
+    by which it is not found. `oldest_first` is the order, and from the request `oldest_after` on. `filters_late` means
+    that rows that a filter leaves out count towards the limit of a page. `nulls` are the ids of rows that are answered
+    as null, which are kept apart if others are beside them.
     """
 
     cursor: Literal["strict", "inclusive"] = "strict"
@@ -112,6 +112,7 @@ class Behaviour:
     updated_reads: Reads = "exact"
     fills_updated_at: bool = False
     oldest_first: bool = False
+    oldest_after: int | None = None
     filters_late: bool = False
     nulls: frozenset[str] = frozenset()
 
@@ -168,7 +169,9 @@ class ServerModel:
             found = [row for row in found if self._updated_within(row, request)]
         if len(found) > 1:
             random.Random(self.seed * 1_000_003 + self.requests).shuffle(found)
-            found.sort(key=lambda row: (row.created_at, row.tenths), reverse=not behaviour.oldest_first)
+            has_turned = behaviour.oldest_after is not None and self.requests >= behaviour.oldest_after
+            is_reversed = not (behaviour.oldest_first or has_turned)
+            found.sort(key=lambda row: (row.created_at, row.tenths), reverse=is_reversed)
         limited = self._clamp(found, request)
         is_narrow = self._lists_ids(request)
         page = [row for row in limited if (row.matches or not is_filtered) and row.id not in behaviour.nulls]

@@ -1,5 +1,6 @@
 """Tests the walk against a modelled server: it hands out what is stored, or names the doubt."""
 
+import dataclasses
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -145,6 +146,27 @@ def test_however_bounds_are_read_all_rows_are_handed_out_or_the_doubt_is_named(
         event("refused")
         return
     check(reader, window)
+    event(f"unproven: {bool(reader.unproven)}")
+
+
+@many
+@given(servers(), windows(), st.sampled_from([1, 2, 3, 1000]), st.integers(1, 20), st.booleans())
+def test_a_list_that_turns_while_it_is_read_is_refused_or_nothing_is_lost(
+    server: ServerModel, window: Interval, page_size: int, turns_at: int, reads_closely: bool
+) -> None:
+    server.behaviour = dataclasses.replace(server.behaviour, oldest_after=turns_at, cap_after=(turns_at, 2))
+    reader = Reader(server, page_size)
+    question = close_question(sorted((server.served(row.created_at) for row in server.rows), reverse=True))
+    if reads_closely and question is not None:
+        reader.traits.observe(question, server.answer(question))
+    end = window.end + 3 * SECOND
+    try:
+        for part in (Interval(window.end, end), window):
+            reader.read(part)
+    except ContradictionError:
+        event("refused")
+        return
+    check(reader, Interval(window.start, end))
     event(f"unproven: {bool(reader.unproven)}")
 
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from exporter.contract import END_OF_TIME, Instant
 from exporter.coverage import Interval
 from exporter.errors import ContradictionError
+from exporter.fetch.walk import descent as descent_module
 from exporter.fetch.walk import group as group_module
 from exporter.fetch.walk import walk as walk_module
 from exporter.fetch.walk.approach import Approach, Search
@@ -152,8 +153,12 @@ def proves_by_any_page(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "shown_uncut", proves_anything)
 
 
-def asks_nothing(self: Walk[StoredRow]) -> Asking:
+def asks_nothing(*_: object) -> Asking:
     yield from ()
+
+
+def believes_any_order(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(descent_module, "check_newest", asks_nothing)
 
 
 def forgets_nulls(patch: pytest.MonkeyPatch) -> None:
@@ -182,7 +187,7 @@ MUTATIONS: dict[str, Mutation] = {
     "both: an ignored cursor": replaced(Walk, "_ask", asks_by("cursor")),
     "both: an ignored bound": replaced(Walk, "_ask", asks_by("bound")),
     "a longer page proves": proves_by_any_page,
-    "nothing is newer than the newest": replaced(Walk, "_check_newest", asks_nothing),
+    "nothing is newer than the newest": believes_any_order,
     "what a filter hides is looked for": replaced(Walk, "_look_further_down", asks_nothing),
     "a page of nulls is no end": forgets_nulls,
 }
@@ -403,6 +408,25 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
             "nothing is newer than the newest",
             ((0, 0, 100, 0), (-1000000, 0, 100, 0), (-1000000, 0, 100, 0)),
             Behaviour(page_cap=2, oldest_first=True),
+        ),
+    ),
+    (
+        "lost",
+        "refused",
+        Case(
+            "nothing is newer than the newest",
+            ((0, 0, 100, 0), (400, 0, 100, 0), (3000000, 0, 100, 0)),
+            Behaviour(page_cap=1, oldest_first=True, precision=1000000),
+        ),
+    ),
+    (
+        "lost",
+        "refused",
+        Case(
+            "nothing is newer than the newest",
+            ((0, 0, 100, 0), (0, 0, 100, 0), (1000000, 0, 100, 0), (2000000, 0, 100, 0), (3000000, 0, 100, 0)),
+            Behaviour(oldest_after=2, cap_after=(2, 2)),
+            page_size=2,
         ),
     ),
     (
