@@ -119,7 +119,8 @@ class Descent(WindowProgress, Generic[RowT]):
                     below = replace(request, limit=rows, created_after=None, ids_only=True)
                     top = page if page else (yield below)
                     if top and top.rows.created_at[-1] < self.end:
-                        yield from check_newest(top, below if page and not approach.is_unbounded else None)
+                        longer = below if page and not approach.is_unbounded else None
+                        yield from check_newest(top, self._highest, longer)
                         return (yield from self._begin_at(top, page, is_newest=approach.is_unbounded))
                     is_bare = not top
                     if is_bare and approach.is_unbounded:
@@ -135,12 +136,17 @@ class Descent(WindowProgress, Generic[RowT]):
                     self._learn(approach)
                 if not is_shown_again and page.rows.created_at[0] <= self._anchor:
                     # The whole list is believed to begin below what is known.
-                    yield from check_newest(page)
+                    yield from check_newest(page, self._highest)
                 return page
         if search.is_ignored:
             raise self._ignored()
         self._is_stuck = search.was_high
         return None
+
+    @property
+    def _highest(self) -> Instant:
+        """Returns the time of the latest row that an answer has shown; rows may leave the list of a status."""
+        return self._traits.highest if self._status is None else BEGINNING
 
     def _look_again(self, gap: Interval, page: Page[RowT]) -> Generator[PageRequest, Page[RowT], None]:
         """Asks for the rows of `page` that lie in `gap`, in the way that the window ending there was asked for.

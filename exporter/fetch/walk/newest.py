@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from typing import Final
 
-from exporter.contract import MAX_PAGE_SIZE, MILLISECOND, SECOND
+from exporter.contract import MAX_PAGE_SIZE, MILLISECOND, SECOND, Instant
 from exporter.errors import ContradictionError
 from exporter.model import Page, PageRequest, RowT
 
@@ -12,13 +12,16 @@ from exporter.model import Page, PageRequest, RowT
 _BEYOND: Final = (1, MILLISECOND // 2, MILLISECOND, SECOND // 2, SECOND)
 
 
-def check_newest(top: Page[RowT], longer: PageRequest | None = None) -> Generator[PageRequest, Page[RowT], None]:
+def check_newest(
+    top: Page[RowT], highest: Instant, longer: PageRequest | None = None
+) -> Generator[PageRequest, Page[RowT], None]:
     """Checks that a list is not answered oldest first, where it is believed to begin with the rows of `top`.
 
     No known row has come back then that would show it, and what an earlier answer has shown may have changed. A page of
     two times shows its own order, and so may the answer to `longer`, which asks for more rows below. For one of a
     single time, newer rows are asked for. Where less than is stored is served, a row that is newer may seem not to be:
-    then they are asked for from further up.
+    then they are asked for from further up. If even then the same rows come, the bound is not looked at, and no answer
+    may have shown a row above them: the `highest` that was shown must be theirs.
     """
     newest, oldest = top.rows.created_at[0], top.rows.created_at[-1]
     if newest > oldest:
@@ -32,5 +35,11 @@ def check_newest(top: Page[RowT], longer: PageRequest | None = None) -> Generato
         if newer.rows.created_at[0] > newest:
             first = yield PageRequest(MAX_PAGE_SIZE, ids_only=True)
             if not first or first.rows.created_at[0] <= newest:
-                raise ContradictionError("the API did not answer newest first")
+                raise _contradiction()
             return
+    if highest > newest:
+        raise _contradiction()
+
+
+def _contradiction() -> ContradictionError:
+    return ContradictionError("the API did not answer newest first")

@@ -6,14 +6,7 @@ from collections.abc import Generator
 from operator import neg
 from typing import Any, Final, Self, TypeAlias
 
-from exporter.contract import (
-    BEGINNING,
-    DAY,
-    END_OF_TIME,
-    MILLISECOND,
-    SECOND,
-    Instant,
-)
+from exporter.contract import BEGINNING, DAY, END_OF_TIME, MILLISECOND, SECOND, Instant
 from exporter.coverage import Interval
 from exporter.fetch.walk.approach import UNBOUNDED, Approach, nearest, shows_close_bound
 from exporter.fetch.walk.filter_order import FilterOrder
@@ -38,8 +31,8 @@ class Traits:
       by value, not by digits, since `.123000` may be milliseconds written long (source.md, 2).
     - `approach` is the one by which a known row last came back.
     - `newest` is where each list began when it was last seen whole, by the status it is asked for; `oldest` is where it
-      was shown to end, and `lowest` the earliest row of the unfiltered list that an answer has shown. Below
-      `proven_end`, none was shown with a lower bound either.
+      was shown to end, and `lowest` and `highest` are the earliest and the latest row of the unfiltered list that an
+      answer has shown. Below `proven_end`, none was shown with a lower bound either.
     - `reads_closely` means that a row within a second of a bound came back that the bound, cut or rounded to minutes,
       would have left out; `reads_exactly`, the same for seconds and milliseconds.
     - `expects_close_bounds` means that the question which shows that is under way: until it is answered, windows are
@@ -55,6 +48,7 @@ class Traits:
         self.newest: dict[str | None, Instant] = {} if newest is None else {None: newest}
         self.oldest: dict[str | None, Instant] = {}
         self.lowest = END_OF_TIME
+        self.highest = BEGINNING
         self.proven_end = BEGINNING
         self.most_whole_rows = 0
         self.reads_closely = False
@@ -135,6 +129,7 @@ class Traits:
         """Forgets where the list ends, unless the one that is read next leaves out the same rows."""
         if updated_since != self._updated_since:
             self.lowest, self.proven_end = END_OF_TIME, BEGINNING
+            self.highest = BEGINNING
             self.oldest.clear()
             self._ended.clear()
         self._updated_since = updated_since
@@ -152,10 +147,13 @@ class Traits:
         return min(self.oldest.values()) if None in self.oldest else BEGINNING
 
     def note_shown(self, request: PageRequest, page: Page[Any]) -> None:
-        """Remembers the lowest row that any answer of the unfiltered list has shown, and whether several were shown."""
+        """Remembers the lowest and the highest row that any answer of the unfiltered list has shown, and whether
+        several were shown."""
         self.shown.note(request, page)
         if request.is_plain and page.rows.created_at:
             self.lowest = min(self.lowest, page.rows.created_at[-1])
+            # From a part of a list, rows go without being deleted.
+            self.highest = BEGINNING if self._loses_rows else max(self.highest, page.rows.created_at[0])
 
     def has_read_closely(self, request: PageRequest) -> bool:
         """Returns whether bounds as far apart as those of `request` have been read closely."""

@@ -431,6 +431,16 @@ CASES: tuple[tuple[Outcome, Outcome, Case], ...] = (
     ),
     (
         "lost",
+        "refused",
+        Case(
+            "nothing is newer than the newest",
+            ((0, 0, 100, 0), (1000000, 0, 100, 0), (2000000, 0, 100, 0), (3000000, 0, 100, 0)),
+            Behaviour(oldest_after=2, cap_after=(2, 1), ignores=frozenset({"created_after"})),
+            page_size=2,
+        ),
+    ),
+    (
+        "lost",
         "unproven",
         Case(
             "what a filter hides is looked for",
