@@ -132,7 +132,9 @@ def test_a_source_that_fails_for_good_half_way(
     what, what_now = done.complaint
     assert what.startswith("exporter: ")
     assert SAID[fault] in what
-    assert f"(reading {format_instant(SINCE)[:8]}" in what
+    # A question reaches beyond its window, where a row may lie that is too large.
+    since = "" if SAID[fault] == SAID["gzip-bomb"] else format_instant(SINCE)[:8]
+    assert f"(reading {since}" in what
     is_passing = fault in PASSING and "one conversation takes" not in what
     next_step = "run the same command again" if is_passing else "fix that, then run again"
     assert what_now == f"What was read is committed; {next_step} to resume"
