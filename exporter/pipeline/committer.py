@@ -39,8 +39,8 @@ class Committer:
     """Appends changes to the log. `files` counts the files that this run has added, less those that it has removed.
 
     Each commit is charged with what the run has cost since the previous one. `reserved_bytes` of the disk stay free.
-    The fields that are `hydrated` go into the next commit.
-    While the run `is_fetching` recordings, a sweep leaves what it has of them.
+    The fields that are `hydrated` go into the next commit. While the run `is_fetching` recordings, a sweep leaves what
+    it has of them.
     """
 
     def __init__(

@@ -235,7 +235,7 @@ class Session(msgspec.Struct):
         if into is None:
             into = PartSink(self.stage, self.guard, arrives=True)
             into = into if self.tap is None else TappedSink(into, self.tap)
-        scheduler = scheduler_of(scan, place, settings.page_size, oldest, density)
+        scheduler = scheduler_of(scan, place, page_size, oldest, density)
         pipeline = Pipeline(
             scan,
             scheduler,

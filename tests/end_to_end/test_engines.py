@@ -284,25 +284,29 @@ def test_what_only_looks_like_few_is_handed_over_in_the_middle(
     ExportDirectory(tmp_path).check(records(rows))
 
 
+def export_burst(serving: Serving, destination: Path, engine: ThreadEngine, patch: pytest.MonkeyPatch) -> None:
+    """Exports a day of many conversations, of which tasks soon give a part back while slots have nothing to do."""
+    patch.setattr(recall, "_LEAST_SECONDS", 0.1)
+    patch.setattr(worker, "_LOOK_SECONDS", 0.01)
+    burst = make_conversations(1500, SINCE + 20 * DAY, SINCE + 21 * DAY, seed=22)
+    server = serving(burst, Behaviour(latency=0.02))
+    with small_pieces(pages=1000):
+        assert blocking.export(spec_for(server, destination), engine=engine).state == "complete"
+    ExportDirectory(destination).check(records(burst))
+
+
 def test_a_slot_with_nothing_to_do_gets_a_part_of_what_another_one_reads(
     serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recall, "_LEAST_SECONDS", 0.1)
-    monkeypatch.setattr(worker, "_LOOK_SECONDS", 0.01)
-    burst = make_conversations(1500, SINCE + 20 * DAY, SINCE + 21 * DAY, seed=22)
-    server, engine = serving(burst, Behaviour(latency=0.02)), ThreadEngine()
-    with small_pieces(pages=1000):
-        assert blocking.export(spec_for(server, tmp_path), engine=engine).state == "complete"
+    engine = ThreadEngine()
+    export_burst(serving, tmp_path, engine, monkeypatch)
     read = {outcome.task: outcome.change for outcome in engine.outcomes if outcome.change is not None}
     assert any(Coverage(share.scan.windows) - Coverage(read[share.task].covers) for share in engine.shares)
-    ExportDirectory(tmp_path).check(records(burst))
 
 
 def test_a_task_that_ends_while_it_is_recalled_ends_the_run(
     serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recall, "_LEAST_SECONDS", 0.1)
-    monkeypatch.setattr(worker, "_LOOK_SECONDS", 0.01)
     engine, recalls, ended = ThreadEngine(), list[Collection[str]](), list[str]()
     recall_now, end = Beacon.recall, recall.Recalls.ended
 
@@ -318,12 +322,8 @@ def test_a_task_that_ends_while_it_is_recalled_ends_the_run(
 
     monkeypatch.setattr(Beacon, "recall", recall_late)
     monkeypatch.setattr(recall.Recalls, "ended", note_end)
-    burst = make_conversations(1500, SINCE + 20 * DAY, SINCE + 21 * DAY, seed=22)
-    server = serving(burst, Behaviour(latency=0.02))
-    with small_pieces(pages=1000):
-        assert blocking.export(spec_for(server, tmp_path), engine=engine).state == "complete"
+    export_burst(serving, tmp_path, engine, monkeypatch)
     assert recalls
-    ExportDirectory(tmp_path).check(records(burst))
 
 
 def test_what_no_task_can_do_is_refused_before_anything_is_asked(serving: Serving, tmp_path: Path) -> None:
